@@ -1,0 +1,258 @@
+"""The words of compliance (SEMANTICS §1): baselines, advisories, verdicts. Frozen records, no rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import IntEnum, StrEnum
+
+from common.evr import Evr
+from common.nevra import Nevra
+from controller.fleet.model import ResourceType
+
+
+class PatchStatus(StrEnum):
+    """Status of one package on one instance."""
+
+    INSTALLED = "INSTALLED"
+    INSTALLED_OTHER = "INSTALLED_OTHER"
+    MISSING = "MISSING"
+    REJECT = "REJECT"
+    FAILED = "FAILED"
+    PENDING_REBOOT = "PENDING_REBOOT"
+    EXCEPTED = "EXCEPTED"
+
+
+NON_COMPLIANT_STATUSES = frozenset(
+    {PatchStatus.MISSING, PatchStatus.REJECT, PatchStatus.FAILED, PatchStatus.PENDING_REBOOT}
+)
+
+
+class InstanceStatus(StrEnum):
+    """Whether an instance complies."""
+
+    COMPLIANT = "COMPLIANT"
+    NON_COMPLIANT = "NON_COMPLIANT"
+    UNDETERMINED = "UNDETERMINED"
+
+
+class Reason(StrEnum):
+    """Why it cannot be said whether an instance complies (R11)."""
+
+    NO_REPORT = "NO_REPORT"
+    STALE = "STALE"
+    REPO_ERROR = "REPO_ERROR"
+    METADATA_STALE = "METADATA_STALE"
+    NO_ADVISORIES = "NO_ADVISORIES"
+    RPMDB = "RPMDB"
+    NO_REPOS = "NO_REPOS"
+    EOL = "EOL"
+    NO_BASELINE = "NO_BASELINE"
+    BUSY = "BUSY"
+    UNREADABLE = "UNREADABLE"
+
+
+class Level(IntEnum):
+    """Compliance level; a higher number matters more."""
+
+    UNSPECIFIED = 0
+    INFORMATIONAL = 1
+    LOW = 2
+    MEDIUM = 3
+    HIGH = 4
+    CRITICAL = 5
+
+
+class Category(StrEnum):
+    """What kind of change an advisory announces. UNSPECIFIED: the vendor did not say."""
+
+    UNSPECIFIED = "Unspecified"
+    SECURITY = "Security"
+    BUGFIX = "Bugfix"
+    ENHANCEMENT = "Enhancement"
+    RECOMMENDED = "Recommended"
+    NEWPACKAGE = "Newpackage"
+
+
+class Severity(StrEnum):
+    """The vendor's severity of an advisory."""
+
+    NONE = "None"
+    LOW = "Low"
+    MODERATE = "Moderate"
+    IMPORTANT = "Important"
+    CRITICAL = "Critical"
+
+
+class DateBasis(StrEnum):
+    """Which date a waiting time counts from (R5)."""
+
+    ISSUED = "issued"
+    UPDATED = "updated"
+    FIRST_SEEN = "first_seen"
+    BUILD_TIME = "build_time"
+    """Only for updates that no advisory mentions; never in a rule."""
+
+
+ALL_PRODUCTS = "All"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One installation rule: fields joined by AND, values inside a field by OR; an empty tuple means any.
+
+    Exactly one of `approve_after_days` (0..365) and `approve_until` is set. `products` holds "All" or product names.
+    """
+
+    products: tuple[str, ...] = (ALL_PRODUCTS,)
+    categories: tuple[Category, ...] = ()
+    severities: tuple[Severity, ...] = ()
+    approve_after_days: int | None = 0
+    approve_until: date | None = None
+    date_basis: DateBasis = DateBasis.ISSUED
+    level: Level = Level.UNSPECIFIED
+    include_without_advisory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A patch baseline, one version of it."""
+
+    id: str
+    name: str
+    scenario: ResourceType
+    operating_system: str
+    """Family, e.g. "CentOS"."""
+    rules: tuple[Rule, ...]
+    version: int = 1
+    description: str = ""
+    public: bool = False
+    created_by: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisoryPackage:
+    """A build that an advisory names."""
+
+    nevra: Nevra
+    module: str = ""
+    """"name:stream" when the advisory is for a module (R8); empty otherwise."""
+    reboot_suggested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """One advisory of one repository, normalised (R6); the raw severity is kept."""
+
+    id: str
+    category: Category
+    severity: Severity
+    raw_severity: str
+    raw_type: str
+    title: str
+    issued: date | None
+    """None when missing or malformed (R5)."""
+    updated: date | None
+    cves: tuple[str, ...]
+    packages: tuple[AdvisoryPackage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A build that a repository offers."""
+
+    nevra: Nevra
+    build_time: int
+    """Seconds since 1970; 0 when unknown."""
+    install_only: bool = False
+    """It provides installonlypkg(*)."""
+    obsoletes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undetermined:
+    """One reason why it cannot be said, what exactly is the matter, and what to do."""
+
+    reason: Reason
+    detail: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One package of one instance with its evidence (R14). Evidence fields are empty where the status needs none."""
+
+    status: PatchStatus
+    name: str
+    arch: str
+    installed: Evr
+    level: Level = Level.UNSPECIFIED
+    required: Evr | None = None
+    reason: str = ""
+    category: Category = Category.UNSPECIFIED
+    severity: Severity = Severity.NONE
+    advisories: tuple[str, ...] = ()
+    cves: tuple[str, ...] = ()
+    rule: int = 0
+    clause: str = ""
+    date_basis: DateBasis | None = None
+    basis_date: date | None = None
+    approved_on: date | None = None
+    repository: str = ""
+    metadata_at: datetime | None = None
+    hold: str = ""
+    first_non_compliant_at: datetime | None = None
+    last_attempt_at: datetime | None = None
+    last_error_class: str = ""
+    why: str = ""
+
+    @property
+    def key(self) -> str:
+        """What first_non_compliant_at is remembered by: name.arch."""
+        return f"{self.name}.{self.arch}"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCounts:
+    """How many packages have which status."""
+
+    installed: int = 0
+    installed_other: int = 0
+    missing: int = 0
+    reject: int = 0
+    failed: int = 0
+    pending_reboot: int = 0
+    excepted: int = 0
+    not_applicable: int = 0
+    updates_without_advisory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The five inputs of an answer (R1), digests in hexadecimal."""
+
+    inventory_digest: str = ""
+    metadata_digest: str = ""
+    manifest_digest: str = ""
+    baseline_id: str = ""
+    baseline_version: int = 0
+    exceptions_version: int = 0
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The answer for one instance and one baseline, without its items: what is kept and counted."""
+
+    instance_id: str
+    status: InstanceStatus
+    inputs: Inputs
+    reasons: tuple[Undetermined, ...] = ()
+    level: Level = Level.UNSPECIFIED
+    counts: StatusCounts = StatusCounts()
+    baseline_name: str = ""
+    baseline_source: str = ""
+    """"ticket", "instance", "group", "project" or "default"."""
+    collected_at: datetime | None = None
+    ticket_id: str = ""

@@ -1,0 +1,260 @@
+"""What a store promises: one small Protocol for each kind of record (DESIGN §7).
+
+Implementations: `memory`, `sqlite`. tests/conformance holds every one of them to the same contract. A store never reads the
+clock and never makes ids. A method that returned has made its change durable. Reads see every write that has returned.
+Errors: NotFound, Conflict (somebody else wrote meanwhile), Unavailable (disk full, database locked or gone: try again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from common.manifest import PackageLine
+from controller.compliance.model import Assessment, Baseline
+from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
+from controller.inventory.model import Package, Report, Snapshot
+from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
+
+
+class FleetStore(Protocol):
+    """Instances, enrolment tokens and operators' tokens."""
+
+    async def put_instance(self, instance: Instance) -> None:
+        """Write an instance, new or changed."""
+        ...
+
+    async def get_instance(self, instance_id: InstanceId) -> Instance:
+        """Return an instance, deleted ones too; raise NotFound."""
+        ...
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Return all instances that are not deleted, ordered by name, then id."""
+        ...
+
+    async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
+        """Set last_seen_at of these instances; unknown ones are passed over."""
+        ...
+
+    async def put_enrolment_token(self, token: EnrolmentToken) -> None:
+        """Write an enrolment token, new or changed."""
+        ...
+
+    async def get_enrolment_token(self, token_id: str) -> EnrolmentToken:
+        """Return an enrolment token; raise NotFound."""
+        ...
+
+    async def enrol(self, secret_hash: bytes, instance: Instance) -> EnrolmentToken:
+        """Use an enrolment token and write the instance, both or neither.
+
+        A token serves one instance: raise NotFound when no token has this hash, and Conflict when it is revoked, or
+        used by another instance. The same instance again (its answer was lost) is written again and is no error. Whether the
+        token has expired is the caller's question: it has the clock.
+        """
+        ...
+
+    async def find_enrolment_token(self, secret_hash: bytes) -> EnrolmentToken:
+        """Return the token with this hash; raise NotFound."""
+        ...
+
+    async def enrolment_tokens(self, limit: int, before: tuple[datetime, str] | None) -> tuple[EnrolmentToken, ...]:
+        """Return tokens ordered by (created_at, id), newest first, only those below `before`."""
+        ...
+
+    async def put_operator_token(self, token: OperatorToken) -> None:
+        """Write an operator's token."""
+        ...
+
+    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
+        """Return the token with this hash; raise NotFound."""
+        ...
+
+    async def has_operator_tokens(self) -> bool:
+        """Say whether any operator's token exists."""
+        ...
+
+
+class InventoryStore(Protocol):
+    """Content by digest, interned packages, snapshots, and who reported what when."""
+
+    async def missing(self, digests: Collection[bytes]) -> frozenset[bytes]:
+        """Return those digests for which there is neither a blob nor a snapshot."""
+        ...
+
+    async def put_blob(self, digest: bytes, content: bytes) -> None:
+        """Keep content; the same digest again changes nothing. The caller has checked that it hashes to `digest`."""
+        ...
+
+    async def get_blob(self, digest: bytes) -> bytes:
+        """Return content; raise NotFound."""
+        ...
+
+    async def put_snapshot(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
+        """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
+        ...
+
+    async def get_snapshot(self, digest: bytes) -> Snapshot:
+        """Return a snapshot; raise NotFound."""
+        ...
+
+    async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
+        """Return interned packages in ascending order of id; unknown ids raise NotFound."""
+        ...
+
+    async def packages_after(self, package_id: int) -> tuple[Package, ...]:
+        """Return all interned packages with a greater id, ascending. Ids start at 1 and only grow."""
+        ...
+
+    async def put_report(self, report: Report) -> Report:
+        """Add to an instance's history; raise NotFound when its snapshot or manifest is absent.
+
+        When the latest report of the instance has the same manifest, its interval is stretched (collected_at never goes
+        back) instead of adding a row. A report that is older than the latest is kept in its place in history. Returns
+        the latest report of the instance afterwards.
+        """
+        ...
+
+    async def latest_reports(self) -> tuple[Report, ...]:
+        """Return the latest report of every instance that is not deleted, ordered by instance id."""
+        ...
+
+    async def latest_report(self, instance_id: InstanceId) -> Report | None:
+        """Return the latest report of an instance, None before the first."""
+        ...
+
+    async def report_as_of(self, instance_id: InstanceId, at: datetime) -> Report | None:
+        """Return the report that was the latest at an instant, None before the first."""
+        ...
+
+    async def see_advisories(self, ids: Collection[str], at: datetime) -> None:
+        """Remember when each advisory was first seen; one already known keeps its earlier time."""
+        ...
+
+    async def first_seen(self, ids: Collection[str]) -> Mapping[str, datetime]:
+        """Return when advisories were first seen; unknown ones are absent."""
+        ...
+
+
+class BaselineStore(Protocol):
+    """Baselines, all their versions, and the defaults."""
+
+    async def put_baseline(self, baseline: Baseline) -> None:
+        """Write one version of a baseline; raise Conflict if this (id, version) exists or the name has another id."""
+        ...
+
+    async def get_baseline(self, baseline_id: str, version: int = 0) -> Baseline:
+        """Return one version, 0 for the newest (deleted baselines answer too, by id); raise NotFound."""
+        ...
+
+    async def find_baseline(self, reference: str) -> Baseline:
+        """Return the newest version of the baseline with this id or name, not deleted; raise NotFound."""
+        ...
+
+    async def baselines(self) -> tuple[Baseline, ...]:
+        """Return the newest versions, public ones first, then by name; deleted ones are absent."""
+        ...
+
+    async def delete_baseline(self, baseline_id: str) -> None:
+        """Take a baseline out of lists; its versions stay readable for old reports. Raise NotFound."""
+        ...
+
+    async def set_default(self, baseline_id: str) -> None:
+        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
+        ...
+
+    async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
+        """Return the default's baseline id by (scenario, operating system)."""
+        ...
+
+
+class TicketStore(Protocol):
+    """Tickets with their batches and runs."""
+
+    async def create(self, ticket: Ticket) -> Ticket:
+        """Write a new ticket; return it as saved (version 1, nothing unsaved).
+
+        Raise Conflict if the id exists, or another ticket has the same (created_by, request_id), request_id not empty.
+        """
+        ...
+
+    async def save(self, ticket: Ticket) -> Ticket:
+        """Write what changed (header, unsaved batches, unsaved runs) if the stored version is still `ticket.version`.
+
+        Return the ticket as saved (version + 1, nothing unsaved); else raise Conflict, NotFound. The cost depends on what changed,
+        not on the size of the ticket.
+        """
+        ...
+
+    async def load(self, ticket_id: TicketId) -> Ticket:
+        """Return a ticket with all batches and runs; raise NotFound."""
+        ...
+
+    async def head(self, ticket_id: TicketId) -> Ticket:
+        """Return a ticket with its batches (without members) but without runs: `runs` and `out` are empty. Raise NotFound."""
+        ...
+
+    async def find_request(self, created_by: str, request_id: str) -> TicketId | None:
+        """Return the ticket that this request made, if any."""
+        ...
+
+    async def heads(
+        self, states: Collection[TicketState], limit: int, before: tuple[datetime, TicketId] | None
+    ) -> tuple[Ticket, ...]:
+        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
+        ...
+
+    async def runs(
+        self, ticket_id: TicketId, batch: int, states: Collection[RunState], limit: int, after: tuple[int, int] | None
+    ) -> tuple[tuple[tuple[int, int], Run], ...]:
+        """Return (position, run) of a ticket in dispatch order; position = (batch, place in it); only those above `after`."""
+        ...
+
+    async def unfinished(self) -> tuple[TicketId, ...]:
+        """Return the tickets that are READY, PROCESSING or PAUSED, or have a run out, oldest first."""
+        ...
+
+
+class AssessmentStore(Protocol):
+    """Answers: the latest for each (instance, baseline), which one decides, and since when each item is non-compliant."""
+
+    async def put_assessment(
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+    ) -> Mapping[str, datetime]:
+        """Keep an answer; `items` are the keys of its non-compliant items (Item.key).
+
+        An item that was non-compliant in the answer before, for the same (instance, baseline), keeps its time; a new one
+        gets `at`; one that is gone is forgotten. An UNDETERMINED answer without items leaves the remembered times as they
+        are. Returns the times of `items`. `deciding` answers replace the instance's deciding one (R16); others do not touch it.
+        """
+        ...
+
+    async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
+        """Return since when items are non-compliant, by key."""
+        ...
+
+    async def deciding(self, instance_id: str) -> Assessment | None:
+        """Return the instance's deciding answer, None before the first."""
+        ...
+
+    async def all_deciding(self) -> tuple[Assessment, ...]:
+        """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
+        ...
+
+    async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
+        """Return the latest answer for an instance and a baseline, None before the first."""
+        ...
+
+
+class Store(Protocol):
+    """All of them, over one database."""
+
+    fleet: FleetStore
+    inventory: InventoryStore
+    baselines: BaselineStore
+    tickets: TicketStore
+    assessments: AssessmentStore
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+        ...

@@ -1,0 +1,354 @@
+"""What a ticket is: frozen records and the events that change them (SEMANTICS §1). The moves are in machine.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType
+
+from immutables import Map
+
+from controller.fleet.model import InstanceId, Selector
+
+TicketId = NewType("TicketId", str)
+RunId = NewType("RunId", str)
+
+
+class TicketState(StrEnum):
+    """State of a ticket."""
+
+    READY = "READY"
+    PROCESSING = "PROCESSING"
+    PAUSED = "PAUSED"
+    ABNORMAL = "ABNORMAL"
+    CANCELED = "CANCELED"
+    FINISHED = "FINISHED"
+
+
+class AbnormalCause(StrEnum):
+    """Why a ticket is ABNORMAL."""
+
+    SUSPENDED = "SUSPENDED"
+    ENDED_WITH_FAILURES = "ENDED_WITH_FAILURES"
+
+
+class BatchState(StrEnum):
+    """State of a batch."""
+
+    READY = "READY"
+    PROCESSING = "PROCESSING"
+    ABNORMAL = "ABNORMAL"
+    CANCELED = "CANCELED"
+    FINISHED = "FINISHED"
+
+
+class RunState(StrEnum):
+    """State of a run. PROCESSING means out: sent to its agent, or promised to it."""
+
+    READY = "READY"
+    PROCESSING = "PROCESSING"
+    ABNORMAL = "ABNORMAL"
+    CANCELED = "CANCELED"
+    FINISHED = "FINISHED"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    UNREACHABLE = "UNREACHABLE"
+    SKIPPED = "SKIPPED"
+    CANCELED = "CANCELED"
+
+
+class BatchPolicyKind(StrEnum):
+    """How targets are split into batches."""
+
+    NO_BATCH = "NO_BATCH"
+    MANUAL_BATCH = "MANUAL_BATCH"
+    AUTO_BATCH = "AUTO_BATCH"
+
+
+class SuspensionMode(StrEnum):
+    """How a success rate becomes a number of failures."""
+
+    ATTAINABLE = "ATTAINABLE"
+    LITERAL = "LITERAL"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """How targets are split into batches. `manual` holds ids or names as the operator gave them."""
+
+    kind: BatchPolicyKind = BatchPolicyKind.AUTO_BATCH
+    manual: tuple[tuple[str, ...], ...] = ()
+    batch_size: int = 10
+    group_share_percent: int = 50
+    ramp: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SuspensionPolicy:
+    """When a ticket stops itself. The rate is in tenths of a percent, 0..1000: never a float."""
+
+    success_rate_tenths: int = 800
+    mode: SuspensionMode = SuspensionMode.ATTAINABLE
+    ignore_unreachable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TicketSpec:
+    """What to do, with whom, and how carefully; every default filled in."""
+
+    name: str = ""
+    selector: Selector = Selector()  # noqa: RUF009 - frozen
+    baseline: str = ""
+    """Baseline id; empty means the one that decides for each instance."""
+    timeout: timedelta = timedelta(minutes=10)
+    batch_policy: BatchPolicy = BatchPolicy()
+    max_in_flight: int = 100
+    suspension_policy: SuspensionPolicy = SuspensionPolicy()
+    unreachable_after: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What batching needs to know of an instance."""
+
+    id: InstanceId
+    name: str
+    region: str = ""
+    zone: str = ""
+    application_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """A batch before it exists. Region, zone and group are empty when its targets differ in them."""
+
+    number: int
+    targets: tuple[Target, ...]
+    region: str = ""
+    zone: str = ""
+    application_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many runs are in which bucket. Every run is in exactly one (R17)."""
+
+    ready: int = 0
+    processing: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    timeout: int = 0
+    unreachable: int = 0
+    skipped: int = 0
+    canceled: int = 0
+
+    @property
+    def total(self) -> int:
+        """The sum of all buckets."""
+        return (
+            self.ready
+            + self.processing
+            + self.succeeded
+            + self.failed
+            + self.timeout
+            + self.unreachable
+            + self.skipped
+            + self.canceled
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One instance's share of a ticket."""
+
+    instance_id: InstanceId
+    instance_name: str
+    batch: int
+    state: RunState = RunState.READY
+    outcome: Outcome | None = None
+    error: str = ""
+    attempt: int = 0
+    """How often it was sent, retries included; 0 before the first time."""
+    sent_at: datetime | None = None
+    deadline: datetime | None = None
+    ended_at: datetime | None = None
+
+    def id(self, ticket: TicketId) -> RunId:
+        """The idempotency key of the present attempt: ticket/instance/attempt."""
+        return RunId(f"{ticket}/{self.instance_id}/{self.attempt}")
+
+
+def parse_run_id(run_id: str) -> tuple[TicketId, InstanceId, int]:
+    """Return the ticket, instance and attempt that a run id names; raise ValueError if it is not one."""
+    match run_id.split("/"):
+        case [ticket, instance, attempt] if ticket and instance and attempt.isascii() and attempt.isdigit():
+            return TicketId(ticket), InstanceId(instance), int(attempt)
+        case _:
+            raise ValueError(f"{run_id[:80]!r} is not a run id")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch. `members` are its instances in dispatch order."""
+
+    number: int
+    members: tuple[InstanceId, ...]
+    counts: Counts
+    state: BatchState = BatchState.READY
+    region: str = ""
+    zone: str = ""
+    application_group: str = ""
+    cursor: int = 0
+    """Every member before it has left READY: where the search for the next one to send begins."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A service ticket with all its batches and runs, in persistent maps: an event copies only what it changes."""
+
+    id: TicketId
+    spec: TicketSpec
+    state: TicketState
+    batches: Map[int, Batch]
+    """By number, from 1."""
+    runs: Map[InstanceId, Run]
+    out: Map[InstanceId, RunId]
+    """The runs that are PROCESSING: at most max_in_flight."""
+    counts: Counts
+    created_by: str
+    created_at: datetime
+    changed_at: datetime
+    current: int = 1
+    """Number of the batch that runs or comes next."""
+    abnormal_cause: AbnormalCause | None = None
+    forgiven: int = 0
+    """Failures that a Continue or Retry forgave; they no longer count towards the suspension."""
+    ended_at: datetime | None = None
+    note: str = ""
+    request_id: str = ""
+    version: int = 0
+    """Rises by 1 with every save; the store refuses a save over a version it does not have."""
+    unsaved_runs: frozenset[InstanceId] = frozenset()
+    """Runs that changed since the last save: what the store has to write."""
+    unsaved_batches: frozenset[int] = frozenset()
+    """Batches that changed since the last save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first batch may begin."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """These runs of the current batch are out from now on: promised first, sent then."""
+
+    at: datetime
+    instances: tuple[InstanceId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A run ended: the agent's own result, a deadline (TIMEOUT) or an absence (UNREACHABLE)."""
+
+    at: datetime
+    instance: InstanceId
+    attempt: int
+    outcome: Outcome
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEnded:
+    """The current batch has no run left that is READY or out."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The suspension policy is tripped."""
+
+    at: datetime
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """No batch is left."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """An operator holds the ticket."""
+
+    at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """An operator releases it, after a pause or a suspension; failures so far are forgiven once."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An operator ends it by force."""
+
+    at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRetried:
+    """An operator runs an abnormal batch's unsuccessful runs again. 0: every abnormal batch."""
+
+    at: datetime
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCanceled:
+    """An operator gives an abnormal batch up. 0: every abnormal batch."""
+
+    at: datetime
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunCanceled:
+    """An operator gives one instance's run up."""
+
+    at: datetime
+    instance: InstanceId
+
+
+Event = (
+    Started
+    | Dispatched
+    | Reported
+    | BatchEnded
+    | Suspended
+    | Completed
+    | Paused
+    | Continued
+    | Ended
+    | BatchRetried
+    | BatchCanceled
+    | RunCanceled
+)
