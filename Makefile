@@ -1,0 +1,59 @@
+# Everything a developer does here. `make` alone lists it.
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BUF = $$(command -v buf || echo .tools/node_modules/.bin/buf)
+DEMO_FILES := packaging/demo/*.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup proto check check-style check-types check-proto check-stubs check-imports test test-slow bench demo clean
+
+help:  ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Make .venv and install what is needed; nothing to do the second time
+
+$(READY): pyproject.toml packaging/constraints.txt packaging/setup.sh
+	@VENV=$(VENV) packaging/setup.sh
+	@touch $@
+
+proto: $(READY)  ## Generate the Python stubs from proto/
+	@VENV=$(VENV) packaging/gen-stubs.sh
+
+check: check-style check-types check-proto check-stubs check-imports  ## All checks but the tests
+
+check-style: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+check-types: $(READY)
+	@$(BIN)/mypy
+	@MYPYPATH=packaging/demo $(BIN)/mypy --strict $(DEMO_FILES)
+
+check-proto: $(READY)
+	@test -x "$(BUF)" || { echo "buf is missing: install it, or npm and then: make setup -B" >&2; exit 1; }
+	@$(BUF) lint proto
+
+check-stubs: $(READY)
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && VENV=$(VENV) packaging/gen-stubs.sh "$$out" && \
+	diff -r -x __pycache__ -x __init__.py "$$out/common/pb" common/pb || \
+	{ echo "The stubs in common/pb are not what proto/ says: run make proto and commit them" >&2; exit 1; }
+
+check-imports: $(READY)
+	@$(BIN)/pytest -q tests/test_architecture.py
+
+test: $(READY)  ## Run the tests, under ten minutes
+	@$(BIN)/pytest -q -n 2 --dist worksteal
+
+test-slow: $(READY)  ## Run the tests that take minutes
+	@$(BIN)/pytest -q -m slow
+
+bench: $(READY)  ## Measure, and print ratios
+	@$(BIN)/pytest -q -s -m bench
+
+demo: $(READY)  ## Show the whole thing on twelve real installations; KEEP=1 leaves it running to play with
+	@$(BIN)/python packaging/demo/run.py $(if $(KEEP),--keep)
+
+clean:  ## Remove what was made: .venv, .tools, demo, caches
+	@rm -rf $(VENV) .tools demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
