@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from common.clock import Clock
-from controller.dispatch.orders import Order
+from controller.fleet.orders import Order
 from controller.fleet.model import AgentState, Instance, InstanceId, Presence
 
 MISSED_HEARTBEATS: Final = 3

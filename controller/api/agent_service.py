@@ -1,0 +1,435 @@
+"""The agents' side: enrolment, and one stream an agent for ever. Turns messages into calls on the parts, and orders into messages.
+
+What an agent says is acknowledged only after it is stored. When the store cannot keep it now, the stream ends with UNAVAILABLE and
+the agent says it all again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from common import VERSION, digest
+from common.clock import Clock
+from common.errors import InvalidArgument, NotFound, PatchError, PermissionDenied, TooLarge, Unavailable
+from common.pb.v1 import agent_pb2 as pb
+from common.pb.v1 import agent_pb2_grpc
+from controller.dispatch.intake import Intake
+from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement
+from controller.fleet.orders import Ack, Assign, Cancel, Goodbye, Order, Want
+from controller.fleet.placement import apply_hello
+from controller.fleet.products import product_of
+from controller.fleet.sessions import Session, Sessions
+from controller.hub.api import Hub
+from controller.inventory.model import Report
+from controller.store.api import FleetStore
+from controller.tickets.model import Outcome, parse_run_id
+
+log = logging.getLogger(__name__)
+
+MAX_CHUNK: Final = 256 * 1024
+MAX_OPEN_RESULTS: Final = 64
+"""Results and reports of one agent that may wait for their content at the same time."""
+_HELLO_TIMEOUT_SECONDS: Final = 30.0
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+_OUTCOMES: Final = {
+    pb.SCAN_OUTCOME_SUCCEEDED: Outcome.SUCCEEDED,
+    pb.SCAN_OUTCOME_FAILED: Outcome.FAILED,
+    pb.SCAN_OUTCOME_TIMEOUT: Outcome.TIMEOUT,
+    pb.SCAN_OUTCOME_CANCELED: Outcome.CANCELED,
+}
+
+
+class Desk(Protocol):
+    """Lets hosts in and renews their certificates."""
+
+    async def enroll(
+        self, token: str, csr_pem: bytes, placement: Placement, machine_id: str
+    ) -> tuple[str, bytes, bytes]:
+        """Return instance id, certificate chain and CA."""
+        ...
+
+    async def renew(self, instance_id: InstanceId, csr_pem: bytes) -> tuple[bytes, bytes]:
+        """Return certificate chain and CA."""
+        ...
+
+
+class Engine(Protocol):
+    """What agents have to do with tickets."""
+
+    async def report(self, instance_id: InstanceId, run_id: str, outcome: Outcome, error: str) -> bool:
+        """Take a result."""
+        ...
+
+    def progress(self, instance_id: InstanceId, run_id: str, step: str) -> None:
+        """Note a step."""
+        ...
+
+    def connected(self, instance_id: InstanceId) -> None:
+        """Say again what was promised."""
+        ...
+
+    def lost(self, instance_id: InstanceId) -> None:
+        """Note an absence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How fast agents are to talk."""
+
+    heartbeat_interval: timedelta
+    report_interval: timedelta
+    stream_life: timedelta
+
+
+Caller = Callable[[grpc.aio.ServicerContext], tuple[InstanceId, datetime]]
+"""Who speaks: the instance of the peer's certificate and when that ends. Raises Unauthenticated for anybody else."""
+Reported = Callable[[InstanceId, Report], Awaitable[None]]
+"""Called with each report that was stored, before it is acknowledged."""
+
+
+class AgentService(agent_pb2_grpc.AgentServiceServicer):
+    """Serves agents."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        engine: Engine,
+        intake: Intake,
+        sessions: Sessions,
+        store: FleetStore,
+        hub: Hub,
+        clock: Clock,
+        pacing: Pacing,
+        caller: Caller,
+        reported: Reported,
+    ) -> None:
+        """Join the parts."""
+        self._desk = desk
+        self._engine = engine
+        self._intake = intake
+        self._sessions = sessions
+        self._store = store
+        self._hub = hub
+        self._clock = clock
+        self._pacing = pacing
+        self._caller = caller
+        self._reported = reported
+
+    async def Enroll(self, request: pb.EnrollRequest, context: grpc.aio.ServicerContext) -> pb.EnrollResponse:  # noqa: N802
+        """Let a host in."""
+        instance_id, chain, ca = await self._desk.enroll(
+            request.token, request.certificate_request_pem, _placement(request.placement), request.machine_id[:64]
+        )
+        self._hub.publish("instances")
+        return pb.EnrollResponse(instance_id=instance_id, certificate_chain_pem=chain, ca_pem=ca)
+
+    async def Renew(self, request: pb.RenewRequest, context: grpc.aio.ServicerContext) -> pb.RenewResponse:  # noqa: N802
+        """Renew an agent's certificate."""
+        instance_id, _ = self._caller(context)
+        chain, ca = await self._desk.renew(instance_id, request.certificate_request_pem)
+        return pb.RenewResponse(certificate_chain_pem=chain, ca_pem=ca)
+
+    async def Connect(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:  # noqa: N802
+        """Hold an agent's stream."""
+        instance_id, not_after = self._caller(context)
+        instance = await self._known(instance_id)
+        hello = await self._hello(context)
+        await self._update(instance, hello)
+        session = self._sessions.open(instance_id)
+        log.info("agent connected", extra={"instance": instance_id, "agent": instance.name, "peer": context.peer()})
+        try:
+            self._hub.publish("instances")
+            stream = _Stream(self, session, context)
+            await stream.write(pb.ConnectResponse(welcome=self._welcome(instance_id, not_after)))
+            self._engine.connected(instance_id)
+            await stream.hold(self._pacing.stream_life * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, hides nothing
+        finally:
+            self._intake.forget(session)
+            if self._sessions.close(session):
+                log.info("agent went away", extra={"instance": instance_id, "agent": instance.name})
+                self._engine.lost(instance_id)
+                self._hub.publish("instances")
+                await asyncio.shield(self._store.mark_seen({instance_id: self._clock.now()}))
+
+    async def take_result(self, session: Session, result: _Result) -> None:
+        """Store how a run ended, with its report, then acknowledge."""
+        outcome, error = result.outcome, result.error
+        if result.offer is not None:
+            try:
+                await self._take_report(session, result.offer, _ticket_of(result.run_id))
+            except InvalidArgument as wrong:
+                outcome, error = Outcome.FAILED, str(wrong)
+        elif outcome is Outcome.SUCCEEDED:
+            outcome, error = Outcome.FAILED, "the agent called the run a success and sent no report"
+        if not await self._engine.report(session.instance_id, result.run_id, outcome, error):
+            log.warning("result is of no use", extra={"instance": session.instance_id, "run": result.run_id})
+        session.send(Ack(result.id))
+
+    async def take_self_report(self, session: Session, report_id: str, offer: _Offer) -> None:
+        """Store a report that nobody ordered, then acknowledge."""
+        try:
+            await self._take_report(session, offer, "")
+        except InvalidArgument as wrong:
+            log.warning("report refused", extra={"instance": session.instance_id, "error": str(wrong)})
+        session.send(Ack(report_id))
+
+    async def _take_report(self, session: Session, offer: _Offer, ticket_id: str) -> None:
+        report, _ = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
+        await self._reported(session.instance_id, report)
+
+    def heard(self, session: Session) -> None:
+        """Note that an agent spoke."""
+        self._sessions.hear(session)
+
+    @property
+    def intake(self) -> Intake:
+        """Where content goes."""
+        return self._intake
+
+    @property
+    def engine(self) -> Engine:
+        """Where progress goes."""
+        return self._engine
+
+    async def _known(self, instance_id: InstanceId) -> Instance:
+        try:
+            instance = await self._store.get_instance(instance_id)
+        except NotFound:
+            raise PermissionDenied("this agent is not enrolled here; enrol it again with a new token") from None
+        if instance.deleted_at is not None:
+            raise PermissionDenied("this instance was deleted; enrol the host again with a new token")
+        return instance
+
+    async def _hello(self, context: grpc.aio.ServicerContext) -> pb.Hello:
+        try:
+            async with asyncio.timeout(_HELLO_TIMEOUT_SECONDS):
+                message = await context.read()
+        except TimeoutError:
+            raise InvalidArgument.of("hello", "did not come; the first message of a stream is Hello") from None
+        if not isinstance(message, pb.ConnectRequest) or message.WhichOneof("body") != "hello" or message.sequence != 1:
+            raise InvalidArgument.of("hello", "the first message of a stream is Hello with sequence 1")
+        return message.hello
+
+    async def _update(self, instance: Instance, hello: pb.Hello) -> None:
+        now = self._clock.now()
+        skew = abs(now - _time("hello.now", hello.now)) if hello.HasField("now") else timedelta(0)
+        if skew > _CLOCK_SKEW:
+            log.warning(
+                "an agent's clock is off", extra={"instance": instance.id, "seconds": round(skew.total_seconds())}
+            )
+        system = OperatingSystem(
+            id=hello.os_id[:64],
+            version=hello.os_version[:64],
+            product=product_of(hello.os_id, hello.os_version),
+            pretty_name=hello.os_pretty_name[:200],
+            arch=hello.arch[:32],
+        )
+        changed = apply_hello(
+            instance, _placement(hello.placement), system, hello.ip_address[:64], hello.agent_version[:32]
+        )
+        await self._store.put_instance(replace(changed, machine_id=hello.machine_id[:64], last_seen_at=now))
+
+    def _welcome(self, instance_id: InstanceId, not_after: datetime) -> pb.Welcome:
+        welcome = pb.Welcome(instance_id=instance_id, controller_version=VERSION)
+        welcome.pace.heartbeat_interval.FromTimedelta(self._pacing.heartbeat_interval)
+        welcome.pace.report_interval.FromTimedelta(self._pacing.report_interval)
+        welcome.certificate_not_after.FromDatetime(not_after)
+        return welcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    manifest_digest: bytes
+    collected_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    id: str
+    run_id: str
+    outcome: Outcome
+    error: str
+    offer: _Offer | None
+
+
+class _StreamEnds(Exception):
+    """Not an error: nobody has anything more to say on this stream."""
+
+
+class _Stream:
+    """One open stream: reads, writes, and the results that wait for their content."""
+
+    def __init__(self, service: AgentService, session: Session, context: grpc.aio.ServicerContext) -> None:
+        self._service = service
+        self._session = session
+        self._context = context
+        self._read = 1  # Hello was the first
+        self._written = 0
+        self._open_results = set[str]()
+
+    async def write(self, message: pb.ConnectResponse) -> None:
+        self._written += 1
+        message.sequence = self._written
+        await self._context.write(message)
+
+    async def hold(self, life: timedelta) -> None:
+        """Return when the stream has ended in peace; raise the PatchError that ends it otherwise."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write_orders(), name="write")
+                tasks.create_task(self._end(life), name="end")
+                tasks.create_task(self._read_messages(tasks), name="read")
+        except* _StreamEnds:
+            return
+        except* PatchError as refused:
+            raise refused.exceptions[0] from None
+
+    async def _end(self, life: timedelta) -> None:
+        if not life:
+            await self._session.closed.wait()
+            raise _StreamEnds
+        try:
+            async with asyncio.timeout(life.total_seconds()):
+                await self._session.closed.wait()
+        except TimeoutError:
+            await self.write(_message(Goodbye(retry_after=timedelta(seconds=1))))
+        raise _StreamEnds
+
+    async def _write_orders(self) -> None:
+        while True:
+            await self.write(_message(await self._session.orders.get()))
+
+    async def _read_messages(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            message = await self._context.read()
+            if not isinstance(message, pb.ConnectRequest):
+                raise _StreamEnds
+            self._read += 1
+            if message.sequence != self._read:
+                raise InvalidArgument.of(
+                    "sequence", f"is {message.sequence}, expected {self._read}: a message was lost"
+                )
+            self._service.heard(self._session)
+            await self._take(message, tasks)
+            del message  # its arena is large, and the next one may be long in coming
+
+    async def _take(self, message: pb.ConnectRequest, tasks: asyncio.TaskGroup) -> None:
+        match message.WhichOneof("body"):
+            case "heartbeat":
+                return
+            case "run_progress":
+                progress = message.run_progress
+                self._service.engine.progress(self._session.instance_id, progress.run_id, progress.step[:32])
+            case "run_result":
+                result = _result(message.run_result)
+                self._begin(result.id, self._service.take_result(self._session, result), tasks)
+            case "self_report":
+                report = message.self_report
+                offer = _offer(report.report)
+                self._begin(report.id, self._service.take_self_report(self._session, report.id, offer), tasks)
+            case "blob_chunk":
+                chunk = message.blob_chunk
+                if len(chunk.data) > MAX_CHUNK:
+                    raise TooLarge("blob_chunk.data", len(chunk.data), MAX_CHUNK)
+                await self._service.intake.take_chunk(
+                    self._session,
+                    _digest("blob_chunk.digest", chunk.digest),
+                    chunk.offset,
+                    chunk.data,
+                    last=chunk.last,
+                    zstd=chunk.encoding == pb.BLOB_ENCODING_ZSTD,
+                )
+            case "blob_gone":
+                self._service.intake.gone(self._session, _digest("blob_gone.digest", message.blob_gone.digest))
+            case other:
+                raise InvalidArgument.of("body", f"{other or 'nothing'} cannot come here")
+
+    def _begin(self, report_id: str, work: Coroutine[object, object, None], tasks: asyncio.TaskGroup) -> None:
+        if report_id in self._open_results:
+            work.close()
+            return  # said twice on one stream: the first will be acknowledged
+        if not 0 < len(report_id) <= 64:
+            work.close()
+            raise InvalidArgument.of("id", f"has {len(report_id)} characters, allowed are 1 to 64")
+        if len(self._open_results) >= MAX_OPEN_RESULTS:
+            work.close()
+            raise Unavailable(f"{MAX_OPEN_RESULTS} results of this agent wait already; say the rest later")
+        self._open_results.add(report_id)
+        task = tasks.create_task(work, name=f"result {report_id}")
+        task.add_done_callback(lambda _: self._open_results.discard(report_id))
+
+
+def _message(order: Order) -> pb.ConnectResponse:
+    match order:
+        case Assign(run_id, ticket_id, timeout):
+            message = pb.ConnectResponse(assignment=pb.Assignment(run_id=run_id, ticket_id=ticket_id))
+            message.assignment.timeout.FromTimedelta(timeout)
+            message.assignment.scan.SetInParent()
+            return message
+        case Cancel(run_id):
+            return pb.ConnectResponse(cancel_run=pb.CancelRun(run_id=run_id))
+        case Want(digests):
+            return pb.ConnectResponse(want=pb.Want(digests=digests))
+        case Ack(report_id):
+            return pb.ConnectResponse(ack=pb.Ack(id=report_id))
+        case Goodbye(retry_after):
+            message = pb.ConnectResponse(pace=pb.Pace())
+            message.pace.retry_after.FromTimedelta(retry_after)
+            return message
+
+
+def _result(message: pb.RunResult) -> _Result:
+    outcome = _OUTCOMES.get(message.outcome)
+    if outcome is None:
+        raise InvalidArgument.of("run_result.outcome", f"is {message.outcome}, allowed are {sorted(_OUTCOMES)}")
+    offer = _offer(message.report) if message.HasField("report") else None
+    return _Result(message.id, message.run_id, outcome, message.error[:1000], offer)
+
+
+def _offer(message: pb.ReportOffer) -> _Offer:
+    return _Offer(
+        _digest("report.manifest_digest", message.manifest_digest), _time("report.collected_at", message.collected_at)
+    )
+
+
+def _digest(field: str, value: bytes) -> bytes:
+    if len(value) != digest.SIZE:
+        raise InvalidArgument.of(field, f"has {len(value)} bytes, a SHA-256 digest has {digest.SIZE}")
+    return value
+
+
+def _time(field: str, value: Timestamp) -> datetime:
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgument.of(field, "is not a time") from None
+
+
+def _ticket_of(run_id: str) -> str:
+    try:
+        return parse_run_id(run_id)[0]
+    except ValueError:
+        return ""
+
+
+def _placement(said: pb.Placement) -> Placement:
+    return Placement(
+        name=said.name,
+        region=said.region,
+        zone=said.zone,
+        enterprise_project=said.enterprise_project,
+        resource_type=said.resource_type,
+        application_group=said.application_group,
+        tags=dict(said.tags),
+    )

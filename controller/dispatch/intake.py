@@ -1,0 +1,229 @@
+"""Takes in what agents report: asks for content the store has never seen, once per fleet, checks it, keeps it.
+
+A blob is kept only if it hashes to the digest that was asked for, so an agent can lie about nothing but its own host. Of all agents
+that offer the same unknown content one is asked; the others wait for it, and the next is asked when it goes away or is silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import zstandard
+
+from common import digest, manifest
+from common.clock import Clock
+from common.errors import InvalidArgument, NotFound, TooLarge
+from controller.fleet.orders import Want
+from controller.fleet.sessions import Session
+from controller.inventory.model import Report
+from controller.store.api import InventoryStore
+
+log = logging.getLogger(__name__)
+
+MAX_WANT: Final = 256
+"""Digests in one Want."""
+_SILENCE: Final = timedelta(seconds=60)
+"""An agent that was asked and sends no piece for so long is given up as the source."""
+
+
+class ContentGone(InvalidArgument):
+    """The agent no longer has content that its own report names."""
+
+
+@dataclass(eq=False)
+class _Wanted:
+    digest: bytes
+    packages: bool
+    """It is a packages blob: kept as a snapshot, not as bytes."""
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    offers: dict[Session, None] = field(default_factory=dict)
+    """Sessions that have it, in the order in which they said so."""
+    asked: Session | None = None
+    asked_at: float = 0.0
+    fault: str = ""
+    """What is wrong with the content, once it came."""
+
+
+@dataclass(eq=False)
+class _Partial:
+    zstd: bool
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Intake:
+    """One for a controller process."""
+
+    def __init__(self, store: InventoryStore, clock: Clock, max_blob_bytes: int) -> None:
+        """Begin with nothing asked for."""
+        self._store = store
+        self._clock = clock
+        self._max_blob_bytes = max_blob_bytes
+        self._wanted: dict[tuple[bytes, bool], _Wanted] = {}
+        self._partial: dict[tuple[Session, bytes], _Partial] = {}
+
+    async def receive(
+        self, session: Session, manifest_digest: bytes, collected_at: datetime, ticket_id: str
+    ) -> tuple[Report, manifest.Manifest]:
+        """Return an offered report once everything that it names is stored.
+
+        Raises InvalidArgument when its content is wrong (sending it again cannot help), ContentGone when the agent lost a part, and
+        Unavailable when the store cannot keep it now.
+        """
+        await self._fetch(session, [manifest_digest])
+        try:
+            said = manifest.decode(await self._store.get_blob(manifest_digest))
+        except ValueError as error:
+            raise InvalidArgument.of("report.manifest", str(error)) from None
+        packages = bytes.fromhex(said.packages)
+        await self._fetch(session, [bytes.fromhex(d) for d in said.blobs()], packages)
+        await self._ensure_snapshot(packages)
+        now = self._clock.now()
+        at = min(collected_at, now)  # a clock that runs ahead must not make a report look fresh for longer
+        latest = await self._store.put_report(
+            Report(session.instance_id, manifest_digest, packages or None, at, at, now, ticket_id)
+        )
+        return latest, said
+
+    async def take_chunk(
+        self, session: Session, of: bytes, offset: int, data: bytes, *, last: bool, zstd: bool
+    ) -> None:
+        """Take a piece of content. Raises InvalidArgument or TooLarge when the stream should not go on."""
+        wanted = self._asked_of(session, of)
+        if wanted is None:
+            self._partial.pop((session, of), None)
+            return  # somebody else was asked meanwhile
+        wanted.asked_at = self._clock.monotonic()
+        partial = self._partial.setdefault((session, of), _Partial(zstd))
+        if offset != len(partial.data):
+            raise InvalidArgument.of("blob_chunk.offset", f"is {offset}, expected {len(partial.data)}")
+        if offset + len(data) > self._max_blob_bytes:
+            raise TooLarge(f"content {of.hex()[:12]}", offset + len(data), self._max_blob_bytes)
+        partial.data += data
+        if not last:
+            return
+        del self._partial[session, of]
+        content = await asyncio.to_thread(_checked, of, partial, self._max_blob_bytes)
+        await self._keep(wanted, content)
+
+    def gone(self, session: Session, of: bytes) -> None:
+        """Note that an agent no longer has content that it offered."""
+        for packages in (False, True):
+            if (wanted := self._wanted.get((of, packages))) is not None:
+                self._withdraw(wanted, session)
+
+    def forget(self, session: Session) -> None:
+        """Note that a session ended: others are asked for what it owed."""
+        for key in [k for k in self._partial if k[0] is session]:
+            del self._partial[key]
+        for wanted in list(self._wanted.values()):
+            self._withdraw(wanted, session)
+
+    def check_silence(self) -> None:
+        """Give up on agents that were asked and send nothing. Call it now and then."""
+        limit = self._clock.monotonic() - _SILENCE.total_seconds()
+        for wanted in list(self._wanted.values()):
+            if wanted.asked is not None and wanted.asked_at < limit:
+                if len(wanted.offers) > 1:
+                    log.warning("asking another agent for content", extra={"silent": wanted.asked.instance_id})
+                    self._withdraw(wanted, wanted.asked)
+                else:
+                    self._ask(wanted)
+
+    def _asked_of(self, session: Session, of: bytes) -> _Wanted | None:
+        for packages in (False, True):
+            wanted = self._wanted.get((of, packages))
+            if wanted is not None and wanted.asked is session:
+                return wanted
+        return None
+
+    async def _ensure_snapshot(self, packages: bytes) -> None:
+        """Make the snapshot of a package list that came in before as other content."""
+        if not packages:
+            return
+        try:
+            await self._store.get_snapshot(packages)
+        except NotFound:
+            wanted = _Wanted(packages, packages=True)
+            await self._keep(wanted, await self._store.get_blob(packages))
+            if wanted.fault:
+                raise InvalidArgument.of("report", wanted.fault) from None
+
+    async def _fetch(self, session: Session, digests: Collection[bytes], packages: bytes = b"") -> None:
+        waiting = list[_Wanted]()
+        for missing in sorted(await self._store.missing(digests)):
+            key = (missing, missing == packages)
+            wanted = self._wanted.setdefault(key, _Wanted(missing, packages=missing == packages))
+            wanted.offers[session] = None
+            waiting.append(wanted)
+        fresh = [w for w in waiting if w.asked is None]
+        self._mark(fresh, session)
+        for batch in _batches([w.digest for w in fresh]):
+            session.send(Want(batch))
+        for wanted in waiting:
+            await wanted.done.wait()
+            if wanted.fault:
+                raise InvalidArgument.of("report", wanted.fault)
+            if session not in wanted.offers:
+                raise ContentGone.of(
+                    "report", f"the agent no longer has content {wanted.digest.hex()[:12]}; scan again"
+                )
+
+    def _mark(self, wanted: Iterable[_Wanted], session: Session) -> None:
+        for one in wanted:
+            one.asked, one.asked_at = session, self._clock.monotonic()
+
+    def _ask(self, wanted: _Wanted) -> None:
+        session = next(iter(wanted.offers))
+        self._mark((wanted,), session)
+        self._partial.pop((session, wanted.digest), None)
+        session.send(Want((wanted.digest,)))
+
+    def _withdraw(self, wanted: _Wanted, session: Session) -> None:
+        if session not in wanted.offers:
+            return
+        if len(wanted.offers) == 1:  # nobody else has it: whoever waits hears that it is gone
+            del self._wanted[wanted.digest, wanted.packages]
+            wanted.offers.clear()
+            wanted.done.set()
+            return
+        del wanted.offers[session]
+        if wanted.asked is session:
+            self._ask(wanted)
+
+    async def _keep(self, wanted: _Wanted, content: bytes) -> None:
+        if wanted.packages:
+            try:
+                lines = await asyncio.to_thread(manifest.decode_packages, content)
+            except ValueError as error:
+                wanted.fault = str(error)  # the report is refused; the stream is not to blame
+            else:
+                await self._store.put_snapshot(wanted.digest, lines)
+        else:
+            await self._store.put_blob(wanted.digest, content)
+        self._wanted.pop((wanted.digest, wanted.packages), None)
+        wanted.done.set()
+
+
+def _batches(digests: list[bytes]) -> Iterable[tuple[bytes, ...]]:
+    for start in range(0, len(digests), MAX_WANT):
+        yield tuple(digests[start : start + MAX_WANT])
+
+
+def _checked(of: bytes, partial: _Partial, limit: int) -> bytes:
+    content = bytes(partial.data)
+    if partial.zstd:
+        try:
+            reader = zstandard.ZstdDecompressor().stream_reader(content)
+            content = reader.read(limit + 1)
+        except zstandard.ZstdError as error:
+            raise InvalidArgument.of("blob_chunk.data", f"is not zstd: {error}") from None
+        if len(content) > limit:
+            raise TooLarge(f"content {of.hex()[:12]}", len(content), limit)
+    if digest.of(content) != of:
+        raise InvalidArgument.of("blob_chunk.digest", f"the content sent for {of.hex()[:12]} does not hash to it")
+    return content
