@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -93,8 +93,8 @@ class Pacing:
 
 Caller = Callable[[grpc.aio.ServicerContext], tuple[InstanceId, datetime]]
 """Who speaks: the instance of the peer's certificate and when that ends. Raises Unauthenticated for anybody else."""
-Reported = Callable[[InstanceId, Report], Awaitable[None]]
-"""Called with each report that was stored, before it is acknowledged."""
+Reported = Callable[[Report], None]
+"""Called with each report that was stored."""
 
 
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
@@ -186,7 +186,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
     async def _take_report(self, session: Session, offer: _Offer, ticket_id: str) -> None:
         report, _ = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
-        await self._reported(session.instance_id, report)
+        self._reported(report)
 
     def heard(self, session: Session) -> None:
         """Note that an agent spoke."""

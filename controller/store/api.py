@@ -127,6 +127,15 @@ class InventoryStore(Protocol):
         """Return the report that was the latest at an instant, None before the first."""
         ...
 
+    async def remember_advisory_repositories(
+        self, instance_id: InstanceId, repositories: Collection[str]
+    ) -> frozenset[str]:
+        """Add to the repositories in which this instance ever had advisories; return them all.
+
+        Costs a read when there is nothing to add. A repository that loses its advisories is not compliance (R11).
+        """
+        ...
+
     async def see_advisories(self, ids: Collection[str], at: datetime) -> None:
         """Remember when each advisory was first seen; one already known keeps its earlier time."""
         ...
