@@ -441,19 +441,23 @@ class GetReportRequest(_message.Message):
 
     INSTANCE_FIELD_NUMBER: _builtins.int
     ALL_ITEMS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """Id or name."""
     all_items: _builtins.bool
     """Also INSTALLED and INSTALLED_OTHER packages."""
+    baseline: _builtins.str
+    """Baseline by id or name, evaluated for this answer only; empty means the one that decides."""
     def __init__(
         self,
         *,
         instance: _builtins.str = ...,
         all_items: _builtins.bool = ...,
+        baseline: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_items", b"all_items", "instance", b"instance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_items", b"all_items", "baseline", b"baseline", "instance", b"instance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -691,19 +695,23 @@ class WhyRequest(_message.Message):
 
     INSTANCE_FIELD_NUMBER: _builtins.int
     PACKAGE_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """Instance by id or name."""
     package: _builtins.str
     """Package name, or name.arch."""
+    baseline: _builtins.str
+    """Baseline by id or name, evaluated for this answer only; empty means the one that decides."""
     def __init__(
         self,
         *,
         instance: _builtins.str = ...,
         package: _builtins.str = ...,
+        baseline: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "package", b"package"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "instance", b"instance", "package", b"package"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
