@@ -1,0 +1,279 @@
+"""Repository files as a host cached them: decompressed within bounds, parsed by createrepo_c, normalised.
+
+Everything here trusts nothing: the bytes come from hosts. Run it in a worker process (`parse_worker`).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+from xml.parsers import expat
+
+import createrepo_c
+import zstandard
+
+from common import evr
+from common.nevra import Nevra
+from controller.compliance.model import Advisory, AdvisoryPackage, Available
+from controller.inventory import advisories
+
+MAX_UPDATEINFO_BYTES: Final = 256 << 20
+MAX_PRIMARY_BYTES: Final = 1 << 30
+_CHUNK: Final = 1 << 20
+_MAX_WINDOW: Final = 128 << 20
+_SQLITE: Final = b"SQLite format 3\0"
+_COMPRESSIONS: Final[tuple[tuple[bytes, str, Callable[[BytesIO], Any]], ...]] = (
+    (b"\x1f\x8b", "gzip", lambda file: gzip.GzipFile(fileobj=file)),
+    (b"BZh", "bzip2", bz2.BZ2File),
+    (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "zstd",
+        lambda file: zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(
+            file, read_across_frames=True
+        ),
+    ),
+)
+_FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
+
+
+class MetadataError(ValueError):
+    """A repository file cannot be read whole. `str()` says what is wrong with it."""
+
+
+def parse_updateinfo(content: bytes, max_bytes: int = MAX_UPDATEINFO_BYTES) -> tuple[Advisory, ...]:
+    """Read an updateinfo file (plain, gzip, bzip2, xz or zstd) in its own order.
+
+    Raises MetadataError when it is not one, is cut off, names a build without version, or has more than `max_bytes` unpacked.
+    """
+    with _unpacked(content, max_bytes) as path:
+        _check_root(path, "updates")
+        found = createrepo_c.UpdateInfo()
+        _run(createrepo_c.xml_parse_updateinfo, str(path), found)
+        return tuple(_advisory(number, record) for number, record in enumerate(found.updates, 1))
+
+
+def parse_primary(content: bytes, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[Available, ...]:
+    """Read a primary file: XML, or the SQLite form that yum 3 prefers; compressed as `parse_updateinfo` says.
+
+    Source packages are left out. Raises MetadataError as `parse_updateinfo` does.
+    """
+    with _unpacked(content, max_bytes) as path:
+        with path.open("rb") as file:
+            is_database = file.read(len(_SQLITE)) == _SQLITE
+        if is_database:
+            return tuple(_database(path))
+        _check_root(path, "metadata")
+        found = list[Available]()
+
+        def take(package: Any) -> bool:
+            if package.arch != "src":
+                found.append(_available(package))
+            return True
+
+        _run(createrepo_c.xml_parse_primary, str(path), pkgcb=take, do_files=False)
+        return tuple(found)
+
+
+@contextmanager
+def _unpacked(content: bytes, max_bytes: int) -> Iterator[Path]:
+    """Give the content, decompressed, as a file: createrepo_c reads files only."""
+    if not content:
+        raise MetadataError("the file is empty")
+    kind, source = _open(content)
+    with tempfile.TemporaryDirectory(prefix="patchwarden-") as folder:
+        path, size = Path(folder, "metadata"), 0
+        tail = b""
+        with path.open("wb") as target:
+            try:
+                while chunk := source.read(_CHUNK):
+                    size += len(chunk)
+                    if size > max_bytes:
+                        raise MetadataError(f"has more than {max_bytes:,} bytes when unpacked, which is the limit")
+                    if b"<!ENTITY" in tail + chunk:
+                        raise MetadataError("declares XML entities, which no repository file needs")
+                    tail = chunk[-8:]
+                    target.write(chunk)
+            except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+                raise MetadataError(f"is not whole {kind} data: {error}") from None
+        if not size:
+            raise MetadataError("the file is empty when unpacked")
+        yield path
+
+
+def _open(content: bytes) -> tuple[str, Any]:
+    for magic, kind, opener in _COMPRESSIONS:
+        if content.startswith(magic):
+            return kind, opener(BytesIO(content))
+    if content.startswith((b"\0ZCK", b"\x1f\x9d", b"PK\x03\x04", b"7z\xbc\xaf")):
+        raise MetadataError("is compressed in a way that is not known here; known are gzip, bzip2, xz and zstd")
+    return "plain", BytesIO(content)
+
+
+def _check_root(path: Path, expected: str) -> None:
+    """Raise unless the file's outermost element is the expected one: createrepo_c finds nothing in others, and says nothing."""
+    names = list[str]()
+    parser = expat.ParserCreate()
+
+    def start(name: str, _attributes: dict[str, str]) -> None:
+        if not names:
+            names.append(name.rpartition(":")[2])
+
+    parser.StartElementHandler = start
+    try:
+        with path.open("rb") as file:
+            while not names and (chunk := file.read(4096)):
+                parser.Parse(chunk)
+    except expat.ExpatError as error:
+        if not names:
+            raise MetadataError(f"is not XML: {error}") from None
+    if names != [expected]:
+        raise MetadataError(
+            f"its outermost element is <{names[0]}>, not <{expected}>" if names else "is not XML: it has no element"
+        )
+
+
+def _run(parse: Callable[..., object], *arguments: object, **options: object) -> None:
+    matters = list[str]()
+
+    def warn(kind: int, message: str) -> bool:
+        # An unknown element is the vendor's business; a value that cannot be read, or an attribute that is not there, is ours.
+        if kind == createrepo_c.XML_WARNING_BADATTRVAL:
+            matters.append(message)
+        return True
+
+    try:
+        parse(*arguments, warningcb=warn, **options)
+    except createrepo_c.CreaterepoCError as error:
+        text = " ".join(str(error).split())
+        raise MetadataError(f"is not whole XML: {text[text.find(' at line') + 1 :]}") from None
+    except UnicodeDecodeError:
+        raise MetadataError("holds text that is not UTF-8") from None
+    if matters:
+        raise MetadataError(f"holds a value that cannot be read: {matters[0]}")
+
+
+def _advisory(number: int, record: Any) -> Advisory:
+    where = f"advisory {record.id}" if record.id else f"advisory number {number}"
+    references = [(r.type or "", r.id or "", r.title or "") for r in record.references]
+    packages = tuple(_advisory_packages(where, record))
+    if packages and not record.id:
+        raise MetadataError(f"{where} has no id")
+    return Advisory(
+        id=record.id or "",
+        category=advisories.category(record.type or ""),
+        severity=advisories.severity(record.severity or ""),
+        raw_severity=record.severity or "",
+        raw_type=record.type or "",
+        title=record.title or "",
+        issued=advisories.day(_date_text(record, "issued_date")),
+        updated=advisories.day(_date_text(record, "updated_date")),
+        cves=advisories.cves(references),
+        packages=packages,
+    )
+
+
+def _date_text(record: Any, name: str) -> str:
+    try:
+        return str(getattr(record, name) or "")
+    except createrepo_c.CreaterepoCError:
+        return ""  # malformed counts as missing (R5): first_seen decides then
+
+
+def _advisory_packages(where: str, record: Any) -> Iterator[AdvisoryPackage]:
+    for collection in record.collections:
+        stream = collection.module
+        module = f"{stream.name}:{stream.stream}" if stream and stream.name and stream.stream else ""
+        for package in collection.packages:
+            if not package.name:
+                if package.version or package.release or package.filename:
+                    raise MetadataError(f"{where} names a package without a name")
+                continue  # <package/>: nothing is named, so nothing can be missed by leaving it out
+            if not (package.version and package.release and package.arch):
+                raise MetadataError(f"{where} names {package.name} without version, release or arch")
+            build = _nevra(where, package)
+            yield AdvisoryPackage(
+                build,
+                module or (advisories.UNKNOWN_MODULE if advisories.is_modular(build.release) else ""),
+                bool(package.reboot_suggested or record.reboot_suggested),
+            )
+
+
+def _available(package: Any) -> Available:
+    if not (package.name and package.version and package.release and package.arch):
+        raise MetadataError(f"package {package.name or package.pkgId!r} has no version, release or arch")
+    return Available(
+        _nevra("a package", package),
+        max(0, package.time_build or 0),
+        any(entry[0].startswith("installonlypkg(") for entry in package.provides),
+        tuple(_relation(*entry[:5]) for entry in package.obsoletes),
+    )
+
+
+def _nevra(where: str, package: Any) -> Nevra:
+    try:
+        epoch = evr.parse_epoch(package.epoch)
+    except ValueError as error:
+        raise MetadataError(f"{where}: {package.name}: {error}") from None
+    return Nevra(package.name, epoch, package.version, package.release, package.arch)
+
+
+def _relation(name: str, flags: str | None, epoch: str | None, version: str | None, release: str | None) -> str:
+    """Spell a dependency as rpm does: "old < 1:2.0-3"."""
+    if not (flags and version):
+        return name
+    head = f"{epoch}:" if epoch not in (None, "", "0") else ""
+    return f"{name} {_FLAGS.get(flags, flags)} {head}{version}{f'-{release}' if release else ''}"
+
+
+def _database(path: Path) -> Iterator[Available]:
+    """Read yum 3's primary_db."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA cell_size_check = ON")
+            _check_tables(connection)
+            install_only = {
+                key for (key,) in connection.execute("SELECT pkgKey FROM provides WHERE name GLOB 'installonlypkg(*'")
+            }
+            obsoletes = dict[int, list[str]]()
+            for key, *relation in connection.execute(
+                "SELECT pkgKey, name, flags, epoch, version, release FROM obsoletes ORDER BY rowid"
+            ):
+                obsoletes.setdefault(key, []).append(_relation(*relation))
+            for key, name, epoch, version, release, arch, built in connection.execute(
+                "SELECT pkgKey, name, epoch, version, release, arch, time_build FROM packages"
+                " WHERE arch <> 'src' ORDER BY pkgKey"
+            ):
+                if not all(isinstance(text, str) and text for text in (name, version, release, arch)):
+                    raise MetadataError(f"package {name!r} has no version, release or arch")
+                yield Available(
+                    Nevra(name, evr.parse_epoch(str(epoch or "")), version, release, arch),
+                    max(0, built) if isinstance(built, int) else 0,
+                    key in install_only,
+                    tuple(obsoletes.get(key, ())),
+                )
+        finally:
+            connection.close()
+    except MetadataError:
+        raise
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        raise MetadataError(f"is not a whole primary database: {error}") from None
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    found = dict(
+        connection.execute("SELECT name, type FROM sqlite_master WHERE name IN ('packages', 'provides', 'obsoletes')")
+    )
+    if absent := {"packages", "provides", "obsoletes"} - {name for name, kind in found.items() if kind == "table"}:
+        raise MetadataError(f"is a SQLite database without the table {min(absent)}")

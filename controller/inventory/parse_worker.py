@@ -1,0 +1,102 @@
+"""Parses repository files in a process of its own: never on the event loop, and a crash of a parser takes nobody along."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Final, Self
+
+from controller.compliance.model import Advisory, Available
+from controller.inventory import advisories, metadata
+from controller.inventory.metadata import MetadataError
+
+MAX_MEMORY_BYTES: Final = 4 << 30
+MAX_CPU_SECONDS: Final = 180
+
+
+class MetadataParser:
+    """Parses files one at a time in a worker process that starts with the first file. Use it as `async with`, or `close` it.
+
+    A file on which the worker dies (memory, time, a fault in a parser) is a MetadataError like any other bad file; the next
+    file gets a new worker.
+    """
+
+    def __init__(self, max_memory_bytes: int = MAX_MEMORY_BYTES, max_cpu_seconds: int = MAX_CPU_SECONDS) -> None:
+        """Allow the worker so much address space in all, and so much CPU time for each file."""
+        self._max_memory_bytes = max_memory_bytes
+        self._max_cpu_seconds = max_cpu_seconds
+        self._pool: ProcessPoolExecutor | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def updateinfo(self, digest: str, content: bytes) -> tuple[Advisory, ...]:
+        """Parse an updateinfo file; raise MetadataError that names its digest."""
+        packed = await self._parse(digest, "updateinfo", _pack_updateinfo, content)
+        return await asyncio.to_thread(advisories.decode_advisories, packed)
+
+    async def primary(self, digest: str, content: bytes) -> tuple[Available, ...]:
+        """Parse a primary file; raise MetadataError that names its digest."""
+        packed = await self._parse(digest, "primary", _pack_primary, content)
+        return await asyncio.to_thread(advisories.decode_available, packed)
+
+    async def close(self) -> None:
+        """Let the worker finish what it has, and end it."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.to_thread(functools.partial(pool.shutdown, wait=True, cancel_futures=True))
+
+    async def _parse(self, digest: str, kind: str, parse: Callable[[bytes, int], bytes], content: bytes) -> bytes:
+        async with self._one_at_a_time:  # so that when the worker dies, it is known on which file
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn"), _prepare, (self._max_memory_bytes,)
+                )
+            try:
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._pool, parse, content, self._max_cpu_seconds
+                )
+            except MetadataError as error:
+                raise MetadataError(f"{kind} {digest[:12]}: {error}") from None
+            except MemoryError:
+                matter = f"needs more than {self._max_memory_bytes:,} bytes of memory"
+            except BrokenProcessPool:
+                self._pool.shutdown(wait=False)
+                self._pool = None
+                matter = f"the parser died on it (allowed are {self._max_cpu_seconds} s and {self._max_memory_bytes:,} bytes)"
+            raise MetadataError(f"{kind} {digest[:12]}: {matter}")
+
+
+def _prepare(max_memory_bytes: int) -> None:
+    """Confine a worker that has just started."""
+    resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)  # libxml2 and glib print what the exceptions say anyway
+    os.close(silence)
+
+
+def _limit_time(seconds: int) -> None:
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    until = int(spent.ru_utime + spent.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _pack_updateinfo(content: bytes, max_cpu_seconds: int) -> bytes:
+    _limit_time(max_cpu_seconds)
+    return advisories.encode_advisories(metadata.parse_updateinfo(content))
+
+
+def _pack_primary(content: bytes, max_cpu_seconds: int) -> bytes:
+    _limit_time(max_cpu_seconds)
+    return advisories.encode_available(metadata.parse_primary(content))
