@@ -33,10 +33,9 @@ CENTOS_OS_RELEASE = {
 }
 CENTOS_BASE = (
     PackageSpec(
-        "centos-release",
-        "7",
-        "9.2009.1.el7.centos",
+        *("centos-release", "7", "9.2009.1.el7.centos"),
         provides=("system-release = 7.9", "system-release(releasever) = 7"),
+        texts=(("/etc/centos-release", "CentOS Linux release 7.9.2009 (Core)"),),
     ),
     PackageSpec("bash", "4.2.46", "34.el7"),
     PackageSpec("openssl-libs", "1.0.2k", "19.el7", epoch=1),

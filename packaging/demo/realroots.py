@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from common import nevra
@@ -32,7 +33,7 @@ DBPATH: Final = "/var/lib/rpm"
 """Where every installation keeps its rpm database, whatever the host's own rpm prefers."""
 TOOLS: Final = ("rpm", "rpmbuild", "createrepo_c", "modifyrepo_c", "dnf")
 _ARCH: Final = "x86_64"
-_CACHE_FORMAT: Final = "2"
+_CACHE_FORMAT: Final = "3"
 _COMMAND_SECONDS: Final = 300
 _DEFINES: Final = (
     ("debug_package", "%{nil}"),
@@ -61,6 +62,8 @@ class PackageSpec:
     provides: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     """Absolute paths; each holds one line that names the package. One that ends with a slash is a folder."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Files with a content of their own: absolute path, one line."""
     obsoletes: tuple[str, ...] = ()
     vendor: str = "Patchwarden examples"
     build_time: int = 1_600_000_000
@@ -109,6 +112,17 @@ class RepositorySpec:
 def missing_tools() -> tuple[str, ...]:
     """Return the names of the tools that are not on PATH."""
     return tuple(tool for tool in TOOLS if shutil.which(tool) is None)
+
+
+@functools.cache
+def as_root() -> tuple[str, ...]:
+    """Return what a command must be prefixed with to be root: nothing, or a namespace of its own. Raises BuildError if neither."""
+    if os.geteuid() == 0:
+        return ()
+    prefix = ("unshare", "--map-root-user")
+    if shutil.which(prefix[0]) and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0:
+        return prefix
+    raise BuildError("dnf --installroot needs root, or a kernel that lets users make namespaces: run this as root")
 
 
 def build_repository(spec: RepositorySpec, folder: Path, cache: Path) -> Path:
@@ -231,7 +245,7 @@ def _dnf(root: Path, *arguments: str, releasever: str = "") -> None:
     """Run dnf on an installation, without plugins and without the host's own settings."""
     where = root.resolve()
     command = [
-        *_as_root(),
+        *as_root(),
         *("dnf", "--assumeyes", "--quiet", "--refresh", f"--installroot={where}", "--nogpgcheck", "--disableplugin=*"),
         *(f"--config={where}/etc/dnf/dnf.conf", f"--setopt=reposdir={where}/etc/yum.repos.d"),
         *(f"--setopt=varsdir={where}/etc/dnf/vars", "--setopt=tsflags=nodocs", "--setopt=zchunk=0"),
@@ -241,16 +255,6 @@ def _dnf(root: Path, *arguments: str, releasever: str = "") -> None:
     ]
     with _rpm_home() as home:
         _run(command, environment={"HOME": home})
-
-
-@functools.cache
-def _as_root() -> tuple[str, ...]:
-    if os.geteuid() == 0:
-        return ()
-    prefix = ("unshare", "--map-root-user")
-    if shutil.which(prefix[0]) and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0:
-        return prefix
-    raise BuildError("dnf --installroot needs root, or a kernel that lets users make namespaces: run this as root")
 
 
 def _rpm_home() -> tempfile.TemporaryDirectory[str]:
@@ -299,11 +303,15 @@ def _spec_file(packages: Sequence[PackageSpec]) -> str:
             lines += [f"{tag.capitalize()}: {text}" for text in getattr(package, tag)]
         out += [*lines, f"%description -n {package.name}", package.name]
         out += [f"%files -n {package.name}", *(f"%dir {f}" if f.endswith("/") else f for f in package.files)]
-        for file in package.files:
-            parent = file if file.endswith("/") else os.path.dirname(file)  # noqa: PTH120 - a path of another root
-            install.append(f"mkdir -p '%{{buildroot}}{parent}'")
-            if not file.endswith("/"):
-                install.append(f"echo '{package.name}-{package.version}-{package.release}' > '%{{buildroot}}{file}'")
+        out += [path for path, _ in package.texts]
+        install += [f"mkdir -p '%{{buildroot}}{folder}'" for folder in package.files if folder.endswith("/")]
+        named = f"{package.name}-{package.version}-{package.release}"
+        for path, line in (*((f, named) for f in package.files if not f.endswith("/")), *package.texts):
+            text = shlex.quote(line.replace("%", "%%"))
+            install += [
+                f"mkdir -p '%{{buildroot}}{PurePosixPath(path).parent}'",
+                f"echo {text} > '%{{buildroot}}{path}'",
+            ]
     return "\n".join([*out, *install, ""])
 
 

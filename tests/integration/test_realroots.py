@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+
 from realroots import (
     DBPATH,
     AdvisorySpec,
@@ -117,6 +118,8 @@ def test_an_installation_holds_exactly_what_was_asked_for_in_its_own_database(ce
         "kernel-3.10.0-1160.el7.x86_64",
     }
     assert (centos_host.root / DBPATH.lstrip("/") / "rpmdb.sqlite").exists()
+    release = (centos_host.root / "etc/centos-release").read_text()
+    assert release == "CentOS Linux release 7.9.2009 (Core)\n"
     assert 'ID="centos"' in (centos_host.root / "etc/os-release").read_text()
 
 
