@@ -1,0 +1,113 @@
+"""The calls about instances, enrolment tokens and the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from common.pb.v1 import account_pb2, account_pb2_grpc, agent_pb2, fleet_pb2, fleet_pb2_grpc, types_pb2
+from controller.client.line import Line
+from controller.client.specs import duration_of
+
+
+class FleetCalls:
+    """FleetService and AccountService."""
+
+    def __init__(self, line: Line) -> None:
+        """Use this connection."""
+        self._fleet_line = line
+        self._fleet = fleet_pb2_grpc.FleetServiceStub(line.channel)
+        self._account = account_pb2_grpc.AccountServiceStub(line.channel)
+
+    def whoami(self) -> account_pb2.WhoAmIResponse:
+        """Return whom the controller takes the caller for."""
+        return self._fleet_line.ask(self._account.WhoAmI, account_pb2.WhoAmIRequest())
+
+    def list_instances(
+        self, selector: fleet_pb2.Selector | None = None, *, selectable_only: bool = False, page_size: int = 0
+    ) -> Iterator[fleet_pb2.Instance]:
+        """Yield the instances that match, all without a selector, by name."""
+        request = fleet_pb2.ListInstancesRequest(
+            selector=selector, selectable_only=selectable_only, page_size=page_size
+        )
+        return self._fleet_line.rows(self._fleet.ListInstances, request, lambda page: page.instances)
+
+    def count_instances(self, selector: fleet_pb2.Selector | None = None, *, selectable_only: bool = False) -> int:
+        """Return how many instances match."""
+        request = fleet_pb2.ListInstancesRequest(selector=selector, selectable_only=selectable_only, page_size=1)
+        return self._fleet_line.ask(self._fleet.ListInstances, request).total_size
+
+    def get_instance(self, instance: str) -> fleet_pb2.Instance:
+        """Return one instance, by id or name."""
+        return self._fleet_line.ask(self._fleet.GetInstance, fleet_pb2.GetInstanceRequest(instance=instance)).instance
+
+    def update_instance(
+        self,
+        instance: str,
+        *,
+        name: str | None = None,
+        enterprise_project: str | None = None,
+        region: str | None = None,
+        zone: str | None = None,
+        resource_type: types_pb2.ResourceType.ValueType | None = None,
+        application_group: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        stopped: bool | None = None,
+    ) -> fleet_pb2.Instance:
+        """Change what is given and nothing else; `tags` replaces them all. Return the instance as it is now."""
+        values = fleet_pb2.Instance(
+            name=name or "",
+            enterprise_project=enterprise_project or "",
+            region=region or "",
+            zone=zone or "",
+            resource_type=resource_type or types_pb2.RESOURCE_TYPE_UNSPECIFIED,
+            application_group=application_group or "",
+            tags=tags,
+            stopped=bool(stopped),
+        )
+        given = {
+            "name": name,
+            "enterprise_project": enterprise_project,
+            "region": region,
+            "zone": zone,
+            "resource_type": resource_type,
+            "application_group": application_group,
+            "tags": tags,
+            "stopped": stopped,
+        }
+        mask = FieldMask(paths=[field for field, value in given.items() if value is not None])
+        request = fleet_pb2.UpdateInstanceRequest(instance=instance, values=values, update_mask=mask)
+        return self._fleet_line.ask(self._fleet.UpdateInstance, request).instance
+
+    def tag_instance(
+        self, instance: str, add: Mapping[str, str] | None = None, remove: Sequence[str] = ()
+    ) -> fleet_pb2.Instance:
+        """Add and remove tags, leaving the others as they are. Return the instance as it is now."""
+        present = self.get_instance(instance)
+        tags = {key: value for key, value in present.tags.items() if key not in remove} | dict(add or {})
+        return self.update_instance(present.id, tags=tags)
+
+    def delete_instance(self, instance: str) -> None:
+        """Forget an instance and refuse its agent from now on."""
+        self._fleet_line.ask(self._fleet.DeleteInstance, fleet_pb2.DeleteInstanceRequest(instance=instance))
+
+    def create_enrolment_token(
+        self, *, note: str = "", placement: agent_pb2.Placement | None = None, lifetime: timedelta | None = None
+    ) -> fleet_pb2.CreateEnrolmentTokenResponse:
+        """Make a one-time token with which one host may enrol. The answer's secret is never shown again."""
+        request = fleet_pb2.CreateEnrolmentTokenRequest(
+            note=note, placement=placement, lifetime=None if lifetime is None else duration_of(lifetime)
+        )
+        return self._fleet_line.ask(self._fleet.CreateEnrolmentToken, request)
+
+    def list_enrolment_tokens(self, *, page_size: int = 0) -> Iterator[fleet_pb2.EnrolmentToken]:
+        """Yield the enrolment tokens, newest first, without their secrets."""
+        request = fleet_pb2.ListEnrolmentTokensRequest(page_size=page_size)
+        return self._fleet_line.rows(self._fleet.ListEnrolmentTokens, request, lambda page: page.tokens)
+
+    def revoke_enrolment_token(self, token_id: str) -> fleet_pb2.EnrolmentToken:
+        """Make an unused token worthless."""
+        request = fleet_pb2.RevokeEnrolmentTokenRequest(id=token_id)
+        return self._fleet_line.ask(self._fleet.RevokeEnrolmentToken, request).token

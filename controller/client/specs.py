@@ -1,0 +1,87 @@
+"""A ticket's spec from plain Python values. Nothing is decided here: the controller checks every field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from common.pb.v1 import fleet_pb2, ticket_pb2
+
+_LARGEST_TENTHS: Final = 2**32 - 1
+
+
+def scan_of(
+    selector: fleet_pb2.Selector,
+    *,
+    name: str = "",
+    baseline: str = "",
+    success_rate: str | int | Decimal = 80,
+    timeout: timedelta | None = None,
+    batches: Sequence[Sequence[str]] | None = None,
+    one_batch: bool = False,
+    batch_size: int = 0,
+    group_share_percent: int = 0,
+    ramp: Sequence[int] = (),
+    max_in_flight: int = 0,
+    literal: bool = False,
+    ignore_unreachable: bool = False,
+    unreachable_after: timedelta | None = None,
+) -> ticket_pb2.TicketSpec:
+    """Say what to scan. What is left out gets the controller's default.
+
+    Targets are split automatically, unless `batches` lists them by hand or `one_batch` puts all of them in one.
+    Raises ValueError for a success rate that is no number with at most one decimal.
+    """
+    kind = ticket_pb2.BATCH_POLICY_KIND_AUTO_BATCH
+    if batches is not None:
+        kind = ticket_pb2.BATCH_POLICY_KIND_MANUAL_BATCH
+    elif one_batch:
+        kind = ticket_pb2.BATCH_POLICY_KIND_NO_BATCH
+    mode = ticket_pb2.SUSPENSION_MODE_LITERAL if literal else ticket_pb2.SUSPENSION_MODE_ATTAINABLE
+    return ticket_pb2.TicketSpec(
+        name=name,
+        selector=selector,
+        baseline=baseline,
+        timeout=None if timeout is None else duration_of(timeout),
+        batch_policy=ticket_pb2.BatchPolicy(
+            kind=kind,
+            batches=[ticket_pb2.ManualBatch(instances=names) for names in batches or ()],
+            batch_size=batch_size,
+            group_share_percent=group_share_percent,
+            ramp=ramp,
+        ),
+        max_in_flight=max_in_flight,
+        suspension_policy=ticket_pb2.SuspensionPolicy(
+            success_rate_tenths=tenths_of(success_rate), mode=mode, ignore_unreachable=ignore_unreachable
+        ),
+        unreachable_after=None if unreachable_after is None else duration_of(unreachable_after),
+    )
+
+
+def tenths_of(rate: str | int | Decimal) -> int:
+    """Return a success rate in tenths of a percent, exactly; whether it is in range is for the controller to say.
+
+    Raises ValueError for what is no number, has more than one decimal, or cannot be sent at all.
+    """
+    try:
+        tenths = Decimal(rate) * 10
+    except InvalidOperation:
+        raise ValueError(f"{rate!r} is not a number such as 80 or 99.5") from None
+    if not tenths.is_finite():
+        raise ValueError(f"{rate!r} is not a number such as 80 or 99.5")
+    if not 0 <= tenths <= _LARGEST_TENTHS:
+        raise ValueError(f"{rate} is out of range, allowed 0.0 to 100.0 with one decimal")
+    if tenths != tenths.to_integral_value():
+        raise ValueError(f"{rate} has more than one decimal, allowed 0.0 to 100.0 with one decimal")
+    return int(tenths)
+
+
+def duration_of(length: timedelta) -> Duration:
+    """Return a length of time as the API spells it."""
+    duration = Duration()
+    duration.FromTimedelta(length)
+    return duration
