@@ -1,0 +1,162 @@
+"""The demo's fleet is what it says, as dnf itself sees it; and the whole story comes out as it must."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import hosts
+import pytest
+import run
+from hosts import INSTANCES, SYSTEMS
+from processes import Daemons, DemoError
+
+from common import nevra, settings
+from controller.settings import Settings as ControllerSettings
+from realroots import build_repository, install_root, installed
+from uniagent.settings import Settings as AgentSettings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TODAY = date(2026, 11, 22)
+SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
+
+
+def test_the_fleet_is_twelve_instances_of_three_systems_in_two_regions_and_three_groups() -> None:
+    assert len({i.name for i in INSTANCES}) == len(INSTANCES) == 12
+    assert {i.system for i in INSTANCES} == set(SYSTEMS) == {"hce", "centos", "euleros"}
+    assert len({i.region for i in INSTANCES}) == 2
+    assert len({i.application_group for i in INSTANCES}) == 3
+    assert {i.resource_type for i in INSTANCES} == {"ECS", "BMS"}
+    assert {i.expected for i in INSTANCES} == {"COMPLIANT", "NON_COMPLIANT", "UNDETERMINED"}
+
+
+def test_the_story_needs_three_different_instances() -> None:
+    assert len({hosts.BROKEN, hosts.KILLED, hosts.SHOWN} & {i.name for i in INSTANCES}) == 3
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=lambda s: s.key)
+def test_every_update_is_newer_than_what_the_image_holds_and_every_number_is_known(system: hosts.System) -> None:
+    base = {n.name: n for n in map(nevra.parse, system.base)}
+    for update in system.updates:
+        for package in map(nevra.parse, update.packages):
+            assert base[package.name].arch == package.arch
+            assert base[package.name].key < package.key
+    numbers = {update.number for update in system.updates}
+    for instance in INSTANCES:
+        if instance.system == system.key:
+            assert set(instance.lacks) <= numbers
+            assert set(instance.has) <= set(system.optional) <= set(base)
+
+
+def test_the_advisories_have_every_shape_that_the_story_needs() -> None:
+    updates = [update for system in SYSTEMS.values() for update in system.updates]
+    assert {u.type for u in updates} == {"security", "bugfix", "enhancement", ""}
+    assert {"Critical", "Important", "Moderate", "Low", ""} <= {u.severity for u in updates}
+    assert any(len(u.cves) > 1 for u in updates)
+    assert any(nevra.parse(p).epoch for u in updates for p in u.packages)
+    assert all(any(not u.number for u in system.updates) for system in SYSTEMS.values())
+    assert any(len([p for p in hosts.packages_of(i) if p.startswith("kernel-")]) == 2 for i in INSTANCES)
+
+
+def test_advisories_are_dated_from_the_day_of_the_story() -> None:
+    _, updates = hosts.repositories(hosts.CENTOS, TODAY)
+    first = updates.advisories[0]
+    assert (first.id, first.issued, first.cves) == ("CESA-2026:1335", "2026-10-05 00:00:00", ("CVE-2026-10286",))
+    assert first.packages == ("openssl-1:1.0.2k-26.el7_9.x86_64", "openssl-libs-1:1.0.2k-26.el7_9.x86_64")
+
+
+def test_dnf_sees_on_each_instance_just_the_advisories_that_it_lacks(package_cache: Path, tmp_path: Path) -> None:
+    places = {
+        key: {
+            spec.id: build_repository(spec, tmp_path / key / spec.id, package_cache)
+            for spec in hosts.repositories(system, TODAY)
+        }
+        for key, system in SYSTEMS.items()
+    }
+
+    def look(instance: hosts.Instance) -> None:
+        system, root = SYSTEMS[instance.system], tmp_path / "roots" / instance.name
+        packages = hosts.packages_of(instance)
+        install_root(root, system.os_release, places[instance.system], packages, system.releasever)
+        assert {str(n) for n in installed(root)} == set(packages)
+        lacked = {
+            (system.advisory_id(update, TODAY), package)
+            for update in system.updates
+            if update.number and update.number in instance.lacks
+            for package in update.packages
+            if nevra.parse(package).name in {nevra.parse(p).name for p in packages}
+        }
+        assert updateinfo(root, system.releasever) == lacked, instance.name
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(look, INSTANCES))
+
+
+def updateinfo(root: Path, releasever: str) -> set[tuple[str, str]]:
+    """Ask dnf which advisories are available: {(id, NEVRA)}."""
+    home = root.parent / f"{root.name}-home"
+    home.mkdir()
+    (home / ".rpmmacros").write_text("%_dbpath /var/lib/rpm\n")
+    command = [
+        *("dnf", "--quiet", f"--installroot={root}", f"--releasever={releasever}", "--disableplugin=*"),
+        *(f"--config={root}/etc/dnf/dnf.conf", f"--setopt=reposdir={root}/etc/yum.repos.d", "updateinfo", "list"),
+    ]
+    environment = os.environ | {"HOME": str(home), "LC_ALL": "C.UTF-8"}
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    return {(line.split()[0], str(nevra.parse(line.split()[-1]))) for line in said.splitlines()}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ControllerSettings, "controller.toml"), (AgentSettings, "uniagent.toml")])
+def test_the_sample_settings_are_accepted_and_so_are_their_commented_lines(kind, name: str, tmp_path: Path) -> None:
+    sample = REPOSITORY / "packaging/samples" / name
+    settings.load(kind, sample)
+    lines = [line.removeprefix("# ") if " = " in line else line for line in sample.read_text().splitlines()]
+    (tmp_path / name).write_text("\n".join(lines))
+    loaded = settings.load(kind, tmp_path / name)
+    known = {field.name for field in dataclasses.fields(loaded)}
+    assert {line.split(" = ")[0] for line in lines if " = " in line and not line.startswith(("[", "#"))} - known <= {
+        "owner"
+    }
+
+
+def test_daemons_end_with_their_context_and_a_killed_one_ends_at_once(tmp_path: Path) -> None:
+    with Daemons(tmp_path) as daemons:
+        daemons.start("one", SLEEP)
+        daemons.start("two", SLEEP)
+        pids = [process.pid for process in daemons._running.values()]
+        daemons.kill("one")
+        daemons.check()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_daemon_that_ends_by_itself_is_named_with_its_last_words(tmp_path: Path) -> None:
+    with Daemons(tmp_path) as daemons:
+        daemons.start("agent", (sys.executable, "-c", "raise SystemExit('no controller')"))
+        with pytest.raises(DemoError, match=r"(?s)agent ended with 1.*no controller"):
+            daemons.wait("never", 20, lambda: False)
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with run.only_one(tmp_path), pytest.raises(DemoError, match="another demo is running"), run.only_one(tmp_path):
+        pass
+
+
+def test_a_report_that_contradicts_the_fleet_is_an_error() -> None:
+    good = {
+        i.name: {"status": "COMPLIANT" if i.name == hosts.SHOWN else i.expected, "reasons": [{"reason": "REPO_ERROR"}]}
+        for i in INSTANCES
+    }
+    assert run.differences(good) == []
+    assert run.differences(good | {"ecs-web-01": {"status": "NON_COMPLIANT"}}) == [
+        "ecs-web-01 should be COMPLIANT and is NON_COMPLIANT"
+    ]
+    assert run.differences(good | {hosts.BROKEN: {"status": "UNDETERMINED", "reasons": []}}) == [
+        f"{hosts.BROKEN} should say REPO_ERROR and says nothing"
+    ]
