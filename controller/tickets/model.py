@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
@@ -163,6 +163,17 @@ class Counts:
             + self.canceled
         )
 
+    @property
+    def ended_badly(self) -> int:
+        """Runs that ended and neither succeeded nor were passed over: what makes a batch ABNORMAL."""
+        return self.failed + self.timeout + self.unreachable
+
+    def moved(self, source: str, to: str, number: int = 1) -> Counts:
+        """Return the counts after `number` runs went from one bucket to another (see Run.bucket)."""
+        if source == to:
+            return self
+        return replace(self, **{source: getattr(self, source) - number, to: getattr(self, to) + number})
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -179,6 +190,11 @@ class Run:
     sent_at: datetime | None = None
     deadline: datetime | None = None
     ended_at: datetime | None = None
+
+    @property
+    def bucket(self) -> str:
+        """The one field of Counts that this run is counted in."""
+        return (self.outcome or self.state).lower()
 
     def id(self, ticket: TicketId) -> RunId:
         """The idempotency key of the present attempt: ticket/instance/attempt."""
@@ -242,6 +258,10 @@ class Ticket:
     unsaved_batches: frozenset[int] = frozenset()
     """Batches that changed since the last save."""
 
+    def saved(self) -> Ticket:
+        """Return the ticket as it is once a store has written it: one version on, nothing unsaved."""
+        return replace(self, version=self.version + 1, unsaved_runs=frozenset(), unsaved_batches=frozenset())
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -301,7 +321,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """An operator releases it, after a pause or a suspension; failures so far are forgiven once."""
+    """An operator releases it. After a suspension the failures so far are forgiven once; a pause forgives nothing."""
 
     at: datetime
 
