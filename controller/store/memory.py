@@ -1,0 +1,417 @@
+"""A store that forgets: for tests and simulations. Held to the same contract as the one that remembers.
+
+Nothing is awaited inside a method, so each happens at once as far as its callers can tell.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from immutables import Map
+from pyroaring import FrozenBitMap
+
+from common.errors import Conflict, NotFound
+from common.manifest import PackageLine
+from common.nevra import Nevra
+from controller.compliance.model import Assessment, Baseline
+from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
+from controller.inventory.model import Package, Report, Snapshot
+from controller.store import rules
+from controller.store.api import AssessmentStore, BaselineStore, FleetStore, InventoryStore, TicketStore
+from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
+
+_UNFINISHED = frozenset({TicketState.READY, TicketState.PROCESSING, TicketState.PAUSED})
+
+
+class MemoryStore:
+    """Store in memory."""
+
+    def __init__(self) -> None:
+        fleet = MemoryFleet()
+        self.fleet: FleetStore = fleet
+        self.inventory: InventoryStore = MemoryInventory(fleet)
+        self.baselines: BaselineStore = MemoryBaselines()
+        self.tickets: TicketStore = MemoryTickets()
+        self.assessments: AssessmentStore = MemoryAssessments(fleet)
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+
+class MemoryFleet:
+    """FleetStore in memory."""
+
+    def __init__(self) -> None:
+        self._instances = dict[InstanceId, Instance]()
+        self._enrolment_tokens = dict[str, EnrolmentToken]()
+        self._operator_tokens = dict[str, OperatorToken]()
+
+    def is_known(self, instance_id: str) -> bool:
+        """Say whether an instance was ever written."""
+        return instance_id in self._instances
+
+    def is_listed(self, instance_id: str) -> bool:
+        """Say whether an instance is there and not deleted."""
+        instance = self._instances.get(InstanceId(instance_id))
+        return instance is not None and instance.deleted_at is None
+
+    async def put_instance(self, instance: Instance) -> None:
+        """Write an instance, new or changed."""
+        self._instances[instance.id] = instance
+
+    async def get_instance(self, instance_id: InstanceId) -> Instance:
+        """Return an instance, deleted ones too; raise NotFound."""
+        try:
+            return self._instances[instance_id]
+        except KeyError:
+            raise NotFound("instance", instance_id) from None
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Return all instances that are not deleted, ordered by name, then id."""
+        listed = (i for i in self._instances.values() if i.deleted_at is None)
+        return tuple(sorted(listed, key=lambda i: (i.name, i.id)))
+
+    async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
+        """Set last_seen_at of these instances; unknown ones are passed over."""
+        for instance_id, at in seen.items():
+            if instance_id in self._instances:
+                self._instances[instance_id] = replace(self._instances[instance_id], last_seen_at=at)
+
+    async def put_enrolment_token(self, token: EnrolmentToken) -> None:
+        """Write an enrolment token, new or changed; raise Conflict when another has its secret."""
+        if any(t.secret_hash == token.secret_hash and t.id != token.id for t in self._enrolment_tokens.values()):
+            raise Conflict("enrolment token", token.id)
+        self._enrolment_tokens[token.id] = token
+
+    async def get_enrolment_token(self, token_id: str) -> EnrolmentToken:
+        """Return an enrolment token; raise NotFound."""
+        try:
+            return self._enrolment_tokens[token_id]
+        except KeyError:
+            raise NotFound("enrolment token", token_id) from None
+
+    async def enrol(self, secret_hash: bytes, instance: Instance) -> EnrolmentToken:
+        """Use an enrolment token and write the instance, both or neither; see the Protocol."""
+        token = rules.used(await self.find_enrolment_token(secret_hash), instance)
+        self._enrolment_tokens[token.id] = token
+        self._instances[instance.id] = instance
+        return token
+
+    async def find_enrolment_token(self, secret_hash: bytes) -> EnrolmentToken:
+        """Return the token with this hash; raise NotFound."""
+        for token in self._enrolment_tokens.values():
+            if token.secret_hash == secret_hash:
+                return token
+        raise NotFound("enrolment token", "with this secret")
+
+    async def enrolment_tokens(self, limit: int, before: tuple[datetime, str] | None) -> tuple[EnrolmentToken, ...]:
+        """Return tokens ordered by (created_at, id), newest first, only those below `before`."""
+        tokens = sorted(self._enrolment_tokens.values(), key=lambda t: (t.created_at, t.id), reverse=True)
+        return tuple(t for t in tokens if before is None or (t.created_at, t.id) < before)[:limit]
+
+    async def put_operator_token(self, token: OperatorToken) -> None:
+        """Write an operator's token, new or changed; raise Conflict when another has its secret."""
+        if any(t.secret_hash == token.secret_hash and t.id != token.id for t in self._operator_tokens.values()):
+            raise Conflict("operator token", token.id)
+        self._operator_tokens[token.id] = token
+
+    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
+        """Return the token with this hash; raise NotFound."""
+        for token in self._operator_tokens.values():
+            if token.secret_hash == secret_hash:
+                return token
+        raise NotFound("operator token", "with this secret")
+
+    async def has_operator_tokens(self) -> bool:
+        """Say whether any operator's token exists."""
+        return bool(self._operator_tokens)
+
+
+class MemoryInventory:
+    """InventoryStore in memory."""
+
+    def __init__(self, fleet: MemoryFleet) -> None:
+        """Ask `fleet` which instances there are."""
+        self._fleet = fleet
+        self._blobs = dict[bytes, bytes]()
+        self._packages = list[Package]()
+        self._ids = dict[tuple[Nevra, str], int]()
+        self._snapshots = dict[bytes, Snapshot]()
+        self._history = dict[InstanceId, list[Report]]()
+        self._advisory_repositories = dict[InstanceId, frozenset[str]]()
+        self._first_seen = dict[str, datetime]()
+
+    async def missing(self, digests: Collection[bytes]) -> frozenset[bytes]:
+        """Return those digests for which there is neither a blob nor a snapshot."""
+        return frozenset(d for d in digests if d not in self._blobs and d not in self._snapshots)
+
+    async def put_blob(self, digest: bytes, content: bytes) -> None:
+        """Keep content; the same digest again changes nothing."""
+        self._blobs.setdefault(digest, content)
+
+    async def get_blob(self, digest: bytes) -> bytes:
+        """Return content; raise NotFound."""
+        try:
+            return self._blobs[digest]
+        except KeyError:
+            raise NotFound("content", digest.hex()) from None
+
+    async def put_snapshot(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
+        """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
+        if digest not in self._snapshots:
+            self._snapshots[digest] = Snapshot(digest, FrozenBitMap([self._intern(line) for line in packages]))
+        return self._snapshots[digest]
+
+    def _intern(self, line: PackageLine) -> int:
+        package_id = self._ids.setdefault((line.nevra, line.module), len(self._packages) + 1)
+        if package_id > len(self._packages):
+            self._packages.append(Package(package_id, line.nevra, line.module, line.nevra.key))
+        return package_id
+
+    async def get_snapshot(self, digest: bytes) -> Snapshot:
+        """Return a snapshot; raise NotFound."""
+        try:
+            return self._snapshots[digest]
+        except KeyError:
+            raise NotFound("inventory", digest.hex()) from None
+
+    async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
+        """Return interned packages in ascending order of id; unknown ids raise NotFound."""
+        wanted = sorted(set(ids))
+        for package_id in wanted:
+            if not 1 <= package_id <= len(self._packages):
+                raise NotFound("package", str(package_id))
+        return tuple(self._packages[package_id - 1] for package_id in wanted)
+
+    async def packages_after(self, package_id: int) -> tuple[Package, ...]:
+        """Return all interned packages with a greater id, ascending. Ids start at 1 and only grow."""
+        return tuple(self._packages[package_id:])
+
+    async def put_report(self, report: Report) -> Report:
+        """Add to an instance's history and return its latest report; see the Protocol."""
+        if not self._fleet.is_known(report.instance_id):
+            raise NotFound("instance", report.instance_id)
+        if report.manifest_digest not in self._blobs:
+            raise NotFound("manifest", report.manifest_digest.hex())
+        if report.inventory_digest is not None and report.inventory_digest not in self._snapshots:
+            raise NotFound("inventory", report.inventory_digest.hex())
+        history = self._history.setdefault(report.instance_id, [])
+        place = self._begun_by(report.instance_id, report.collected_at)
+        before = history[place - 1] if place > 0 else None
+        after = history[place] if place < len(history) else None
+        placed = rules.place(before, after, report)
+        if placed.before is not None:
+            history[place - 1] = placed.before
+        if placed.after is not None:
+            history[place] = placed.after
+        for added in placed.added:
+            bisect.insort_right(history, added, key=lambda r: r.first_collected_at)
+        return history[-1]
+
+    async def latest_reports(self) -> tuple[Report, ...]:
+        """Return the latest report of every instance that is not deleted, ordered by instance id."""
+        return tuple(self._history[i][-1] for i in sorted(self._history) if self._fleet.is_listed(i))
+
+    async def latest_report(self, instance_id: InstanceId) -> Report | None:
+        """Return the latest report of an instance, None before the first."""
+        history = self._history.get(instance_id)
+        return history[-1] if history else None
+
+    async def report_as_of(self, instance_id: InstanceId, at: datetime) -> Report | None:
+        """Return the report that was the latest at an instant, None before the first."""
+        place = self._begun_by(instance_id, at)
+        return self._history[instance_id][place - 1] if place else None
+
+    def _begun_by(self, instance_id: InstanceId, at: datetime) -> int:
+        return bisect.bisect_right(self._history.get(instance_id, []), at, key=lambda r: r.first_collected_at)
+
+    async def remember_advisory_repositories(
+        self, instance_id: InstanceId, repositories: Collection[str]
+    ) -> frozenset[str]:
+        """Add to the repositories in which this instance ever had advisories; return them all."""
+        if repositories and not self._fleet.is_known(instance_id):
+            raise NotFound("instance", instance_id)
+        known = self._advisory_repositories.get(instance_id, frozenset()) | frozenset(repositories)
+        self._advisory_repositories[instance_id] = known
+        return known
+
+    async def see_advisories(self, ids: Collection[str], at: datetime) -> None:
+        """Remember when each advisory was first seen; the earliest time stays."""
+        for advisory in ids:
+            self._first_seen[advisory] = min(at, self._first_seen.get(advisory, at))
+
+    async def first_seen(self, ids: Collection[str]) -> Mapping[str, datetime]:
+        """Return when advisories were first seen; unknown ones are absent."""
+        return {advisory: self._first_seen[advisory] for advisory in ids if advisory in self._first_seen}
+
+
+class MemoryBaselines:
+    """BaselineStore in memory."""
+
+    def __init__(self) -> None:
+        self._versions = dict[str, dict[int, Baseline]]()
+        self._deleted = set[str]()
+        self._defaults = dict[tuple[ResourceType, str], str]()
+
+    async def put_baseline(self, baseline: Baseline) -> None:
+        """Write one version of a baseline; raise Conflict as the Protocol says."""
+        versions = self._versions.get(baseline.id, {})
+        taken = any(other.name == baseline.name and other.id != baseline.id for other in await self.baselines())
+        if taken or baseline.version in versions or baseline.id in self._deleted:
+            raise Conflict("baseline", baseline.name)
+        self._versions[baseline.id] = {**versions, baseline.version: baseline}
+
+    async def get_baseline(self, baseline_id: str, version: int = 0) -> Baseline:
+        """Return one version, 0 for the newest (deleted baselines answer too, by id); raise NotFound."""
+        versions = self._versions.get(baseline_id, {})
+        if version and version not in versions:
+            raise NotFound("baseline", f"{baseline_id} v{version}")
+        if not versions:
+            raise NotFound("baseline", baseline_id)
+        return versions[version or max(versions)]
+
+    async def find_baseline(self, reference: str) -> Baseline:
+        """Return the newest version of the baseline with this id or name, not deleted; raise NotFound."""
+        listed = await self.baselines()
+        for baseline in (*(b for b in listed if b.id == reference), *(b for b in listed if b.name == reference)):
+            return baseline
+        raise NotFound("baseline", reference)
+
+    async def baselines(self) -> tuple[Baseline, ...]:
+        """Return the newest versions, public ones first, then by name; deleted ones are absent."""
+        newest = (versions[max(versions)] for i, versions in self._versions.items() if i not in self._deleted)
+        return tuple(sorted(newest, key=lambda b: (not b.public, b.name)))
+
+    async def delete_baseline(self, baseline_id: str) -> None:
+        """Take a baseline out of lists and defaults; its versions stay readable. Raise NotFound."""
+        if baseline_id not in self._versions or baseline_id in self._deleted:
+            raise NotFound("baseline", baseline_id)
+        self._deleted.add(baseline_id)
+        self._defaults = {where: default for where, default in self._defaults.items() if default != baseline_id}
+
+    async def set_default(self, baseline_id: str) -> None:
+        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
+        if baseline_id in self._deleted:
+            raise NotFound("baseline", baseline_id)
+        baseline = await self.get_baseline(baseline_id)
+        self._defaults[baseline.scenario, baseline.operating_system] = baseline_id
+
+    async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
+        """Return the default's baseline id by (scenario, operating system)."""
+        return dict(self._defaults)
+
+
+class MemoryTickets:
+    """TicketStore in memory."""
+
+    def __init__(self) -> None:
+        self._tickets = dict[TicketId, Ticket]()
+
+    async def create(self, ticket: Ticket) -> Ticket:
+        """Write a new ticket; return it as saved. Raise Conflict as the Protocol says."""
+        if ticket.id in self._tickets or await self.find_request(ticket.created_by, ticket.request_id) is not None:
+            raise Conflict("ticket", ticket.id)
+        self._tickets[ticket.id] = replace(ticket, version=0).saved()
+        return self._tickets[ticket.id]
+
+    async def save(self, ticket: Ticket) -> Ticket:
+        """Write what changed if nobody else has written meanwhile; return the ticket as saved. Raise Conflict, NotFound."""
+        stored = await self.load(ticket.id)
+        if stored.version != ticket.version:
+            raise Conflict("ticket", ticket.id)
+        # Only what is marked as unsaved, as a database does: a machine that forgets a mark must fail here too.
+        batches = stored.batches.update({n: ticket.batches[n] for n in ticket.unsaved_batches})
+        runs = stored.runs.update({i: ticket.runs[i] for i in ticket.unsaved_runs})
+        self._tickets[ticket.id] = replace(ticket, batches=batches, runs=runs).saved()
+        return ticket.saved()
+
+    async def load(self, ticket_id: TicketId) -> Ticket:
+        """Return a ticket with all batches and runs; raise NotFound."""
+        try:
+            return self._tickets[ticket_id]
+        except KeyError:
+            raise NotFound("ticket", ticket_id) from None
+
+    async def head(self, ticket_id: TicketId) -> Ticket:
+        """Return a ticket with its batches (without members) but without runs; raise NotFound."""
+        return _head(await self.load(ticket_id))
+
+    async def find_request(self, created_by: str, request_id: str) -> TicketId | None:
+        """Return the ticket that this request made, if any."""
+        for ticket in self._tickets.values():
+            if request_id and (ticket.created_by, ticket.request_id) == (created_by, request_id):
+                return ticket.id
+        return None
+
+    async def heads(
+        self, states: Collection[TicketState], limit: int, before: tuple[datetime, TicketId] | None
+    ) -> tuple[Ticket, ...]:
+        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
+        found = (t for t in self._tickets.values() if not states or t.state in states)
+        newest = sorted(found, key=lambda t: (t.created_at, t.id), reverse=True)
+        return tuple(_head(t) for t in newest if before is None or (t.created_at, t.id) < before)[:limit]
+
+    async def runs(
+        self, ticket_id: TicketId, batch: int, states: Collection[RunState], limit: int, after: tuple[int, int] | None
+    ) -> tuple[tuple[tuple[int, int], Run], ...]:
+        """Return (position, run) of a ticket in dispatch order, only those above `after`; raise NotFound."""
+        ticket, found = await self.load(ticket_id), list[tuple[tuple[int, int], Run]]()
+        for number in sorted(ticket.batches) if batch == 0 else (n for n in ticket.batches if n == batch):
+            for place, member in enumerate(ticket.batches[number].members):
+                position, run = (number, place), ticket.runs[member]
+                if (after is None or position > after) and (not states or run.state in states):
+                    found.append((position, run))
+        return tuple(found[:limit])
+
+    async def unfinished(self) -> tuple[TicketId, ...]:
+        """Return the tickets that are READY, PROCESSING or PAUSED, or have a run out, oldest first."""
+        found = (t for t in self._tickets.values() if t.state in _UNFINISHED or t.counts.processing)
+        return tuple(t.id for t in sorted(found, key=lambda t: (t.created_at, t.id)))
+
+
+def _head(ticket: Ticket) -> Ticket:
+    batches = {number: replace(batch, members=()) for number, batch in ticket.batches.items()}
+    return replace(ticket, batches=Map(batches), runs=Map(), out=Map())
+
+
+class MemoryAssessments:
+    """AssessmentStore in memory."""
+
+    def __init__(self, fleet: MemoryFleet) -> None:
+        """Ask `fleet` which instances there are."""
+        self._fleet = fleet
+        self._latest = dict[tuple[str, str], Assessment]()
+        self._since = dict[tuple[str, str], Mapping[str, datetime]]()
+        self._deciding = dict[str, Assessment]()
+
+    async def put_assessment(
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+    ) -> Mapping[str, datetime]:
+        """Keep an answer and return since when its items are non-compliant; see the Protocol."""
+        if not self._fleet.is_known(assessment.instance_id):
+            raise NotFound("instance", assessment.instance_id)
+        key = (assessment.instance_id, assessment.inputs.baseline_id)
+        since = self._since[key] = rules.remembered(self._since.get(key, {}), assessment, items, at)
+        self._latest[key] = assessment
+        if deciding:
+            self._deciding[assessment.instance_id] = assessment
+        return {item: since[item] for item in items}
+
+    async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
+        """Return since when items are non-compliant, by key."""
+        return dict(self._since.get((instance_id, baseline_id), {}))
+
+    async def deciding(self, instance_id: str) -> Assessment | None:
+        """Return the instance's deciding answer, None before the first."""
+        return self._deciding.get(instance_id)
+
+    async def all_deciding(self) -> tuple[Assessment, ...]:
+        """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
+        return tuple(self._deciding[i] for i in sorted(self._deciding) if self._fleet.is_listed(i))
+
+    async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
+        """Return the latest answer for an instance and a baseline, None before the first."""
+        return self._latest.get((instance_id, baseline_id))

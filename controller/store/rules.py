@@ -1,0 +1,66 @@
+"""Rules that every store shares, as plain functions: where a report belongs, since when an item is non-compliant, who may use a token.
+
+An instance's history is a sequence of reports whose intervals [first_collected_at, collected_at] do not overlap, ordered by
+first_collected_at, then by arrival. The last one is the latest. At an instant, the report that was the latest is the last one
+whose interval had begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from common.errors import Conflict
+from controller.compliance.model import Assessment, InstanceStatus
+from controller.fleet.model import EnrolmentToken, Instance
+from controller.inventory.model import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What to write for a report that came in: a neighbour as it is from now on, and reports to add, in order."""
+
+    before: Report | None = None
+    after: Report | None = None
+    added: tuple[Report, ...] = ()
+
+
+def place(before: Report | None, after: Report | None, report: Report) -> Placed:
+    """Find the place of a report between the last one that had begun by its time and the first that began later."""
+    at = report.collected_at
+    if before is not None and before.manifest_digest == report.manifest_digest:
+        return Placed(before=_stretched(before, report))
+    if before is not None and at < before.collected_at:
+        # Two tales of one time: what was said before and after it stays said, the late report stands between.
+        ends = replace(before, first_collected_at=before.collected_at)
+        return Placed(before=replace(before, collected_at=before.first_collected_at), added=(_point(report), ends))
+    if after is not None and after.manifest_digest == report.manifest_digest:
+        return Placed(after=replace(after, first_collected_at=at))
+    return Placed(added=(_point(report),))
+
+
+def _stretched(before: Report, report: Report) -> Report:
+    if report.collected_at < before.collected_at:
+        return before
+    return replace(before, collected_at=report.collected_at, received_at=report.received_at, ticket_id=report.ticket_id)
+
+
+def _point(report: Report) -> Report:
+    return replace(report, first_collected_at=report.collected_at)
+
+
+def remembered(
+    known: Mapping[str, datetime], assessment: Assessment, items: Collection[str], at: datetime
+) -> Mapping[str, datetime]:
+    """Return since when items are non-compliant once this answer is kept (R13)."""
+    if assessment.status is InstanceStatus.UNDETERMINED and not items:
+        return known  # nobody looked, so nothing is known to be mended
+    return {item: known.get(item, at) for item in items}
+
+
+def used(token: EnrolmentToken, instance: Instance) -> EnrolmentToken:
+    """Return the token as it is when this instance has enrolled with it; raise Conflict if it may not."""
+    if token.revoked_at is not None or token.used_by not in (None, instance.id):
+        raise Conflict("enrolment token", token.id)
+    return token if token.used_by else replace(token, used_at=instance.enrolled_at, used_by=instance.id)

@@ -1,0 +1,72 @@
+"""Assessments in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Final
+
+from common.errors import NotFound
+from controller.compliance.model import Assessment
+from controller.store import rules
+from controller.store.codec import canonical, from_json, micros, moment, to_json
+from controller.store.sqlite.database import Database, Row
+from controller.store.sqlite.queries import queries
+
+_SQL: Final = queries("assessments")
+
+
+class SqliteAssessments:
+    """AssessmentStore over a Database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_assessment(
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+    ) -> Mapping[str, datetime]:
+        """Keep an answer and return since when its items are non-compliant; see the Protocol."""
+        document = to_json(assessment)
+        key = {"instance_id": assessment.instance_id, "baseline_id": assessment.inputs.baseline_id}
+
+        def work(db: sqlite3.Connection) -> Mapping[str, datetime]:
+            if db.execute(_SQL["has_instance"], key).fetchone() is None:
+                raise NotFound("instance", assessment.instance_id)
+            since = rules.remembered(_times(db.execute(_SQL["since"], key).fetchone()), assessment, items, at)
+            numbers = canonical({item: micros(begun) for item, begun in since.items()})
+            db.execute(_SQL["put"], {**key, "document": document, "since": numbers})
+            if deciding:
+                db.execute(_SQL["put_deciding"], {"instance_id": assessment.instance_id, "document": document})
+            return {item: since[item] for item in items}
+
+        return await self._database.write(work)
+
+    async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
+        """Return since when items are non-compliant, by key."""
+        return _times(await self._database.row(_SQL["since"], {"instance_id": instance_id, "baseline_id": baseline_id}))
+
+    async def deciding(self, instance_id: str) -> Assessment | None:
+        """Return the instance's deciding answer, None before the first."""
+        return _assessment(await self._database.row(_SQL["deciding"], {"instance_id": instance_id}))
+
+    async def all_deciding(self) -> tuple[Assessment, ...]:
+        """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
+        return await self._database.read(
+            lambda db: tuple(from_json(Assessment, document) for (document,) in db.execute(_SQL["all_deciding"]))
+        )
+
+    async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
+        """Return the latest answer for an instance and a baseline, None before the first."""
+        return _assessment(
+            await self._database.row(_SQL["get"], {"instance_id": instance_id, "baseline_id": baseline_id})
+        )
+
+
+def _assessment(row: Row | None) -> Assessment | None:
+    return None if row is None else from_json(Assessment, row[0])
+
+
+def _times(row: Row | None) -> Mapping[str, datetime]:
+    return {} if row is None else {item: moment(begun) for item, begun in json.loads(row[0]).items()}

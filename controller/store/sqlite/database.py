@@ -1,0 +1,309 @@
+"""One SQLite file in WAL mode: a writer thread with group commit, readers beside it, and its errors in our words.
+
+All writes that wait are run in one transaction, each in a savepoint so that one's error does not undo its neighbours, and
+answered when the commit has reached the disk. synchronous is FULL: with NORMAL a power loss may take the last commits, which agents
+were already told to forget. Group commit makes up for it: the cost of the sync is shared by all who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from common.errors import Unavailable
+from controller.store import migrate
+from controller.store.sqlite.lock import Lock
+
+T = TypeVar("T")
+Synchronous = Literal["FULL", "NORMAL"]
+Work = Callable[[sqlite3.Connection], T]
+"""What runs on a connection, inside a transaction."""
+Row = tuple[Any, ...]
+"""The columns that the query names, in its order."""
+Parameters = Mapping[str, object]
+
+log = logging.getLogger(__name__)
+
+_READERS: Final = 3
+_GROUP: Final = 1000
+"""At most so many writes share a commit: the first of them must not wait for ever."""
+_BUSY_SECONDS: Final = 10
+_MIGRATIONS: Final = "controller.store.sqlite.migrations"
+_STOP: Final = None
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+    def resolve(self) -> None:
+        if self.future.done():
+            return  # its caller was cancelled; the write stands
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Database:
+    """Runs reads and writes against one file. Made by `open`."""
+
+    def __init__(self, path: Path, lock: Lock, synchronous: Synchronous) -> None:
+        """Use `open`: it waits for no event loop."""
+        self._path = path
+        self._lock = lock
+        self._jobs = queue.SimpleQueue[_Job | None]()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._lost = list[Callable[[], None]]()
+        self._writer = _connect(path, synchronous)
+        try:
+            applied = migrate.apply(self._writer, migrate.numbered(_MIGRATIONS), str(path))
+            self._writer.execute("PRAGMA foreign_keys = ON")
+            self._readers = queue.LifoQueue[sqlite3.Connection]()
+            for _ in range(_READERS):
+                reader = _connect(path, synchronous)
+                reader.execute("PRAGMA query_only = ON")
+                self._readers.put(reader)
+        except BaseException:
+            self._writer.close()
+            raise
+        if applied:
+            log.info("database migrated", extra={"path": str(path), "migrations": ",".join(applied)})
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-read")
+        self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path, synchronous: Synchronous) -> Database:
+        """Open or create the database and bring its schema up to date.
+
+        Raise Rejected when another process has it or a newer version wrote it, Unavailable when it cannot be opened.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = Lock.take(path)
+        except OSError as error:
+            raise _unavailable(error, path) from error
+        try:
+            return cls(path, lock, synchronous)
+        except sqlite3.Error as error:
+            lock.release()
+            raise _unavailable(error, path) from error
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._path
+
+    def on_lost(self, call: Callable[[], None]) -> None:
+        """Call this in the writer's thread whenever a transaction is undone in which work had succeeded: its caches are wrong."""
+        self._lost.append(call)
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in the writer's thread; return its result when it is on disk, raise what it raised when it is undone.
+
+        A caller that is cancelled has written nevertheless. Raise Unavailable when the database cannot take it now.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        job = _Job(work, loop, answer)
+        with self._closing:
+            if self._closed:
+                raise Unavailable("the database is closed")
+            self._jobs.put(job)
+        return await answer
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on a reader's connection: it sees one state of the database, with every write that has returned."""
+        if self._closed:
+            raise Unavailable("the database is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
+
+    async def execute(self, statement: str, parameters: Parameters) -> int:
+        """Write one statement; return how many rows it changed."""
+        return await self.write(lambda db: db.execute(statement, parameters).rowcount)
+
+    async def row(self, query: str, parameters: Parameters) -> Row | None:
+        """Return the first row that a query finds, None when there is none."""
+        return await self.read(lambda db: _first(db, query, parameters))
+
+    async def rows(self, query: str, parameters: Parameters) -> list[Row]:
+        """Return the rows that a query finds."""
+        return await self.read(lambda db: db.execute(query, parameters).fetchall())
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then let go of the file."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._jobs.put(_STOP)
+        await asyncio.to_thread(self._shut)
+
+    def _shut(self) -> None:
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+        while not self._readers.empty():
+            self._readers.get().close()
+        try:
+            self._writer.execute("PRAGMA optimize")
+        except sqlite3.Error as error:
+            log.warning("database statistics not updated", extra={"path": str(self._path), "error": str(error)})
+        self._writer.close()
+        self._lock.release()
+
+    def _read(self, work: Work[T]) -> T:
+        connection = self._readers.get()
+        try:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                _roll_back(connection)
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from error
+        finally:
+            self._readers.put(connection)
+
+    def _run(self) -> None:
+        while (group := self._next_group()) is not None:
+            try:
+                self._commit(group)
+            except sqlite3.Error as error:
+                failure = _translated(error, self._path)
+                log.exception("database write failed", extra={"path": str(self._path), "writes": len(group)})
+                _roll_back(self._writer)
+                for call in self._lost:
+                    call()
+                for job in group:
+                    job.error = job.error or failure
+            _answer(group)
+
+    def _next_group(self) -> list[_Job] | None:
+        first = self._jobs.get()
+        if first is _STOP:
+            return None
+        group = [first]
+        with contextlib.suppress(queue.Empty):
+            while len(group) < _GROUP:
+                job = self._jobs.get_nowait()
+                if job is _STOP:
+                    self._jobs.put(_STOP)  # nothing follows it: writes are refused since
+                    break
+                group.append(job)
+        return group
+
+    def _commit(self, group: list[_Job]) -> None:
+        writer = self._writer
+        writer.execute("BEGIN IMMEDIATE")
+        for job in group:
+            writer.execute("SAVEPOINT job")
+            try:
+                job.result = job.work(writer)
+            except sqlite3.Error as error:
+                job.error = _translated(error, self._path)
+                if not writer.in_transaction:  # a full disk undoes the whole transaction, the neighbours too
+                    raise
+                writer.execute("ROLLBACK TO job")
+            except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it
+                job.error = error
+                writer.execute("ROLLBACK TO job")
+            writer.execute("RELEASE job")
+        writer.execute("COMMIT")
+
+
+def _connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _first(db: sqlite3.Connection, query: str, parameters: Parameters) -> Row | None:
+    row: Row | None = db.execute(query, parameters).fetchone()
+    return row
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _answer(group: list[_Job]) -> None:
+    by_loop = dict[asyncio.AbstractEventLoop, list[_Job]]()
+    for job in group:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, jobs)
+        except RuntimeError:
+            log.warning("nobody waits for a write any more", extra={"writes": len(jobs)})
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.resolve()
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a file into Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise _unavailable(error, path) from error
+
+
+_SENTENCES: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full: make room, nothing acknowledged is lost",
+    sqlite3.SQLITE_IOERR: "the disk cannot be read or written: look at the system's log",
+    sqlite3.SQLITE_BUSY: "another program holds the database locked: end it, or wait",
+    sqlite3.SQLITE_LOCKED: "another program holds the database locked: end it, or wait",
+    sqlite3.SQLITE_READONLY: "the database may not be written: look at the owner and mode of its files",
+    sqlite3.SQLITE_PERM: "the database may not be opened: look at the owner and mode of its files",
+    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened: look at the owner and mode of its folder",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged: restore it from a copy",
+    sqlite3.SQLITE_NOTADB: "this is not a patchwarden database",
+    sqlite3.SQLITE_NOMEM: "the machine is out of memory",
+}
+
+
+def _translated(error: sqlite3.Error, path: Path) -> Exception:
+    """Return Unavailable for what is the world's fault; what is ours (a broken rule, wrong SQL) stays as it is."""
+    return _unavailable(error, path) if _primary(error) in _SENTENCES else error
+
+
+def _unavailable(error: sqlite3.Error | OSError, path: Path) -> Unavailable:
+    if isinstance(error, OSError):
+        return Unavailable(
+            f"{error.filename or path}: {error.strerror}; make it readable and writable, with room on its disk"
+        )
+    return Unavailable(f"{path}: {_SENTENCES.get(_primary(error), str(error))}")
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -1,0 +1,229 @@
+"""Instances and tokens in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from common.errors import Conflict, NotFound
+from controller.fleet.model import (
+    EnrolmentToken,
+    Instance,
+    InstanceId,
+    OperatingSystem,
+    OperatorToken,
+    Placement,
+    ResourceType,
+    Role,
+)
+from controller.store import rules
+from controller.store.codec import (
+    END_OF_TIME,
+    canonical,
+    from_json,
+    micros,
+    micros_or_none,
+    moment,
+    moment_or_none,
+    to_json,
+)
+from controller.store.sqlite.database import Database, Parameters, Row
+from controller.store.sqlite.queries import queries
+
+_SQL: Final = queries("fleet")
+
+
+class SqliteFleet:
+    """FleetStore over a Database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_instance(self, instance: Instance) -> None:
+        """Write an instance, new or changed."""
+        await self._database.execute(_SQL["put_instance"], _instance_parameters(instance))
+
+    async def get_instance(self, instance_id: InstanceId) -> Instance:
+        """Return an instance, deleted ones too; raise NotFound."""
+        row = await self._database.row(_SQL["get_instance"], {"id": instance_id})
+        if row is None:
+            raise NotFound("instance", instance_id)
+        return _instance(row)
+
+    async def instances(self) -> tuple[Instance, ...]:
+        """Return all instances that are not deleted, ordered by name, then id."""
+        return await self._database.read(lambda db: tuple(map(_instance, db.execute(_SQL["instances"]))))
+
+    async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
+        """Set last_seen_at of these instances; unknown ones are passed over."""
+        rows = [{"id": instance_id, "at": micros(at)} for instance_id, at in seen.items()]
+        await self._database.write(lambda db: db.executemany(_SQL["mark_seen"], rows).rowcount)
+
+    async def put_enrolment_token(self, token: EnrolmentToken) -> None:
+        """Write an enrolment token, new or changed; raise Conflict when another has its secret."""
+        await self._database.write(lambda db: _put_enrolment_token(db, token))
+
+    async def get_enrolment_token(self, token_id: str) -> EnrolmentToken:
+        """Return an enrolment token; raise NotFound."""
+        row = await self._database.row(_SQL["get_enrolment_token"], {"id": token_id})
+        if row is None:
+            raise NotFound("enrolment token", token_id)
+        return _enrolment_token(row)
+
+    async def enrol(self, secret_hash: bytes, instance: Instance) -> EnrolmentToken:
+        """Use an enrolment token and write the instance, both or neither; see the Protocol."""
+
+        def work(db: sqlite3.Connection) -> EnrolmentToken:
+            row = db.execute(_SQL["find_enrolment_token"], {"secret_hash": secret_hash}).fetchone()
+            if row is None:
+                raise NotFound("enrolment token", "with this secret")
+            token = rules.used(_enrolment_token(row), instance)
+            db.execute(_SQL["put_instance"], _instance_parameters(instance))
+            _put_enrolment_token(db, token)
+            return token
+
+        return await self._database.write(work)
+
+    async def find_enrolment_token(self, secret_hash: bytes) -> EnrolmentToken:
+        """Return the token with this hash; raise NotFound."""
+        row = await self._database.row(_SQL["find_enrolment_token"], {"secret_hash": secret_hash})
+        if row is None:
+            raise NotFound("enrolment token", "with this secret")
+        return _enrolment_token(row)
+
+    async def enrolment_tokens(self, limit: int, before: tuple[datetime, str] | None) -> tuple[EnrolmentToken, ...]:
+        """Return tokens ordered by (created_at, id), newest first, only those below `before`."""
+        at, token_id = (END_OF_TIME, "") if before is None else (micros(before[0]), before[1])
+        rows = await self._database.rows(
+            _SQL["enrolment_tokens"], {"before_at": at, "before_id": token_id, "limit": limit}
+        )
+        return tuple(map(_enrolment_token, rows))
+
+    async def put_operator_token(self, token: OperatorToken) -> None:
+        """Write an operator's token, new or changed; raise Conflict when another has its secret."""
+        parameters = {
+            "id": token.id,
+            "secret_hash": token.secret_hash,
+            "name": token.name,
+            "role": token.role.value,
+            "created_at": micros(token.created_at),
+            "expires_at": micros_or_none(token.expires_at),
+        }
+        try:
+            await self._database.execute(_SQL["put_operator_token"], parameters)
+        except sqlite3.IntegrityError as error:
+            raise Conflict("operator token", token.id) from error
+
+    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
+        """Return the token with this hash; raise NotFound."""
+        row = await self._database.row(_SQL["find_operator_token"], {"secret_hash": secret_hash})
+        if row is None:
+            raise NotFound("operator token", "with this secret")
+        token_id, stored_hash, name, role, created_at, expires_at = row
+        return OperatorToken(token_id, stored_hash, name, Role(role), moment(created_at), moment_or_none(expires_at))
+
+    async def has_operator_tokens(self) -> bool:
+        """Say whether any operator's token exists."""
+        row = await self._database.row(_SQL["has_operator_tokens"], {})
+        return row == (1,)
+
+
+def _instance_parameters(instance: Instance) -> Parameters:
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "enterprise_project": instance.enterprise_project,
+        "region": instance.region,
+        "zone": instance.zone,
+        "resource_type": instance.resource_type.value,
+        "application_group": instance.application_group,
+        "enrolled_at": micros(instance.enrolled_at),
+        "tags": canonical(dict(instance.tags)),
+        "operating_system": to_json(instance.operating_system),
+        "ip_address": instance.ip_address,
+        "agent_version": instance.agent_version,
+        "machine_id": instance.machine_id,
+        "last_seen_at": micros_or_none(instance.last_seen_at),
+        "stopped": int(instance.stopped),
+        "deleted_at": micros_or_none(instance.deleted_at),
+        "edited": canonical(sorted(instance.edited)),
+    }
+
+
+def _instance(row: Row) -> Instance:
+    (
+        instance_id,
+        name,
+        enterprise_project,
+        region,
+        zone,
+        resource_type,
+        application_group,
+        enrolled_at,
+        tags,
+        operating_system,
+        ip_address,
+        agent_version,
+        machine_id,
+        last_seen_at,
+        stopped,
+        deleted_at,
+        edited,
+    ) = row
+    return Instance(
+        id=instance_id,
+        name=name,
+        enterprise_project=enterprise_project,
+        region=region,
+        zone=zone,
+        resource_type=ResourceType(resource_type),
+        application_group=application_group,
+        enrolled_at=moment(enrolled_at),
+        tags=json.loads(tags),
+        operating_system=from_json(OperatingSystem, operating_system),
+        ip_address=ip_address,
+        agent_version=agent_version,
+        machine_id=machine_id,
+        last_seen_at=moment_or_none(last_seen_at),
+        stopped=bool(stopped),
+        deleted_at=moment_or_none(deleted_at),
+        edited=frozenset(json.loads(edited)),
+    )
+
+
+def _put_enrolment_token(db: sqlite3.Connection, token: EnrolmentToken) -> None:
+    parameters = {
+        "id": token.id,
+        "secret_hash": token.secret_hash,
+        "note": token.note,
+        "placement": to_json(token.placement),
+        "created_by": token.created_by,
+        "created_at": micros(token.created_at),
+        "expires_at": micros(token.expires_at),
+        "used_at": micros_or_none(token.used_at),
+        "used_by": token.used_by,
+        "revoked_at": micros_or_none(token.revoked_at),
+    }
+    try:
+        db.execute(_SQL["put_enrolment_token"], parameters)
+    except sqlite3.IntegrityError as error:
+        raise Conflict("enrolment token", token.id) from error
+
+
+def _enrolment_token(row: Row) -> EnrolmentToken:
+    token_id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by, revoked_at = row
+    return EnrolmentToken(
+        id=token_id,
+        secret_hash=secret_hash,
+        note=note,
+        placement=from_json(Placement, placement),
+        created_by=created_by,
+        created_at=moment(created_at),
+        expires_at=moment(expires_at),
+        used_at=moment_or_none(used_at),
+        used_by=used_by,
+        revoked_at=moment_or_none(revoked_at),
+    )

@@ -1,0 +1,65 @@
+-- put_instance
+INSERT INTO instance (id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at,
+  tags, operating_system, ip_address, agent_version, machine_id, last_seen_at, stopped, deleted_at, edited)
+VALUES (:id, :name, :enterprise_project, :region, :zone, :resource_type, :application_group, :enrolled_at, :tags,
+        :operating_system, :ip_address, :agent_version, :machine_id, :last_seen_at, :stopped, :deleted_at, :edited)
+ON CONFLICT (id) DO UPDATE SET
+  name = excluded.name, enterprise_project = excluded.enterprise_project, region = excluded.region,
+  zone = excluded.zone, resource_type = excluded.resource_type, application_group = excluded.application_group,
+  enrolled_at = excluded.enrolled_at, tags = excluded.tags, operating_system = excluded.operating_system,
+  ip_address = excluded.ip_address, agent_version = excluded.agent_version, machine_id = excluded.machine_id,
+  last_seen_at = excluded.last_seen_at, stopped = excluded.stopped, deleted_at = excluded.deleted_at,
+  edited = excluded.edited;
+
+-- get_instance
+SELECT id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at, tags,
+  operating_system, ip_address, agent_version, machine_id, last_seen_at, stopped, deleted_at, edited
+FROM instance
+WHERE id = :id;
+
+-- instances
+SELECT id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at, tags,
+  operating_system, ip_address, agent_version, machine_id, last_seen_at, stopped, deleted_at, edited
+FROM instance
+WHERE deleted_at IS NULL
+ORDER BY name, id;
+
+-- mark_seen
+UPDATE instance SET last_seen_at = :at WHERE id = :id;
+
+-- put_enrolment_token
+INSERT INTO enrolment_token (id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by,
+  revoked_at)
+VALUES (:id, :secret_hash, :note, :placement, :created_by, :created_at, :expires_at, :used_at, :used_by, :revoked_at)
+ON CONFLICT (id) DO UPDATE SET
+  secret_hash = excluded.secret_hash, note = excluded.note, placement = excluded.placement,
+  created_by = excluded.created_by, created_at = excluded.created_at, expires_at = excluded.expires_at,
+  used_at = excluded.used_at, used_by = excluded.used_by, revoked_at = excluded.revoked_at;
+
+-- get_enrolment_token
+SELECT id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by, revoked_at
+FROM enrolment_token
+WHERE id = :id;
+
+-- find_enrolment_token
+SELECT id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by, revoked_at
+FROM enrolment_token
+WHERE secret_hash = :secret_hash;
+
+-- enrolment_tokens
+SELECT id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by, revoked_at
+FROM enrolment_token
+WHERE (created_at, id) < (:before_at, :before_id) ORDER BY created_at DESC, id DESC LIMIT :limit;
+
+-- put_operator_token
+INSERT INTO operator_token (id, secret_hash, name, role, created_at, expires_at)
+VALUES (:id, :secret_hash, :name, :role, :created_at, :expires_at)
+ON CONFLICT (id) DO UPDATE SET
+  secret_hash = excluded.secret_hash, name = excluded.name, role = excluded.role,
+  created_at = excluded.created_at, expires_at = excluded.expires_at;
+
+-- find_operator_token
+SELECT id, secret_hash, name, role, created_at, expires_at FROM operator_token WHERE secret_hash = :secret_hash;
+
+-- has_operator_tokens
+SELECT EXISTS (SELECT 1 FROM operator_token);

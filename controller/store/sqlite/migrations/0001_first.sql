@@ -1,0 +1,221 @@
+-- The truth about the embedded database. Times are microseconds since 1970 UTC, digests are 32 raw bytes, documents are
+-- canonical JSON (controller/store/codec.py). Numbered migrations lead to exactly this; a test compares.
+
+-- Hosts and how they and operators are let in -------------------------------------------------------------------------
+
+CREATE TABLE instance (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  enterprise_project TEXT NOT NULL,
+  region TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  resource_type TEXT NOT NULL,
+  application_group TEXT NOT NULL,
+  enrolled_at INTEGER NOT NULL,
+  tags TEXT NOT NULL,
+  operating_system TEXT NOT NULL,
+  ip_address TEXT NOT NULL,
+  agent_version TEXT NOT NULL,
+  machine_id TEXT NOT NULL,
+  last_seen_at INTEGER,
+  stopped INTEGER NOT NULL,
+  deleted_at INTEGER,
+  edited TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE enrolment_token (
+  id TEXT PRIMARY KEY,
+  secret_hash BLOB NOT NULL UNIQUE,
+  note TEXT NOT NULL,
+  placement TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  used_at INTEGER,
+  used_by TEXT,
+  revoked_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX enrolment_token_newest ON enrolment_token (created_at, id);
+
+CREATE TABLE operator_token (
+  id TEXT PRIMARY KEY,
+  secret_hash BLOB NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What hosts say ------------------------------------------------------------------------------------------------------
+
+-- Each build once. Rows are never deleted, so ids only grow.
+CREATE TABLE package (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  version TEXT NOT NULL,
+  release TEXT NOT NULL,
+  arch TEXT NOT NULL,
+  module TEXT NOT NULL,
+  evr_key BLOB NOT NULL, -- common.evr.key: its bytes order as rpm does
+  UNIQUE (name, epoch, version, release, arch, module)
+) STRICT;
+
+-- Each distinct set of packages once.
+CREATE TABLE snapshot (
+  digest BLOB PRIMARY KEY,
+  bitmap BLOB NOT NULL -- package ids, a serialised roaring bitmap
+) STRICT;
+
+-- Content by digest.
+CREATE TABLE blob (
+  digest BLOB PRIMARY KEY,
+  size INTEGER NOT NULL,
+  packing TEXT NOT NULL, -- plain, zstd, or file: too large for here, next to the database under its digest
+  content BLOB -- NULL when it is a file
+) STRICT;
+
+-- Who said what when. The intervals of one instance do not overlap; of two that begin together the greater id came later.
+CREATE TABLE report (
+  id INTEGER PRIMARY KEY,
+  instance_id TEXT NOT NULL REFERENCES instance,
+  manifest_digest BLOB NOT NULL REFERENCES blob,
+  inventory_digest BLOB REFERENCES snapshot,
+  first_collected_at INTEGER NOT NULL,
+  collected_at INTEGER NOT NULL,
+  received_at INTEGER NOT NULL,
+  ticket_id TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX report_history ON report (instance_id, first_collected_at);
+
+-- Where an instance ever had advisories: a repository that loses them must not look like one without updates (R11).
+CREATE TABLE advisory_repository (
+  instance_id TEXT NOT NULL REFERENCES instance,
+  repository TEXT NOT NULL,
+  PRIMARY KEY (instance_id, repository)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE advisory_seen (
+  id TEXT PRIMARY KEY,
+  first_seen_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What they are judged by ---------------------------------------------------------------------------------------------
+
+CREATE TABLE baseline (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL, -- of the newest version
+  version INTEGER NOT NULL, -- the newest
+  public INTEGER NOT NULL,
+  deleted INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX baseline_name ON baseline (name) WHERE NOT deleted;
+
+CREATE TABLE baseline_version (
+  baseline_id TEXT NOT NULL REFERENCES baseline,
+  version INTEGER NOT NULL,
+  document TEXT NOT NULL,
+  PRIMARY KEY (baseline_id, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE baseline_default (
+  scenario TEXT NOT NULL,
+  operating_system TEXT NOT NULL,
+  baseline_id TEXT NOT NULL REFERENCES baseline,
+  PRIMARY KEY (scenario, operating_system)
+) STRICT, WITHOUT ROWID;
+
+-- The latest answer for each instance and baseline.
+CREATE TABLE assessment (
+  instance_id TEXT NOT NULL REFERENCES instance,
+  baseline_id TEXT NOT NULL,
+  document TEXT NOT NULL,
+  since TEXT NOT NULL, -- since when each item is non-compliant: one document, as it is only ever read whole
+  PRIMARY KEY (instance_id, baseline_id)
+) STRICT, WITHOUT ROWID;
+
+-- The answer that decides. Not a mark on the row above: an ad-hoc scan with the same baseline may replace that one.
+CREATE TABLE deciding (
+  instance_id TEXT PRIMARY KEY REFERENCES instance,
+  document TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Tickets -------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE ticket (
+  number INTEGER PRIMARY KEY, -- what batches and runs refer to: a run's row stays small
+  id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  abnormal_cause TEXT,
+  current INTEGER NOT NULL,
+  forgiven INTEGER NOT NULL,
+  ready INTEGER NOT NULL,
+  processing INTEGER NOT NULL,
+  succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  timeout INTEGER NOT NULL,
+  unreachable INTEGER NOT NULL,
+  skipped INTEGER NOT NULL,
+  canceled INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  note TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX ticket_newest ON ticket (created_at, id);
+CREATE UNIQUE INDEX ticket_request ON ticket (created_by, request_id) WHERE request_id <> '';
+CREATE INDEX ticket_unfinished ON ticket (created_at, id)
+  WHERE state IN ('READY', 'PROCESSING', 'PAUSED') OR processing > 0;
+
+-- Apart from the ticket: it may name 100,000 hosts and never changes, while each event rewrites the ticket's row.
+CREATE TABLE ticket_spec (
+  ticket INTEGER PRIMARY KEY REFERENCES ticket,
+  document TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE batch (
+  ticket INTEGER NOT NULL REFERENCES ticket,
+  number INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  region TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  application_group TEXT NOT NULL,
+  cursor INTEGER NOT NULL,
+  ready INTEGER NOT NULL,
+  processing INTEGER NOT NULL,
+  succeeded INTEGER NOT NULL,
+  failed INTEGER NOT NULL,
+  timeout INTEGER NOT NULL,
+  unreachable INTEGER NOT NULL,
+  skipped INTEGER NOT NULL,
+  canceled INTEGER NOT NULL,
+  started_at INTEGER,
+  ended_at INTEGER,
+  PRIMARY KEY (ticket, number)
+) STRICT, WITHOUT ROWID;
+
+-- Its rows in order of place are the members of the batch.
+CREATE TABLE run (
+  ticket INTEGER NOT NULL,
+  batch INTEGER NOT NULL,
+  place INTEGER NOT NULL,
+  instance_id TEXT NOT NULL,
+  instance_name TEXT NOT NULL,
+  state TEXT NOT NULL,
+  outcome TEXT,
+  error TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  sent_at INTEGER,
+  deadline INTEGER,
+  ended_at INTEGER,
+  PRIMARY KEY (ticket, batch, place),
+  UNIQUE (ticket, instance_id),
+  FOREIGN KEY (ticket, batch) REFERENCES batch
+) STRICT, WITHOUT ROWID;

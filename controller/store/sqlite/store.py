@@ -1,0 +1,39 @@
+"""All stores over one SQLite file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controller.store.api import AssessmentStore, BaselineStore, FleetStore, InventoryStore, TicketStore
+from controller.store.sqlite.assessments import SqliteAssessments
+from controller.store.sqlite.baselines import SqliteBaselines
+from controller.store.sqlite.database import Database, Synchronous
+from controller.store.sqlite.fleet import SqliteFleet
+from controller.store.sqlite.inventory import SqliteInventory
+from controller.store.sqlite.tickets import SqliteTickets
+
+
+class SqliteStore:
+    """Store over one file and, for large content, the folder `<file>.blobs`. Only one process at a time may have it."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `open`."""
+        self._database = database
+        self.fleet: FleetStore = SqliteFleet(database)
+        self.inventory: InventoryStore = SqliteInventory(database)
+        self.baselines: BaselineStore = SqliteBaselines(database)
+        self.tickets: TicketStore = SqliteTickets(database)
+        self.assessments: AssessmentStore = SqliteAssessments(database)
+
+    @classmethod
+    def open(cls, path: Path, *, synchronous: Synchronous = "FULL") -> SqliteStore:
+        """Open a database, made if absent, and bring its schema up to date.
+
+        With NORMAL, a power loss (not a crash) may take what was acknowledged last. Raise Rejected when another process has it or
+        a newer version wrote it, Unavailable when it cannot be opened. Blocks while a migration runs.
+        """
+        return cls(Database.open(path, synchronous))
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+        await self._database.close()
