@@ -72,7 +72,10 @@ def parse_lock_table(text: str) -> tuple[str, ...]:
     packages = tomllib.loads(text).get("packages", [])
     if not isinstance(packages, list):
         raise ValueError("packages is no list")
-    return tuple(pattern for package in packages for pattern in _conditions(package))
+    try:
+        return tuple(pattern for package in packages for pattern in _conditions(package))
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("an entry is no package with conditions") from None
 
 
 def _conditions(package: Any) -> Iterable[str]:

@@ -88,8 +88,7 @@ class Runner:
     ) -> None:
         inherited = os.environ if environment is None else environment
         self._environment = {k: inherited[k] for k in _PASSED_ON if k in inherited}
-        path = self._environment.get("PATH", "")
-        self._environment["PATH"] = f"{path}:{_SEARCHED}" if path else _SEARCHED  # rpm may live in sbin
+        self._environment.setdefault("PATH", _SEARCHED)
         self._environment |= {"LC_ALL": "C", "TZ": "UTC"}
         self._monotonic = monotonic
         self._total = timeout_seconds

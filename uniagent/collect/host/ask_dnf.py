@@ -16,6 +16,7 @@ import time
 
 _OFF = ("0", "no", "false", "off")
 _MAX_RETRIES = 3
+_MAX_STALL = 30
 
 
 def main():
@@ -169,6 +170,7 @@ def load(dnf, base, repo, refresh, deadline):
         return dict(said, error="there was no time left to refresh it")
     repo.skip_if_unavailable = False
     repo.retries = min(_MAX_RETRIES, repo.retries or _MAX_RETRIES)
+    repo.timeout = max(1, min(repo.timeout or _MAX_STALL, int((deadline - time.time()) / _MAX_RETRIES)))
     listener = Listener()
     logger = logging.getLogger("dnf")
     logger.addHandler(listener)
