@@ -16,54 +16,116 @@ and later, for a report page: `evaluator.evaluate(host, baseline, as_of, since=s
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Final
 
-from common.manifest import Manifest
+from pyroaring import FrozenBitMap
+
+from common import digest
+from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
+from controller.compliance import undetermined
+from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals
+from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide
 from controller.compliance.host import Evaluation, Host, Limits
+from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, newest_builds
 from controller.compliance.model import Advisory, Available, Baseline
-from controller.inventory.model import Package
+from controller.fleet import products
+from controller.inventory.model import Package, Snapshot
 
-__all__ = ["Evaluation", "Evaluator", "Host", "Limits"]
+__all__ = ["Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
+
+_MAX_SNAPSHOTS: Final = 4096
+_UNREADABLE: Final = "!"
+_NO_MANIFEST: Final = Manifest(os=OsRelease())
+_NOTHING_APPROVED: Final = Approved({}, frozenset(), {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What compiled approvals depend on, but for first_seen."""
+
+    repositories: tuple[tuple[str, str, str], ...]
+    baseline: Baseline
+    day: date
+    streams: tuple[Stream, ...]
+    product: str
+
+
+@dataclass(slots=True)
+class _Compiled:
+    approved: Approved
+    metadata_digest: str
+    advisory_counts: Mapping[str, int] = field(default_factory=dict)
+    judged: Judged = NOTHING_JUDGED
 
 
 class Evaluator:
     """Evaluates instances one after the other and computes only what it has not computed for an earlier one.
 
-    Not thread-safe. Memory is bounded: what was not used for long is dropped, and `needs` asks for it again.
+    Not thread-safe. Memory is bounded: what was not used for long is dropped, and `needs` asks for it again, so call `needs`
+    right before `evaluate`.
     """
 
-    def __init__(self, limits: Limits = Limits(), *, max_records: int = 500_000, max_compiled: int = 64) -> None:
-        """Keep at most so many parsed records (advisory packages and builds) and compiled approvals."""
-        raise NotImplementedError
+    def __init__(self, limits: Limits | None = None, *, max_records: int = 500_000, max_compiled: int = 64) -> None:
+        """Keep about so many parsed records (advisory packages and builds) and compiled approvals."""
+        self._limits = limits or Limits()
+        self._max_records = max_records
+        self._max_compiled = max_compiled
+        self._table = PackageTable()
+        self._updateinfo = OrderedDict[str, Sequence[Advisory]]()
+        self._primary = OrderedDict[str, Sequence[Available]]()
+        self._records = dict[str, int]()
+        self._unreadable = dict[str, str]()
+        self._first_seen = dict[str, datetime]()
+        self._compiled = OrderedDict[_Question, _Compiled]()
+        self._newest_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
 
     @property
     def last_package_id(self) -> int:
         """The greatest id of a package that was learnt, 0 at first."""
-        raise NotImplementedError
+        return self._table.last_id
 
     def learn(self, packages: Iterable[Package]) -> None:
         """Take interned packages, in ascending order of id. Every package of a snapshot must be learnt before `evaluate`."""
-        raise NotImplementedError
+        self._table.add(packages)
 
     def needs(self, manifest: Manifest) -> tuple[tuple[str, str], ...]:
         """Return (kind, digest) of repository files that `evaluate` will ask for and that were not added, or were dropped.
 
         `kind` is "updateinfo" or "primary", the digest hexadecimal.
         """
-        raise NotImplementedError
+        wanted = dict[tuple[str, str], None]()
+        for repository in sorted(manifest.repositories, key=lambda r: r.id):
+            for kind, name, known in (
+                ("updateinfo", repository.updateinfo, self._updateinfo),
+                ("primary", repository.primary, self._primary),
+            ):
+                if name and name not in known and name not in self._unreadable:
+                    wanted[kind, name] = None
+        return tuple(wanted)
 
     def add_updateinfo(self, digest: str, advisories: Sequence[Advisory], first_seen: Mapping[str, datetime]) -> None:
         """Take a parsed updateinfo file, and when its advisories were first seen (absent ones count as seen just now)."""
-        raise NotImplementedError
+        self._unreadable.pop(digest, None)
+        self._updateinfo[digest] = advisories
+        self._records[digest] = sum(len(advisory.packages) + 1 for advisory in advisories)
+        for advisory in advisories:
+            at = first_seen.get(advisory.id)
+            if at is not None:
+                self._first_seen[advisory.id] = min(at, self._first_seen.get(advisory.id, at))
 
     def add_primary(self, digest: str, available: Sequence[Available]) -> None:
         """Take a parsed primary file."""
-        raise NotImplementedError
+        self._unreadable.pop(digest, None)
+        self._primary[digest] = available
+        self._records[digest] = len(available)
 
     def add_unreadable(self, digest: str, matter: str) -> None:
         """Take note that a repository file cannot be parsed or had: its repository counts as failed, `matter` says why."""
-        raise NotImplementedError
+        self._unreadable[digest] = matter
 
     def evaluate(
         self,
@@ -80,4 +142,145 @@ class Evaluator:
         they carry no first_non_compliant_at. `everything` also lists INSTALLED and INSTALLED_OTHER packages.
         Raises ValueError when something `needs` names, or a package of the snapshot, was not brought.
         """
-        raise NotImplementedError
+        manifest = host.manifest or _NO_MANIFEST
+        product = host.instance.operating_system.product
+        fits = baseline is not None and bool(product) and products.family_of(product) == baseline.operating_system
+        compiled = (
+            self._compile(manifest, baseline, as_of, product)
+            if baseline is not None and fits
+            else _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
+        )
+        verdict = self._decide(host, manifest, compiled)
+        reasons = undetermined.undetermined_reasons(
+            host,
+            baseline,
+            as_of,
+            self._limits,
+            self._unreadable,
+            compiled.advisory_counts,
+            kernel_matters=verdict.kernel_matters,
+        )
+        maker = Items(host, baseline, compiled.approved, self._table, since or {})
+        items = maker.non_compliant(verdict)
+        assessment = assess(host, baseline, as_of, verdict, reasons, items, compiled.metadata_digest)
+        return Evaluation(assessment, items + (maker.others(verdict) if everything else ()))
+
+    def _decide(self, host: Host, manifest: Manifest, compiled: _Compiled) -> Verdict:
+        if host.snapshot is None:
+            return replace(NOTHING, not_applicable=len(compiled.approved.names))
+        compiled.judged = judge(compiled.approved, self._table, compiled.judged)
+        return decide(self._newest(host.snapshot), manifest, compiled.approved, compiled.judged, self._table)
+
+    def _newest(self, snapshot: Snapshot) -> FrozenBitMap:
+        if (found := self._newest_by_snapshot.get(snapshot.digest)) is None:
+            found = self._newest_by_snapshot[snapshot.digest] = newest_builds(snapshot, self._table)
+            if len(self._newest_by_snapshot) > _MAX_SNAPSHOTS:
+                self._newest_by_snapshot.popitem(last=False)
+        else:
+            self._newest_by_snapshot.move_to_end(snapshot.digest)
+        return found
+
+    def _compile(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Compiled:
+        day = as_of.astimezone(UTC).date()
+        question = _Question(
+            self._named(manifest.repositories),
+            baseline,
+            day,
+            manifest.streams,
+            product,
+        )
+        compiled = self._compiled.get(question)
+        if compiled is None or not self._still_seen(compiled.approved, day):
+            contents = [self._content(*names) for names in question.repositories]
+            approved = compile_approvals(contents, baseline, day, manifest.streams, product, self._first_seen)
+            compiled = _Compiled(
+                approved,
+                _metadata_digest(question.repositories, approved.first_seen_used),
+                {name: len(self._updateinfo[name]) for _, name, _ in question.repositories if _is_read(name)},
+            )
+            self._compiled[question] = compiled
+            self._trim()
+        self._compiled.move_to_end(question)
+        return compiled
+
+    def _named(self, repositories: Iterable[Repository]) -> tuple[tuple[str, str, str], ...]:
+        """Return (id, updateinfo, primary) of repositories by id; a file that cannot be read is marked so."""
+        marked = {name: f"{_UNREADABLE}{name}" for name in self._unreadable}
+        return tuple(
+            sorted(
+                (r.id, marked.get(r.updateinfo, r.updateinfo), marked.get(r.primary, r.primary)) for r in repositories
+            )
+        )
+
+    def _still_seen(self, approved: Approved, day: date) -> bool:
+        return all(
+            (self._first_seen[advisory].astimezone(UTC).date() if advisory in self._first_seen else day) == used
+            for advisory, used in approved.first_seen_used
+        )
+
+    def _content(self, repository: str, updateinfo: str, primary: str) -> RepositoryContent:
+        try:
+            advisories = self._updateinfo[updateinfo] if _is_read(updateinfo) else ()
+            available = self._primary[primary] if _is_read(primary) else None
+        except KeyError as missing:
+            raise ValueError(f"file {missing} of repository {repository} was not brought") from None
+        for name, files in ((updateinfo, self._updateinfo), (primary, self._primary)):
+            if _is_read(name):
+                files.move_to_end(name)
+        return RepositoryContent(repository, advisories, available)
+
+    def _trim(self) -> None:
+        """Drop what was not used for long. The file used last stays, however large."""
+        while len(self._compiled) > self._max_compiled:
+            self._compiled.popitem(last=False)
+        total = sum(self._records.values())
+        for files in (self._primary, self._updateinfo):
+            while total > self._max_records and len(files) > 1:
+                name, _ = files.popitem(last=False)
+                total -= self._records.pop(name)
+
+
+def evaluate(
+    host: Host,
+    packages: Sequence[PackageLine],
+    advisories: Mapping[str, Sequence[Advisory]],
+    available: Mapping[str, Sequence[Available]],
+    baseline: Baseline | None,
+    as_of: datetime,
+    *,
+    first_seen: Mapping[str, datetime] | None = None,
+    unreadable: Mapping[str, str] | None = None,
+    since: Mapping[str, datetime] | None = None,
+    limits: Limits | None = None,
+    everything: bool = False,
+) -> Evaluation:
+    """Evaluate one instance by itself: the same code without a controller.
+
+    `host.snapshot` is made from `packages`, unless the manifest names none; `advisories` and `available` hold the parsed
+    repository files by the digests that the manifest names them by, `unreadable` what is wrong with those that cannot be.
+    """
+    evaluator = Evaluator(limits)
+    lines = sorted(set(packages), key=lambda line: (line.nevra, line.module))
+    evaluator.learn(Package(n, line.nevra, line.module, line.nevra.key) for n, line in enumerate(lines, 1))
+    for name, parsed in advisories.items():
+        evaluator.add_updateinfo(name, parsed, first_seen or {})
+    for name, builds in available.items():
+        evaluator.add_primary(name, builds)
+    for name, matter in (unreadable or {}).items():
+        evaluator.add_unreadable(name, matter)
+    if host.manifest is not None and host.manifest.packages:
+        content, _ = encode_packages((line, 0, "") for line in lines)
+        snapshot = Snapshot(digest.of(content), FrozenBitMap(range(1, len(lines) + 1)))
+        host = replace(host, snapshot=snapshot)
+    return evaluator.evaluate(host, baseline, as_of, since=since, everything=everything)
+
+
+def _is_read(name: str) -> bool:
+    return bool(name) and not name.startswith(_UNREADABLE)
+
+
+def _metadata_digest(repositories: Iterable[tuple[str, str, str]], first_seen_used: Iterable[tuple[str, date]]) -> str:
+    """Name what was known of the repositories: their files, and the first_seen dates that were asked for."""
+    lines = [f"repository\t{identifier}\t{updateinfo}\t{primary}\n" for identifier, updateinfo, primary in repositories]
+    lines += [f"first_seen\t{advisory}\t{day}\n" for advisory, day in first_seen_used]
+    return digest.of("".join(lines).encode("utf-8", "surrogatepass")).hex()

@@ -1,0 +1,302 @@
+"""Which versions are required: repositories' metadata and a baseline, compiled for one day (SEMANTICS R4, R5, R6, R8)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from common.evr import Evr
+from common.manifest import Stream
+from common.nevra import Nevra
+from controller.compliance.model import Advisory, Available, Baseline, Category, DateBasis, Level, Rule, Severity
+from controller.fleet import products
+from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryContent:
+    """What one repository holds. `available` is None when its list of packages was not read."""
+
+    id: str
+    advisories: Sequence[Advisory]
+    available: Sequence[Available] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Why a version is approved: the rule (from 1), the advisory (None: no advisory mentions the build) and the dates."""
+
+    rule: int
+    level: Level
+    advisory: str
+    """Empty for a build that no advisory mentions."""
+    category: Category
+    severity: Severity
+    cves: tuple[str, ...]
+    basis: DateBasis
+    basis_date: date
+    approved_on: date
+
+    @property
+    def order(self) -> tuple[int, int, date, str]:
+        """Of several approvals of one version the first in this order is the one that is told."""
+        return (-self.level, self.rule, self.approved_on, self.advisory)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One version that advisories (or a rule) name, with all that is known of it."""
+
+    key: bytes
+    evr: Evr
+    repository: str
+    """The first repository, by id, that offers it; else the first that has an advisory for it."""
+    advisories: tuple[str, ...]
+    cves: tuple[str, ...]
+    approval: Approval | None
+    """None when it is not approved: it still counts among the versions that an update skips (R14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is required of one name.arch. The last step is the target: the highest approved version (R4)."""
+
+    steps: tuple[Step, ...]
+    """Ascending; every version up to the target that has an advisory or an approval."""
+    gone: bool = False
+    """No repository offers the target any more (VERSION_GONE)."""
+
+    @property
+    def target(self) -> Step:
+        """The version that must be installed at least."""
+        return self.steps[-1]
+
+    def skipped(self, installed: bytes) -> tuple[Step, ...]:
+        """Return the steps that are newer than an installed version (an EVR key)."""
+        return tuple(step for step in self.steps if step.key > installed)
+
+
+LineKey = tuple[str, str, bool]
+"""Name, architecture, and whether the installed build belongs to a module (R8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """All that a baseline requires on one day, given the metadata."""
+
+    lines: Mapping[LineKey, Line]
+    names: AbstractSet[tuple[str, str]]
+    """(name, arch) of all lines."""
+    without_advisory: Mapping[tuple[str, str], bytes]
+    """(name, arch) -> key of the newest build that no advisory mentions and no rule approves."""
+    first_seen_used: tuple[tuple[str, date], ...] = ()
+    """The advisories whose date was asked of first_seen: part of the inputs (R1)."""
+
+
+@dataclass(slots=True)
+class _Version:
+    evr: Evr
+    repository: str
+    advisories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    approvals: list[Approval] = field(default_factory=list)
+
+
+def compile_approvals(
+    repositories: Iterable[RepositoryContent],
+    baseline: Baseline,
+    as_of: date,
+    streams: Iterable[Stream],
+    product: str,
+    first_seen: Mapping[str, datetime],
+) -> Approved:
+    """Return what `baseline` requires of an instance with this product, these repositories and these enabled module streams.
+
+    `first_seen` says when advisories were first seen; one that is absent counts as seen on `as_of`.
+    """
+    contents = sorted(repositories, key=lambda content: content.id)
+    rules = applicable_rules(baseline, product)
+    enabled = {f"{stream.name}:{stream.stream}" for stream in streams}
+    seen = _FirstSeen(first_seen, as_of)
+    versions = defaultdict[LineKey, dict[bytes, _Version]](dict)
+    mentioned = set[tuple[str, str, bytes]]()
+    for content in contents:
+        for advisory in content.advisories:
+            approvals = [
+                a for number, rule in rules if (a := _approve(number, rule, advisory, as_of, seen)) is not None
+            ]
+            for package in advisory.packages:
+                build = package.nevra
+                key = build.key
+                mentioned.add((build.name, build.arch, key))
+                for modular in _applies_to(package.module, enabled):
+                    known = versions[build.name, build.arch, modular]
+                    version = known.get(key)
+                    if version is None:
+                        version = known[key] = _Version(build.evr, content.id)
+                    version.advisories.setdefault(advisory.id, advisory.cves)
+                    version.approvals += approvals
+    offered, everything_read = _offered(contents)
+    without = dict[tuple[str, str], bytes]()
+    for (name, arch, key), (repository, build, build_time) in offered.items():
+        if (name, arch, key) in mentioned or is_modular(build.release):
+            continue  # which stream a modular build belongs to, only its advisory or the modules file can tell
+        approvals = [a for number, rule in rules if (a := _approve_build(number, rule, build_time, as_of)) is not None]
+        if approvals:
+            known = versions[name, arch, False]
+            version = known.setdefault(key, _Version(build.evr, repository))
+            version.approvals += approvals
+        elif key > without.get((name, arch), b""):
+            without[name, arch] = key
+    lines = {
+        line_key: line
+        for line_key, found in sorted(versions.items())
+        if (line := _line(line_key, found, offered, everything_read)) is not None
+    }
+    return Approved(lines, frozenset((name, arch) for name, arch, _ in lines), without, seen.used())
+
+
+def applicable_rules(baseline: Baseline, product: str) -> tuple[tuple[int, Rule], ...]:
+    """Return the rules that are for a product, with their numbers from 1."""
+    return tuple(
+        (number, rule)
+        for number, rule in enumerate(baseline.rules, 1)
+        if any(products.matches(wanted, product) for wanted in rule.products)
+    )
+
+
+def basis_date(rule_basis: DateBasis, advisory: Advisory, first_seen: date) -> tuple[DateBasis, date]:
+    """Return the date that a rule counts from, and which one it is: a missing date is first_seen, never 1970 (R5)."""
+    match rule_basis:
+        case DateBasis.ISSUED if advisory.issued is not None:
+            return DateBasis.ISSUED, advisory.issued
+        case DateBasis.UPDATED if dates := [day for day in (advisory.issued, advisory.updated) if day is not None]:
+            return DateBasis.UPDATED, max(dates)
+        case _:
+            return DateBasis.FIRST_SEEN, first_seen
+
+
+def instant(seconds: int) -> datetime | None:
+    """Read seconds since 1970 from metadata; None when they are 0 or no time at all."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+class _FirstSeen:
+    """Answers when an advisory was first seen, and remembers who was asked."""
+
+    def __init__(self, known: Mapping[str, datetime], as_of: date) -> None:
+        self._known = known
+        self._as_of = as_of
+        self._used = dict[str, date]()
+
+    def __getitem__(self, advisory: str) -> date:
+        at = self._known.get(advisory)
+        return self._used.setdefault(advisory, at.astimezone(UTC).date() if at is not None else self._as_of)
+
+    def used(self) -> tuple[tuple[str, date], ...]:
+        return tuple(sorted(self._used.items()))
+
+
+def _approve(number: int, rule: Rule, advisory: Advisory, as_of: date, seen: _FirstSeen) -> Approval | None:
+    if rule.categories and advisory.category not in rule.categories:
+        return None
+    if rule.severities and advisory.severity not in rule.severities:
+        return None
+    basis, day = basis_date(rule.date_basis, advisory, as_of)
+    if basis is DateBasis.FIRST_SEEN:
+        day = seen[advisory.id]
+    approved_on = _approved_on(rule, day, as_of)
+    if approved_on is None:
+        return None
+    return Approval(
+        number,
+        rule.level,
+        advisory.id,
+        advisory.category,
+        advisory.severity,
+        advisory.cves,
+        basis,
+        day,
+        approved_on,
+    )
+
+
+def _approve_build(number: int, rule: Rule, build_time: int, as_of: date) -> Approval | None:
+    if not rule.include_without_advisory:
+        return None
+    built = instant(build_time)
+    # Nobody wrote down when a build without a time was first seen: it counts as seen today.
+    day, basis = (built.date(), DateBasis.BUILD_TIME) if built is not None else (as_of, DateBasis.FIRST_SEEN)
+    approved_on = _approved_on(rule, day, as_of)
+    if approved_on is None:
+        return None
+    return Approval(number, rule.level, "", Category.UNSPECIFIED, Severity.NONE, (), basis, day, approved_on)
+
+
+def _approved_on(rule: Rule, day: date, as_of: date) -> date | None:
+    """Return the whole UTC day on which a rule approved what is of `day`; None if it has not by `as_of`."""
+    if rule.approve_until is not None:
+        return day if day <= rule.approve_until else None
+    days = rule.approve_after_days or 0
+    if (as_of - day).days < days:
+        return None
+    return day + timedelta(days=days)
+
+
+def _applies_to(module: str, enabled: AbstractSet[str]) -> tuple[bool, ...]:
+    """Say to which installed builds an advisory package applies: plain ones (False), modular ones (True) (R8)."""
+    if not module:
+        return (False,)
+    if module == UNKNOWN_MODULE:
+        return (True,)  # the vendor left out of which stream: leaving the build out would call too much compliant
+    return (False, True) if module in enabled else ()
+
+
+Offered = Mapping[tuple[str, str, bytes], tuple[str, Nevra, int]]
+
+
+def _offered(contents: Iterable[RepositoryContent]) -> tuple[Offered, bool]:
+    """Return what repositories offer, by name, arch and key, and whether all of them could be asked."""
+    found = dict[tuple[str, str, bytes], tuple[str, Nevra, int]]()
+    everything_read = True
+    for content in contents:
+        if content.available is None:
+            everything_read = False
+            continue
+        for build in content.available:
+            found.setdefault(
+                (build.nevra.name, build.nevra.arch, build.nevra.key), (content.id, build.nevra, build.build_time)
+            )
+    return found, everything_read
+
+
+def _line(
+    line_key: LineKey, versions: Mapping[bytes, _Version], offered: Offered, everything_read: bool
+) -> Line | None:
+    approved = [key for key, version in versions.items() if version.approvals]
+    if not approved:
+        return None
+    name, arch, _ = line_key
+    target = max(approved)
+    # R4's "lowest available approved build above it" has nothing to choose from: the target is the highest approved build.
+    gone = everything_read and (name, arch, target) not in offered
+    return Line(
+        tuple(_step(key, versions[key], offered.get((name, arch, key))) for key in sorted(versions) if key <= target),
+        gone,
+    )
+
+
+def _step(key: bytes, version: _Version, offer: tuple[str, Nevra, int] | None) -> Step:
+    return Step(
+        key,
+        version.evr,
+        offer[0] if offer is not None else version.repository,
+        tuple(version.advisories),
+        tuple(dict.fromkeys(cve for cves in version.advisories.values() for cve in cves)),
+        min(version.approvals, key=lambda approval: approval.order, default=None),
+    )

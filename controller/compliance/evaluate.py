@@ -1,0 +1,263 @@
+"""One instance's answer from verdicts: bitmaps for the many, a closer look at the few (SEMANTICS §1, R3, R4, R7, R14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pyroaring import FrozenBitMap
+
+from common import nevra
+from common.manifest import Manifest
+from common.nevra import Nevra
+from controller.compliance.approvals import Approved, Line, Step
+from controller.compliance.baseline import clause
+from controller.compliance.holds import held_by
+from controller.compliance.host import Host
+from controller.compliance.judge import Judged, PackageTable, line_of
+from controller.compliance.model import (
+    NON_COMPLIANT_STATUSES,
+    Assessment,
+    Baseline,
+    Inputs,
+    InstanceStatus,
+    Item,
+    Level,
+    PatchStatus,
+    StatusCounts,
+    Undetermined,
+)
+from controller.compliance.undetermined import metadata_time
+from controller.compliance.why import why
+from controller.inventory.model import Package
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the bitmaps say of one snapshot: ids of packages, one for each installed name.arch."""
+
+    newest: FrozenBitMap
+    missing: FrozenBitMap
+    satisfied: FrozenBitMap
+    pending: Mapping[int, Nevra]
+    """Of the satisfied: those that run in an older version, and which (R7)."""
+    not_applicable: int
+    without_advisory: int
+    kernel_matters: bool
+    """An approved kernel is installed, so that the running one decides."""
+
+
+NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, 0, 0, kernel_matters=False)
+
+
+def decide(
+    newest: FrozenBitMap, manifest: Manifest, approved: Approved, judged: Judged, table: PackageTable
+) -> Verdict:
+    """Join verdicts with the newest installed build of each name.arch."""
+    missing = newest & judged.behind
+    satisfied = newest & judged.satisfied
+    pending, kernel_matters = _running_kernel(satisfied, manifest, approved, table)
+    return Verdict(
+        newest,
+        missing,
+        satisfied,
+        pending,
+        len(approved.names) - newest.intersection_cardinality(judged.covered_names),
+        newest.intersection_cardinality(judged.without_advisory),
+        kernel_matters,
+    )
+
+
+def assess(
+    host: Host,
+    baseline: Baseline | None,
+    as_of: datetime,
+    verdict: Verdict,
+    reasons: Sequence[Undetermined],
+    items: Iterable[Item],
+    metadata_digest: str,
+) -> Assessment:
+    """Put the answer together. `items` are the non-compliant ones."""
+    found = list(items)
+    counts = StatusCounts(
+        installed=len(verdict.satisfied) - len(verdict.pending),
+        installed_other=len(verdict.newest) - len(verdict.satisfied) - len(verdict.missing),
+        missing=len(verdict.missing),
+        pending_reboot=len(verdict.pending),
+        not_applicable=verdict.not_applicable,
+        updates_without_advisory=verdict.without_advisory,
+    )
+    if reasons:
+        status = InstanceStatus.UNDETERMINED
+    elif any(item.status in NON_COMPLIANT_STATUSES for item in found):
+        status = InstanceStatus.NON_COMPLIANT
+    else:
+        status = InstanceStatus.COMPLIANT
+    return Assessment(
+        instance_id=host.instance.id,
+        status=status,
+        inputs=Inputs(
+            inventory_digest=host.snapshot.digest.hex() if host.snapshot is not None else "",
+            metadata_digest=metadata_digest,
+            manifest_digest=host.manifest_digest,
+            baseline_id=baseline.id if baseline is not None else "",
+            baseline_version=baseline.version if baseline is not None else 0,
+            as_of=as_of,
+        ),
+        reasons=tuple(reasons),
+        level=max((item.level for item in found), default=Level.UNSPECIFIED),
+        counts=counts,
+        baseline_name=baseline.name if baseline is not None else "",
+        baseline_source=host.baseline_source,
+        collected_at=host.collected_at,
+        ticket_id=host.ticket_id,
+    )
+
+
+class Items:
+    """Makes the items of one instance, with their evidence."""
+
+    def __init__(
+        self,
+        host: Host,
+        baseline: Baseline | None,
+        approved: Approved,
+        table: PackageTable,
+        since: Mapping[str, datetime],
+    ) -> None:
+        """Remember what the evidence is made of."""
+        self._host = host
+        self._baseline_name = baseline.name if baseline is not None else ""
+        self._clauses = [clause(rule) for rule in baseline.rules] if baseline is not None else []
+        self._approved = approved
+        self._table = table
+        self._since = since
+        self._holds = host.manifest.holds if host.manifest is not None else ()
+        repositories = host.manifest.repositories if host.manifest is not None else ()
+        self._metadata_at = {repository.id: metadata_time(repository) for repository in repositories}
+
+    def non_compliant(self, verdict: Verdict) -> tuple[Item, ...]:
+        """Return the items that keep the instance from complying: by level, then by name and arch."""
+        found = [self._missing(self._table[number]) for number in verdict.missing]
+        found += [self._pending(self._table[number], running) for number, running in verdict.pending.items()]
+        return tuple(sorted(found, key=_order))
+
+    def others(self, verdict: Verdict) -> tuple[Item, ...]:
+        """Return the items of all other installed packages, by name and arch."""
+        left = verdict.newest - verdict.missing - FrozenBitMap(verdict.pending)
+        found = [
+            self._installed(self._table[number]) if number in verdict.satisfied else _other(self._table[number])
+            for number in left
+        ]
+        return tuple(sorted(found, key=_order))
+
+    def _missing(self, package: Package) -> Item:
+        line = self._line(package)
+        item = self._evidence(PatchStatus.MISSING, package, line, package.key)
+        target = line.target
+        build = package.nevra
+        hold = held_by(Nevra(build.name, *target.evr, build.arch), build, self._holds, target.repository)
+        if line.gone:
+            item = replace(item, reason="VERSION_GONE")
+        elif hold is not None:
+            item = replace(item, reason=f"HELD({hold.kind.value})", hold=hold.kind.value)
+        return self._told(item, target)
+
+    def _pending(self, package: Package, running: Nevra) -> Item:
+        line = self._line(package)
+        item = self._evidence(PatchStatus.PENDING_REBOOT, package, line, running.key)
+        return self._told(item, line.target, running=str(running.evr))
+
+    def _installed(self, package: Package) -> Item:
+        line = self._line(package)
+        item = replace(
+            self._evidence(PatchStatus.INSTALLED, package, line, b""),
+            level=Level.UNSPECIFIED,
+            first_non_compliant_at=None,
+        )
+        return self._told(item, line.target)
+
+    def _line(self, package: Package) -> Line:
+        line = line_of(self._approved, package)
+        assert line is not None  # the verdict named this package because there is one
+        return line
+
+    def _evidence(self, status: PatchStatus, package: Package, line: Line, effective: bytes) -> Item:
+        """Fill in what is known; `effective` is the key of the version that works now: what is newer is skipped."""
+        target = line.target
+        approval = target.approval
+        assert approval is not None  # a target is an approved version
+        steps = line.skipped(effective) if status is not PatchStatus.INSTALLED else (target,)
+        build = package.nevra
+        return Item(
+            status=status,
+            name=build.name,
+            arch=build.arch,
+            installed=build.evr,
+            level=max(step.approval.level for step in steps if step.approval is not None),
+            required=target.evr,
+            category=approval.category,
+            severity=approval.severity,
+            advisories=_union([approval.advisory] if approval.advisory else [], steps, lambda step: step.advisories),
+            cves=_union([], steps, lambda step: step.cves),
+            rule=approval.rule,
+            clause=self._clauses[approval.rule - 1],
+            date_basis=approval.basis,
+            basis_date=approval.basis_date,
+            approved_on=approval.approved_on,
+            repository=target.repository,
+            metadata_at=self._metadata_at.get(target.repository),
+            first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
+        )
+
+    def _told(self, item: Item, target: Step, running: str = "") -> Item:
+        cves = target.approval.cves if target.approval is not None else ()
+        name = self._host.instance.name
+        return replace(item, why=why(item, name, self._baseline_name, running=running, decisive_cves=cves))
+
+
+def _other(package: Package) -> Item:
+    build = package.nevra
+    return Item(PatchStatus.INSTALLED_OTHER, build.name, build.arch, build.evr)
+
+
+def _union(first: list[str], steps: Sequence[Step], words: Callable[[Step], Iterable[str]]) -> tuple[str, ...]:
+    """Each word once: the first ones first, then from the newest step to the oldest."""
+    return tuple(dict.fromkeys([*first, *(word for step in reversed(steps) for word in words(step))]))
+
+
+def _order(item: Item) -> tuple[int, str, str]:
+    return (-item.level, item.name, item.arch)
+
+
+def running_kernel(manifest: Manifest) -> Nevra | None:
+    """Return the package of the running kernel; None when it is not known, or when there is none."""
+    try:
+        return nevra.parse(manifest.running_kernel_package)
+    except ValueError:
+        return None
+
+
+def _running_kernel(
+    satisfied: FrozenBitMap, manifest: Manifest, approved: Approved, table: PackageTable
+) -> tuple[Mapping[int, Nevra], bool]:
+    """Find the kernel packages that are installed well enough and run in an older version than required (R7)."""
+    running = running_kernel(manifest)
+    if running is None:
+        kernels = (table[number].nevra.name for number in satisfied & table.kernels)
+        return {}, any(name in manifest.install_only and not name.endswith("-devel") for name in kernels)
+    pending = dict[int, Nevra]()
+    for name in kernel_parts(running.name):
+        for number in satisfied & table.builds(name, running.arch):
+            line = line_of(approved, table[number])
+            if line is not None and running.key < line.target.key:
+                pending[number] = running
+    return pending, bool(pending)
+
+
+def kernel_parts(running: str) -> tuple[str, ...]:
+    """Return the names of the packages that start to work together with the running kernel's: it may be split into parts."""
+    base = running.removesuffix("-core")
+    parts = (base, f"{base}-core", f"{base}-modules", f"{base}-modules-core", f"{base}-modules-extra")
+    return tuple(dict.fromkeys((running, *parts)))

@@ -1,0 +1,157 @@
+"""When it cannot be said whether an instance complies (SEMANTICS R11): missing data is never COMPLIANT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+from common.clock import format_duration
+from common.manifest import Manifest, ProblemCode, Repository
+from controller.compliance.approvals import applicable_rules, instant
+from controller.compliance.host import Host, Limits
+from controller.compliance.model import Baseline, Reason, Undetermined
+from controller.compliance.reasons import PROBLEM_REASONS, from_problem, undetermined
+from controller.fleet import products
+
+
+def undetermined_reasons(
+    host: Host,
+    baseline: Baseline | None,
+    as_of: datetime,
+    limits: Limits,
+    unreadable: Mapping[str, str],
+    advisory_counts: Mapping[str, int],
+    *,
+    kernel_matters: bool,
+) -> tuple[Undetermined, ...]:
+    """Return every reason why the answer cannot be given, in a fixed order; empty when it can.
+
+    `unreadable` says by digest what is wrong with a repository file; `advisory_counts` says by digest how many advisories an
+    updateinfo file has; `kernel_matters`: an approved kernel is installed, so the running one decides (R7).
+    """
+    return tuple(_reasons(host, baseline, as_of, limits, unreadable, advisory_counts, kernel_matters))
+
+
+def needs_advisories(baseline: Baseline, product: str) -> bool:
+    """Say whether a rule can be followed only with advisories: unless it takes everything, it asks them."""
+    return any(
+        rule.categories or rule.severities or not rule.include_without_advisory
+        for _, rule in applicable_rules(baseline, product)
+    )
+
+
+def _reasons(
+    host: Host,
+    baseline: Baseline | None,
+    as_of: datetime,
+    limits: Limits,
+    unreadable: Mapping[str, str],
+    advisory_counts: Mapping[str, int],
+    kernel_matters: bool,
+) -> Iterator[Undetermined]:
+    yield from _baseline_reasons(host, baseline)
+    manifest = host.manifest
+    if manifest is None or host.collected_at is None:
+        yield undetermined(Reason.NO_REPORT, "the instance has not sent a report yet")
+        return
+    age = as_of - host.collected_at
+    if age > limits.stale_after:
+        yield undetermined(
+            Reason.STALE,
+            f"the last report is {format_duration(age)} old, allowed are {format_duration(limits.stale_after)}",
+        )
+    for problem in sorted(manifest.problems, key=lambda p: (p.code, p.detail)):
+        if problem.code in PROBLEM_REASONS:
+            yield from_problem(problem.code, problem.detail)
+    if host.snapshot is None and not _has(manifest, ProblemCode.RPMDB):
+        yield undetermined(Reason.RPMDB, "the report has no list of installed packages")
+    if kernel_matters:
+        yield from _kernel_reasons(manifest)
+    if not manifest.repositories:
+        if not _has(manifest, ProblemCode.REPO_CONFIG):
+            yield undetermined(Reason.NO_REPOS, "no repository is enabled")
+        return
+    repositories = sorted(manifest.repositories, key=lambda r: r.id)
+    yield from _repository_reasons(repositories, unreadable, age, limits)
+    if baseline is not None:
+        yield from _advisory_reasons(host, baseline, repositories, advisory_counts)
+
+
+def _baseline_reasons(host: Host, baseline: Baseline | None) -> Iterator[Undetermined]:
+    product = host.instance.operating_system.product
+    if not product:
+        system = host.instance.operating_system
+        told = system.pretty_name or f"{system.id} {system.version}".strip() or "not known"
+        yield undetermined(Reason.NO_BASELINE, f"its operating system ({told}) is not a supported one")
+    elif baseline is None:
+        scenario = host.instance.resource_type
+        yield undetermined(Reason.NO_BASELINE, f"no baseline is meant for {product} as {scenario}")
+    elif products.family_of(product) != baseline.operating_system:
+        yield undetermined(
+            Reason.NO_BASELINE, f"{baseline.name} is for {baseline.operating_system}, this instance runs {product}"
+        )
+    elif not applicable_rules(baseline, product):
+        yield undetermined(Reason.NO_BASELINE, f"no rule of {baseline.name} is for {product}")
+
+
+def _kernel_reasons(manifest: Manifest) -> Iterator[Undetermined]:
+    if manifest.running_kernel:
+        found = [p.detail for p in manifest.problems if p.code is ProblemCode.KERNEL]
+        yield from_problem(
+            ProblemCode.KERNEL, found[0] if found else f"no package owns the running kernel {manifest.running_kernel}"
+        )
+    elif not manifest.running_kernel:
+        # An offline root or a container has no running kernel: no verdict. Not to know it on a live host is another thing.
+        for problem in manifest.problems:
+            if problem.code is ProblemCode.KERNEL:
+                yield from_problem(problem.code, problem.detail)
+
+
+def _repository_reasons(
+    repositories: list[Repository], unreadable: Mapping[str, str], age: timedelta, limits: Limits
+) -> Iterator[Undetermined]:
+    refreshed = list[str]()
+    for repository in repositories:
+        matters = [repository.error] if repository.error else []
+        matters += [unreadable[d] for d in (repository.updateinfo, repository.primary) if d in unreadable]
+        if matters:
+            yield undetermined(Reason.REPO_ERROR, f"repository {repository.id}: {'; '.join(matters)}")
+        else:
+            refreshed.append(repository.id)
+    # A repository without error was refreshed when the report was collected. The time inside repomd is no measure: the
+    # metadata of a release that gets no more updates may be years old and yet be all there is.
+    if refreshed and age > limits.metadata_stale_after:
+        yield undetermined(
+            Reason.METADATA_STALE,
+            f"repositories {', '.join(refreshed)} were last refreshed {format_duration(age)} ago,"
+            f" allowed are {format_duration(limits.metadata_stale_after)}",
+        )
+
+
+def _advisory_reasons(
+    host: Host, baseline: Baseline, repositories: list[Repository], advisory_counts: Mapping[str, int]
+) -> Iterator[Undetermined]:
+    product = host.instance.operating_system.product
+    if not needs_advisories(baseline, product):
+        return
+    lost = [
+        r.id
+        for r in repositories
+        if not r.error and r.id in host.had_advisories and not advisory_counts.get(r.updateinfo, 0)
+    ]
+    for repository in lost:
+        yield undetermined(Reason.NO_ADVISORIES, f"repository {repository} had advisories before and has none now")
+    if not lost and not any(advisory_counts.get(r.updateinfo, 0) for r in repositories):
+        yield undetermined(
+            Reason.NO_ADVISORIES,
+            f"no enabled repository ({', '.join(r.id for r in repositories)}) has advisories, and {baseline.name} asks for them",
+        )
+
+
+def metadata_time(repository: Repository) -> datetime | None:
+    """Return when a repository's metadata was made, as repomd says; None when it does not."""
+    return instant(repository.timestamp)
+
+
+def _has(manifest: Manifest, code: ProblemCode) -> bool:
+    return any(problem.code is code for problem in manifest.problems)
