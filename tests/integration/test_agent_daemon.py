@@ -1,0 +1,280 @@
+"""The real agent process against a scripted controller over real mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+
+from common.pb.v1 import agent_pb2 as pb
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from agent_controller import Agent, Controller, running
+
+Pair = tuple[Controller, Agent]
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with running(tmp_path) as both:
+        yield both
+
+
+async def test_it_enrols_once_and_comes_back_with_the_same_identity(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    identity = agent.state / "identity"
+    assert session.hello.placement.name == "one"
+    assert (identity / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert (identity / "instance_id").read_text() == controller.tokens["good"]
+    await controller.stop()
+    await controller.start()
+    await controller.session(2)
+    agent.signal(signal.SIGTERM)
+    assert await agent.wait(2) == 0
+    agent.start()
+    await controller.session(3)
+    assert controller.enrolments == 1
+
+
+async def test_a_lost_answer_to_enrol_is_asked_for_again_with_the_same_key(pair: Pair) -> None:
+    controller, agent = pair
+    controller.lose_answers = 1
+    agent.start()
+    await controller.session()
+    assert controller.enrolments == 2
+    assert list(controller.tokens) == ["good"]
+
+
+async def test_a_wrong_token_ends_it_with_one_sentence(pair: Pair) -> None:
+    _, agent = pair
+    agent.configure(token="wrong")
+    agent.start()
+    assert await agent.wait() == 1
+    assert agent.said().count("the token is unknown or used") == 1
+    assert "Traceback" not in agent.said()
+
+
+async def test_without_a_token_or_with_wrong_settings_it_says_what_is_missing(pair: Pair) -> None:
+    _, agent = pair
+    agent.configure(token="")
+    agent.start()
+    assert await agent.wait() == 1
+    assert "patchctl tokens create" in agent.said()
+    agent.configure(colour="red")
+    agent.start()
+    assert await agent.wait() == 1
+    assert "colour: is unknown" in agent.said()
+
+
+async def test_an_assignment_is_accepted_done_and_forgotten_after_its_ack(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1")
+    (result,) = await controller.until(lambda: controller.heard("run_result"))
+    assert result.run_id == "run-1"
+    assert (result.outcome, result.error) == (pb.SCAN_OUTCOME_SUCCEEDED, "")
+    await controller.until(lambda: controller.blobs)
+    manifest = json.loads(controller.blobs[result.report.manifest_digest.hex()])
+    assert {"RPMDB"} <= {problem["code"] for problem in manifest["problems"]}
+    steps = [p.step for p in session.all("run_progress")]
+    assert steps[0] == "accepted"
+    assert steps[-1] == "sending"
+    async with asyncio.timeout(5):
+        while agent.kept("outbox") or agent.kept("blobs"):
+            await asyncio.sleep(0.02)
+    assert agent.kept("journal") == ["finished.jsonl"]
+
+
+async def test_the_same_assignment_twice_is_done_once(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1")
+    await session.assign("run-1")
+    await controller.until(lambda: session.all("run_result"))
+    await session.assign("run-1")
+    first, again = await controller.until(lambda: len(r := session.all("run_result")) == 2 and r)
+    assert (first.run_id, first.report) == (again.run_id, again.report)
+    assert agent.said().count("accepted a run") == agent.said().count("a run ended") == 1
+
+
+async def test_a_result_is_sent_again_on_every_stream_until_it_is_acknowledged(pair: Pair) -> None:
+    controller, agent = pair
+    controller.acknowledge = False
+    agent.start()
+    await (await controller.session()).assign("run-1")
+    await controller.until(lambda: controller.heard("run_result"))
+    await agent.kill()
+    agent.start()
+    await controller.until(lambda: controller.sessions[1:] and controller.sessions[1].all("run_result"))
+    controller.acknowledge = True
+    await controller.stop()
+    await controller.start()
+    await controller.until(lambda: controller.sessions[2:] and controller.sessions[2].all("run_result"))
+    results = controller.heard("run_result")
+    assert len({r.SerializeToString() for r in results}) == 1
+    assert len(results) == 3
+    async with asyncio.timeout(5):
+        while agent.kept("outbox"):
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("moment", ["accepted", "collecting", "sending"])
+async def test_killed_at_any_moment_of_a_run_it_loses_nothing(pair: Pair, moment: str) -> None:
+    controller, agent = pair
+    controller.acknowledge = False
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1")
+    await controller.until(lambda: [p for p in session.all("run_progress") if p.step == moment])
+    await agent.kill()
+    controller.acknowledge = True
+    agent.start()
+    again = await controller.session(2)
+    assert list(again.hello.open_run_ids) in ([], ["run-1"])
+    await controller.until(lambda: again.all("run_result"))
+    assert {r.run_id for r in controller.heard("run_result")} == {"run-1"}
+    await controller.until(lambda: controller.blobs)
+
+
+async def test_a_run_whose_time_was_over_before_the_restart_is_a_timeout(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1", seconds=0.3)
+    (result,) = await controller.until(lambda: session.all("run_result"))
+    assert result.outcome == pb.SCAN_OUTCOME_TIMEOUT
+    assert "0 s" in result.error
+
+
+async def test_cancelled_before_it_began_a_run_is_dropped_and_said_so(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1")
+    await session.assign("run-2")
+    await session.send(cancel_run=pb.CancelRun(run_id="run-2"))
+    await controller.until(lambda: len(session.all("run_result")) == 2)
+    ended = {r.run_id: r.outcome for r in session.all("run_result")}
+    assert ended == {"run-1": pb.SCAN_OUTCOME_SUCCEEDED, "run-2": pb.SCAN_OUTCOME_CANCELED}
+
+
+async def test_content_that_is_gone_is_said_to_be_gone(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.send(want=pb.Want(digests=[b"x" * 32]))
+    (gone,) = await controller.until(lambda: session.all("blob_gone"))
+    assert gone.digest == b"x" * 32
+
+
+async def test_a_gap_in_the_sequence_ends_the_stream_and_another_begins(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.send_with_a_gap()
+    await controller.session(2)
+    assert session.over.is_set()
+    assert "is missing" in agent.said()
+
+
+async def test_sigterm_ends_it_cleanly_in_the_middle_of_a_collection(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1")
+    await controller.until(lambda: session.all("run_progress"))
+    begun = time.monotonic()
+    agent.signal(signal.SIGTERM)
+    assert await agent.wait() == 0
+    assert time.monotonic() - begun < 2
+    assert not session.all("run_result")
+    assert len(agent.kept("journal")) == 1
+    assert not (agent.state / "collector.pid").exists()
+    assert "Traceback" not in agent.said()
+
+
+async def test_sighup_moves_the_instance_and_wrong_settings_change_nothing(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    await controller.session()
+    agent.configure(log_level="debug")
+    agent.signal(signal.SIGHUP)
+    await agent.until_said("read the settings again")
+    agent.configure(log_level="loud")
+    agent.signal(signal.SIGHUP)
+    await agent.until_said("the old ones stay")
+    assert len(controller.sessions) == 1
+    agent.configure(log_level="info", region="cn-hongkong")
+    agent.signal(signal.SIGHUP)
+    assert (await controller.session(2)).hello.placement.region == "cn-hongkong"
+    assert "stream lost" not in agent.said()
+
+
+async def test_sighup_with_a_new_controller_address_goes_there(pair: Pair, tmp_path: Path) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    agent.configure(controller=f"localhost:{controller.port}")
+    agent.signal(signal.SIGHUP)
+    await controller.session(2)
+    assert session.over.is_set()
+
+
+async def test_a_removed_agent_says_so_and_retries_slowly(pair: Pair) -> None:
+    controller, agent = pair
+    controller.refuse = grpc.StatusCode.PERMISSION_DENIED
+    agent.start()
+    await agent.until_said("refuses this agent")
+    await asyncio.sleep(1.5)
+    assert agent.said().count("refuses this agent") == 1
+    agent.signal(signal.SIGTERM)
+    assert await agent.wait(2) == 0
+
+
+async def test_the_certificate_is_renewed_in_time_and_the_new_one_is_used(pair: Pair) -> None:
+    controller, agent = pair
+    controller.lifetime = timedelta(
+        seconds=60
+    )  # of which, with the five minutes backwards, a third is left from the start
+    agent.start()
+    await controller.until(lambda: controller.renewals)
+    await controller.session(2)
+    assert controller.renewals == 1
+    assert controller.enrolments == 1
+
+
+async def test_self_reports_come_at_the_pace_the_controller_gives(pair: Pair) -> None:
+    controller, agent = pair
+    controller.report_interval = timedelta(seconds=1)
+    controller.heartbeat_interval = timedelta(seconds=0.2)
+    agent.start()
+    session = await controller.session()
+    await controller.until(lambda: len(session.all("self_report")) >= 2)
+    first, second = session.all("self_report")[:2]
+    assert first.id != second.id
+    assert session.all("heartbeat")
+    assert (agent.state / "last_report").exists()
+
+
+async def test_two_agents_cannot_share_a_state_folder(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    await controller.session()
+    first, agent.process = agent.process, None
+    agent.start()
+    assert await agent.wait() == 1
+    assert "another uniagent is running" in agent.said()
+    agent.process = first

@@ -1,0 +1,7 @@
+"""`python -m uniagent`."""
+
+import sys
+
+from uniagent.main import main
+
+sys.exit(main())
