@@ -95,8 +95,8 @@ class Patchctl:
         self._program = str(program)
         self._environment = os.environ | {"PATCHCTL_CONFIG": str(config)}
 
-    def ask(self, *arguments: str, accept: Sequence[int] = (0,)) -> str:
-        """Run it and return what it prints; raise DemoError when it ends with another code than those accepted."""
+    def ask(self, *arguments: str) -> tuple[str, str]:
+        """Run it and return its data and its remarks; raise DemoError when it does not end well."""
         done = subprocess.run(
             [self._program, *arguments],
             check=False,
@@ -106,13 +106,13 @@ class Patchctl:
             env=self._environment,
             timeout=_ASK_SECONDS,
         )
-        if done.returncode not in accept:
+        if done.returncode != 0:
             raise DemoError(f"patchctl {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
+        return done.stdout, done.stderr
 
     def data(self, *arguments: str) -> Any:
         """Run it with --output json and return what that says."""
-        return json.loads(self.ask(*arguments, "--output", "json"))
+        return json.loads(self.ask(*arguments, "--output", "json")[0])
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start it with the story's own output."""

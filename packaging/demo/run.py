@@ -52,7 +52,8 @@ class Story:
         self._step = 0
         self._logs = folder / "logs"
         self._daemons = Daemons(self._logs)
-        self._patchctl = Patchctl(_BIN / "patchctl", folder / "patchctl")
+        self._config = folder / "patchctl/config.toml"
+        self._patchctl = Patchctl(_BIN / "patchctl", self._config)
 
     def tell(self) -> dict[str, Any]:
         """Run it from beginning to end; return the reports by instance name. Raises DemoError or BuildError."""
@@ -116,8 +117,8 @@ class Story:
         self._daemons.wait(
             "the controller", _START_SECONDS, lambda: all(f.exists() and f.stat().st_size for f in wanted)
         )
-        address, token = ((data / name).read_text().strip() for name in ("address", "admin-token"))
-        self._patchctl.ask("login", "--controller", address, "--join", str(data / "join.pem"), "--token", token)
+        address, token = wanted[0].read_text().strip(), str(wanted[2])
+        self._patchctl.ask("login", "--controller", address, "--join", str(data / "join.pem"), "--token-file", token)
         with ThreadPoolExecutor(_HALF) as pool:
             list(pool.map(lambda i: self._start_agent(i, address), INSTANCES))
         self._daemons.wait("twelve agents ONLINE", _START_SECONDS, lambda: self._online() == len(INSTANCES))
@@ -177,13 +178,13 @@ class Story:
         before = realroots.installed(self.root(hosts.SHOWN))
         realroots.upgrade_root(self.root(hosts.SHOWN))
         print(f"  dnf upgrade: {len(realroots.installed(self.root(hosts.SHOWN)) - before)} packages")
-        self._finish(self._watch(self._create(hosts.SHOWN)))
+        self._finish(self._watch(self._create("--instance", hosts.SHOWN)))
         self._show("report", "show", hosts.SHOWN)
 
     def _export(self) -> dict[str, Any]:
-        exported = self._patchctl.data("report", "export")
-        (self.folder / "report.json").write_text(json.dumps(exported, indent=2, ensure_ascii=False) + "\n")
-        return {report["instance_name"]: report for report in exported}
+        file = self.folder / "report.json"
+        self._patchctl.ask("report", "export", "--all", "--file", str(file))
+        return {report["instance_name"]: report for report in json.loads(file.read_text())["reports"]}
 
     def _end(self) -> None:
         seconds = time.monotonic() - self._started
@@ -194,7 +195,7 @@ class Story:
             return
         print(
             f"It keeps running. In another shell:\n"
-            f"  export PATCHCTL_CONFIG={shlex.quote(str(self.folder / 'patchctl'))}\n"
+            f"  export PATCHCTL_CONFIG={shlex.quote(str(self._config))}\n"
             f"  {_relative(_BIN)}/patchctl instances list\n"
             f"Ctrl-C ends it."
         )
@@ -209,11 +210,11 @@ class Story:
         print(f"\n{self._step}. {what} {more}".rstrip())
 
     def _show(self, *arguments: str) -> str:
-        """Run patchctl, show the command and what it prints, and return that."""
+        """Run patchctl, show the command and what it says, and return its data."""
         print(f"$ patchctl {shlex.join(arguments)}")
-        said = self._patchctl.ask(*arguments)
-        print(said.rstrip())
-        return said
+        data, remarks = self._patchctl.ask(*arguments)
+        print((data + remarks).rstrip())
+        return data
 
     def _create(self, *selection: str) -> str:
         policy = ("--timeout", _RUN_TIMEOUT, "--unreachable-after", _AGENT_AWAY)
@@ -234,9 +235,9 @@ class Story:
             raise DemoError(f"patchctl ticket watch ended with {watch.returncode}")
 
     def _clear(self) -> None:
-        for name in ("repositories", "roots", "agents", "controller", "logs"):
+        for name in ("repositories", "roots", "agents", "controller", "patchctl", "logs"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in ("patchctl", "report.json", "controller.toml"):
+        for name in ("report.json", "controller.toml"):
             (self.folder / name).unlink(missing_ok=True)
         self._logs.mkdir(parents=True)
 
