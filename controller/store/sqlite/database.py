@@ -149,15 +149,16 @@ class Database:
         return await self.read(lambda db: db.execute(query, parameters).fetchall())
 
     async def close(self) -> None:
-        """Finish the writes that wait, then let go of the file."""
+        """Finish the writes that wait, then let go of the file. A second close does nothing."""
+        await asyncio.to_thread(self.shut)
+
+    def shut(self) -> None:
+        """Do what `close` does, but block."""
         with self._closing:
             if self._closed:
                 return
             self._closed = True
             self._jobs.put(_STOP)
-        await asyncio.to_thread(self._shut)
-
-    def _shut(self) -> None:
         self._thread.join()
         self._pool.shutdown(wait=True)
         while not self._readers.empty():

@@ -32,7 +32,12 @@ class SqliteStore:
         With NORMAL, a power loss (not a crash) may take what was acknowledged last. Raise Rejected when another process has it or
         a newer version wrote it, Unavailable when it cannot be opened. Blocks while a migration runs.
         """
-        return cls(Database.open(path, synchronous))
+        database = Database.open(path, synchronous)
+        try:
+            return cls(database)
+        except BaseException:
+            database.shut()
+            raise
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

@@ -1,0 +1,172 @@
+"""What a FleetStore promises."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from common import digest
+from common.errors import Conflict, NotFound
+from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement, ResourceType, Role
+from controller.store.api import Store
+from tests.builders import MINUTE, NOW, an_enrolment_token, an_instance, an_operator_token, instance_id
+
+
+class FleetStoreContract:
+    """Subclass it, give it a `store` fixture, and the new store is held to the contract."""
+
+    async def test_an_instance_comes_back_with_every_field_as_it_was(self, store: Store) -> None:
+        instance = an_instance(
+            7,
+            name="名前 'quoted\"; DROP TABLE instance",
+            resource_type=ResourceType.BMS,
+            tags={"owner": "Zoë", "": "empty key"},
+            operating_system=OperatingSystem("hce", "2.0", "Huawei Cloud EulerOS 2.0", "HCE 2.0", "aarch64"),
+            last_seen_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+            stopped=True,
+            edited=frozenset({"region", "tags.owner"}),
+        )
+        await store.fleet.put_instance(instance)
+        assert await store.fleet.get_instance(instance.id) == instance
+
+    async def test_an_instance_is_changed_by_writing_it_again(self, store: Store) -> None:
+        await store.fleet.put_instance(an_instance(1))
+        await store.fleet.put_instance(an_instance(1, region="eu-west", tags={}))
+        assert await store.fleet.get_instance(instance_id(1)) == an_instance(1, region="eu-west", tags={})
+        assert len(await store.fleet.instances()) == 1
+
+    async def test_a_time_in_another_zone_comes_back_as_the_same_instant(self, store: Store) -> None:
+        local = NOW.astimezone(timezone(timedelta(hours=8)))
+        await store.fleet.put_instance(an_instance(1, last_seen_at=local))
+        assert (await store.fleet.get_instance(instance_id(1))).last_seen_at == NOW
+
+    async def test_instances_are_listed_by_name_then_id(self, store: Store) -> None:
+        for number, name in ((3, "b"), (2, "b"), (1, "c"), (4, "B")):
+            await store.fleet.put_instance(an_instance(number, name=name))
+        assert [(i.name, i.id) for i in await store.fleet.instances()] == [
+            ("B", instance_id(4)),
+            ("b", instance_id(2)),
+            ("b", instance_id(3)),
+            ("c", instance_id(1)),
+        ]
+
+    async def test_a_deleted_instance_is_not_listed_but_answers_by_id(self, store: Store) -> None:
+        await store.fleet.put_instance(an_instance(1))
+        await store.fleet.put_instance(an_instance(2, deleted_at=NOW))
+        assert await store.fleet.instances() == (an_instance(1),)
+        assert (await store.fleet.get_instance(instance_id(2))).deleted_at == NOW
+
+    async def test_an_unknown_instance_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="i-nobody"):
+            await store.fleet.get_instance(InstanceId("i-nobody"))
+
+    async def test_seen_instances_are_marked_and_unknown_ones_passed_over(self, store: Store) -> None:
+        for number in (1, 2):
+            await store.fleet.put_instance(an_instance(number))
+        await store.fleet.mark_seen({instance_id(1): NOW + MINUTE, instance_id(9): NOW})
+        assert await store.fleet.instances() == (an_instance(1, last_seen_at=NOW + MINUTE), an_instance(2))
+        await store.fleet.mark_seen({})
+        with pytest.raises(NotFound):
+            await store.fleet.get_instance(instance_id(9))
+
+    async def test_an_enrolment_token_comes_back_by_id_and_by_hash(self, store: Store) -> None:
+        placement = Placement("n", "r", "z", "p", "BMS", "g", {"a": "b"})
+        token = an_enrolment_token(1, placement=placement, used_at=NOW, used_by=instance_id(4), revoked_at=NOW + MINUTE)
+        await store.fleet.put_enrolment_token(token)
+        assert await store.fleet.get_enrolment_token("E-1") == token
+        assert await store.fleet.find_enrolment_token(token.secret_hash) == token
+
+    async def test_unknown_enrolment_tokens_are_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="E-9"):
+            await store.fleet.get_enrolment_token("E-9")
+        with pytest.raises(NotFound):
+            await store.fleet.find_enrolment_token(digest.of(b"guess"))
+
+    async def test_two_enrolment_tokens_cannot_have_one_secret(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1))
+        with pytest.raises(Conflict, match="E-2"):
+            await store.fleet.put_enrolment_token(an_enrolment_token(2, secret_hash=digest.of(b"secret-1")))
+        assert await store.fleet.find_enrolment_token(digest.of(b"secret-1")) == an_enrolment_token(1)
+
+    async def test_enrolment_tokens_are_paged_newest_first_without_gap_or_repetition(self, store: Store) -> None:
+        tokens = [an_enrolment_token(n, created_at=NOW + (n // 2) * MINUTE) for n in range(1, 8)]
+        for token in tokens:
+            await store.fleet.put_enrolment_token(token)
+        expected = sorted(tokens, key=lambda t: (t.created_at, t.id), reverse=True)
+        seen, before = list[str](), None
+        while page := await store.fleet.enrolment_tokens(3, before):
+            assert len(page) <= 3
+            seen += [t.id for t in page]
+            before = (page[-1].created_at, page[-1].id)
+        assert seen == [t.id for t in expected]
+
+    async def test_enrolling_uses_the_token_and_writes_the_instance(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1))
+        used = await store.fleet.enrol(digest.of(b"secret-1"), an_instance(1, enrolled_at=NOW + MINUTE))
+        assert used == an_enrolment_token(1, used_at=NOW + MINUTE, used_by=instance_id(1))
+        assert await store.fleet.get_enrolment_token("E-1") == used
+        assert await store.fleet.get_instance(instance_id(1)) == an_instance(1, enrolled_at=NOW + MINUTE)
+
+    async def test_an_unknown_secret_enrols_nobody(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            await store.fleet.enrol(digest.of(b"guess"), an_instance(1))
+        assert await store.fleet.instances() == ()
+
+    async def test_a_token_that_another_instance_used_enrols_nobody(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1))
+        await store.fleet.enrol(digest.of(b"secret-1"), an_instance(1))
+        with pytest.raises(Conflict, match="E-1"):
+            await store.fleet.enrol(digest.of(b"secret-1"), an_instance(2))
+        assert await store.fleet.instances() == (an_instance(1),)
+
+    async def test_a_revoked_token_enrols_nobody(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1, revoked_at=NOW))
+        with pytest.raises(Conflict, match="E-1"):
+            await store.fleet.enrol(digest.of(b"secret-1"), an_instance(1))
+        assert await store.fleet.instances() == ()
+
+    async def test_the_same_instance_may_enrol_again_because_its_answer_was_lost(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1))
+        first = await store.fleet.enrol(digest.of(b"secret-1"), an_instance(1))
+        again = an_instance(1, enrolled_at=NOW + MINUTE, agent_version="0.2.0")
+        assert await store.fleet.enrol(digest.of(b"secret-1"), again) == first
+        assert await store.fleet.get_instance(instance_id(1)) == again
+
+    async def test_of_many_who_use_a_token_at_once_one_enrols(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1))
+        instances = [an_instance(n) for n in range(1, 21)]
+        tries = (store.fleet.enrol(digest.of(b"secret-1"), i) for i in instances)
+        answers = await asyncio.gather(*tries, return_exceptions=True)
+        won = [i for i, a in zip(instances, answers, strict=True) if not isinstance(a, BaseException)]
+        assert len(won) == 1
+        assert sum(isinstance(a, Conflict) for a in answers) == 19
+        assert await store.fleet.instances() == tuple(won)
+        assert (await store.fleet.get_enrolment_token("E-1")).used_by == won[0].id
+
+    async def test_an_operator_token_is_found_by_its_hash(self, store: Store) -> None:
+        assert not await store.fleet.has_operator_tokens()
+        token = an_operator_token(1, Role.ADMIN, expires_at=NOW + MINUTE)
+        await store.fleet.put_operator_token(token)
+        await store.fleet.put_operator_token(an_operator_token(2))
+        assert await store.fleet.has_operator_tokens()
+        assert await store.fleet.find_operator_token(token.secret_hash) == token
+        with pytest.raises(NotFound):
+            await store.fleet.find_operator_token(digest.of(b"guess"))
+
+    async def test_an_operator_token_is_changed_by_writing_it_again(self, store: Store) -> None:
+        await store.fleet.put_operator_token(an_operator_token(1))
+        changed = replace(an_operator_token(1), expires_at=NOW, role=Role.VIEWER)
+        await store.fleet.put_operator_token(changed)
+        assert await store.fleet.find_operator_token(changed.secret_hash) == changed
+        with pytest.raises(Conflict, match="O-2"):
+            await store.fleet.put_operator_token(an_operator_token(2, secret_hash=changed.secret_hash))
+
+    async def test_many_writers_at_once_all_get_through(self, store: Store) -> None:
+        async def put(number: int) -> Instance:
+            await store.fleet.put_instance(an_instance(number))
+            return await store.fleet.get_instance(instance_id(number))
+
+        assert await asyncio.gather(*map(put, range(1, 51))) == [an_instance(n) for n in range(1, 51)]

@@ -1,0 +1,37 @@
+"""The store in memory keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.store.memory import MemoryStore
+from tests.conformance.contracts.assessments import AssessmentStoreContract
+from tests.conformance.contracts.baselines import BaselineStoreContract
+from tests.conformance.contracts.fleet import FleetStoreContract
+from tests.conformance.contracts.inventory import InventoryStoreContract
+from tests.conformance.contracts.tickets import TicketStoreContract
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+class TestMemoryFleet(FleetStoreContract):
+    pass
+
+
+class TestMemoryInventory(InventoryStoreContract):
+    pass
+
+
+class TestMemoryBaselines(BaselineStoreContract):
+    pass
+
+
+class TestMemoryTickets(TicketStoreContract):
+    pass
+
+
+class TestMemoryAssessments(AssessmentStoreContract):
+    pass
