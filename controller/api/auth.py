@@ -1,0 +1,233 @@
+"""Who calls, and whether they may. One table says what each RPC needs; a test compares it with the protos.
+
+Every peer shows a certificate of our CA (server.py): an agent's own, or the anonymous join credential. Agents are believed by their
+certificate alone. Operators say who they are with a token, as metadata `authorization: Bearer pwa_...`, whichever certificate carries it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+
+from common import digest, tls
+from common.clock import Clock
+from common.errors import NotFound, PatchError, PermissionDenied, Unauthenticated
+from controller.api.interception import Context, Interceptor
+from controller.fleet.model import InstanceId, OperatorToken, Role
+from controller.store.api import FleetStore
+
+log = logging.getLogger(__name__)
+
+OPERATOR_PREFIX: Final = "pwa_"
+"""Operators' tokens begin with it, so that one is recognised when it leaks."""
+ENROLMENT_PREFIX: Final = "pwe_"
+"""Enrolment tokens begin with it."""
+_MAX_SECRET: Final = 200
+_CACHE_SIZE: Final = 1024
+_CACHE_LIFE: Final = timedelta(seconds=15)
+_LOOK_EVERY: Final = timedelta(milliseconds=200)
+"""Guessing tokens must not cost a look into a folder each."""
+_LOGIN_HELP: Final = "log in: patchctl login"
+
+
+class Peer(Enum):
+    """What an RPC needs that is not for operators."""
+
+    ANY = "any certificate of this controller's CA"
+    AGENT = "an agent's certificate"
+
+
+Need = Peer | Role
+
+ACCESS: Final[Mapping[str, Need]] = {
+    "/patchwarden.v1.AgentService/Enroll": Peer.ANY,
+    "/patchwarden.v1.AgentService/Renew": Peer.AGENT,
+    "/patchwarden.v1.AgentService/Connect": Peer.AGENT,
+    "/patchwarden.v1.AccountService/WhoAmI": Role.VIEWER,
+    "/patchwarden.v1.FleetService/ListInstances": Role.VIEWER,
+    "/patchwarden.v1.FleetService/GetInstance": Role.VIEWER,
+    "/patchwarden.v1.FleetService/UpdateInstance": Role.OPERATOR,
+    "/patchwarden.v1.FleetService/DeleteInstance": Role.ADMIN,
+    "/patchwarden.v1.FleetService/CreateEnrolmentToken": Role.ADMIN,
+    "/patchwarden.v1.FleetService/ListEnrolmentTokens": Role.VIEWER,
+    "/patchwarden.v1.FleetService/RevokeEnrolmentToken": Role.ADMIN,
+    "/patchwarden.v1.BaselineService/ListBaselines": Role.VIEWER,
+    "/patchwarden.v1.BaselineService/GetBaseline": Role.VIEWER,
+    "/patchwarden.v1.BaselineService/CreateBaseline": Role.ADMIN,
+    "/patchwarden.v1.BaselineService/SetDefaultBaseline": Role.ADMIN,
+    "/patchwarden.v1.BaselineService/DeleteBaseline": Role.ADMIN,
+    "/patchwarden.v1.TicketService/Preview": Role.VIEWER,
+    "/patchwarden.v1.TicketService/CreateTicket": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/GetTicket": Role.VIEWER,
+    "/patchwarden.v1.TicketService/ListTickets": Role.VIEWER,
+    "/patchwarden.v1.TicketService/ListRuns": Role.VIEWER,
+    "/patchwarden.v1.TicketService/Watch": Role.VIEWER,
+    "/patchwarden.v1.TicketService/Pause": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/Continue": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/End": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/RetryBatch": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/CancelBatch": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/CancelRun": Role.OPERATOR,
+    "/patchwarden.v1.ReportService/ListReports": Role.VIEWER,
+    "/patchwarden.v1.ReportService/GetReport": Role.VIEWER,
+    "/patchwarden.v1.ReportService/GetSummary": Role.VIEWER,
+    "/patchwarden.v1.ReportService/Why": Role.VIEWER,
+    "/patchwarden.v1.ReportService/Export": Role.VIEWER,
+    "/grpc.health.v1.Health/Check": Peer.ANY,
+    "/grpc.health.v1.Health/List": Peer.ANY,
+    "/grpc.health.v1.Health/Watch": Peer.ANY,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Peer.ANY,
+}
+"""What each RPC needs. A role may also do what those before it may."""
+
+_RANK: Final = {role: rank for rank, role in enumerate((Role.VIEWER, Role.OPERATOR, Role.ADMIN))}
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent, by its own certificate."""
+
+    instance_id: InstanceId
+    not_after: datetime
+    """When the certificate ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A person or a program with a token."""
+
+    token_id: str
+    name: str
+    role: Role
+    expires_at: datetime | None
+
+
+_OPERATOR: ContextVar[Operator] = ContextVar("operator")
+
+
+def operator() -> Operator:
+    """Return the operator on whose behalf this RPC runs. Only within an RPC that needs a role."""
+    return _OPERATOR.get()
+
+
+def agent_of(context: Context) -> Agent | None:
+    """Return the agent whose certificate the peer showed; None for the join credential. Raises Unauthenticated for any other."""
+    shown: Mapping[str, Any] = context.auth_context()
+    pem = b"".join(shown.get("x509_pem_cert", ()))
+    uri = tls.uri_of(pem)
+    if (instance_id := tls.agent_of(uri)) is not None:
+        return Agent(InstanceId(instance_id), tls.not_after(pem))
+    if uri == tls.JOIN_URI:
+        return None
+    raise Unauthenticated("the certificate is neither an agent's nor the join credential")
+
+
+def calling_agent(context: Context) -> tuple[InstanceId, datetime]:
+    """Return the agent that calls and when its certificate ends; raise Unauthenticated for anybody else."""
+    agent = agent_of(context)
+    if agent is None:
+        raise Unauthenticated("this needs an agent's own certificate: enrol first, then use the one you were given")
+    return agent.instance_id, agent.not_after
+
+
+class Gate:
+    """Lets calls through or refuses them."""
+
+    def __init__(
+        self, fleet: FleetStore, clock: Clock, look_for_new: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        """Ask `fleet` for tokens; `look_for_new` is awaited when it does not know one, and says whether to ask again."""
+        self._look_for_new = look_for_new
+        self._looked_at = -_LOOK_EVERY.total_seconds()
+        self._fleet = fleet
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[float, OperatorToken]] = OrderedDict()
+
+    def interceptor(self) -> Interceptor:
+        """Return the interceptor that asks this gate before each call."""
+
+        @asynccontextmanager
+        async def around(method: str, context: Context) -> AsyncIterator[None]:
+            caller: Operator | None = None
+            try:
+                caller = await self._admit(method, context)
+            except PatchError as error:
+                self._log(method, context, error)
+                raise
+            if caller is not None:
+                _OPERATOR.set(caller)  # every RPC is a task of its own: nobody else sees it
+            yield
+
+        return Interceptor(around)
+
+    async def _admit(self, method: str, context: Context) -> Operator | None:
+        need = ACCESS.get(method)
+        agent = agent_of(context)
+        if need is Peer.ANY:
+            return None
+        if need is Peer.AGENT:
+            calling_agent(context)
+            return None
+        if not isinstance(need, Role):
+            raise PermissionDenied(f"{method} is not open to anybody")
+        found = await self._operator(context)
+        if found is None:
+            who = f"the agent of {agent.instance_id}" if agent is not None else "the join credential"
+            raise Unauthenticated(
+                f"{who} says nothing about who you are: this needs an operator's token; {_LOGIN_HELP}"
+            )
+        if _RANK[found.role] < _RANK[need]:
+            raise PermissionDenied(
+                f"{found.name} is {found.role}: {method.rpartition('/')[2]} needs the role {need}; ask an admin for a token"
+            )
+        return found
+
+    async def _operator(self, context: Context) -> Operator | None:
+        given = [v for k, v in context.invocation_metadata() or () if k == "authorization"]
+        if not given:
+            return None
+        scheme, _, secret = str(given[0]).partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer" or not 0 < len(secret) <= _MAX_SECRET:
+            raise Unauthenticated(f"the authorization metadata must be once 'Bearer' and a token; {_LOGIN_HELP}")
+        token = await self._find(digest.of(secret.strip().encode()))
+        if token.expires_at is not None and token.expires_at <= self._clock.now():
+            raise Unauthenticated(f"the token {token.id} of {token.name} has expired; {_LOGIN_HELP}")
+        return Operator(token.id, token.name, token.role, token.expires_at)
+
+    async def _find(self, secret_hash: bytes) -> OperatorToken:
+        now = self._clock.monotonic()
+        if (known := self._known.get(secret_hash)) is not None and now - known[0] < _CACHE_LIFE.total_seconds():
+            self._known.move_to_end(secret_hash)
+            return known[1]
+        self._known.pop(secret_hash, None)
+        try:
+            token = await self._fleet.find_operator_token(secret_hash)
+        except NotFound:
+            if self._look_for_new is None or now - self._looked_at < _LOOK_EVERY.total_seconds():
+                raise Unauthenticated(f"nobody has this token; {_LOGIN_HELP}") from None
+            self._looked_at = now
+            await self._look_for_new()
+            return await self._find(secret_hash)
+        self._known[secret_hash] = (now, token)
+        while len(self._known) > _CACHE_SIZE:
+            self._known.popitem(last=False)
+        return token
+
+    def _log(self, method: str, context: Context, error: PatchError) -> None:
+        shown: Mapping[str, Any] = context.auth_context()
+        log.warning(
+            "call refused",
+            extra={
+                "method": method,
+                "peer": context.peer(),
+                "certificate": tls.uri_of(b"".join(shown.get("x509_pem_cert", ()))) or "none of ours",
+                "sentence": str(error),
+            },
+        )

@@ -1,0 +1,169 @@
+"""FleetService: shows and edits instances, and makes the tokens with which hosts are let in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from common import digest
+from common.clock import Clock
+from common.errors import NotFound, Rejected
+from common.ids import Ids, new_secret
+from common.pb.v1 import fleet_pb2 as pb
+from common.pb.v1 import fleet_pb2_grpc
+from controller.api import paging, translate_fleet
+from controller.api.auth import ENROLMENT_PREFIX, operator
+from controller.api.checks import Checks, reference
+from controller.api.interception import Context
+from controller.api.lookup import find_instance
+from controller.api.translate import read_duration
+from controller.dispatch.assess import Assessor
+from controller.fleet.model import EnrolmentToken, Instance
+from controller.fleet.selection import matching, why_not
+from controller.fleet.sessions import Sessions
+from controller.hub.api import Hub
+from controller.store.api import FleetStore
+
+log = logging.getLogger(__name__)
+
+_TOKEN_LIFE: Final = timedelta(hours=24)
+_SHORTEST_TOKEN_LIFE: Final = timedelta(minutes=1)
+_LONGEST_TOKEN_LIFE: Final = timedelta(days=30)
+_MAX_NOTE: Final = 200
+
+
+class FleetService(fleet_pb2_grpc.FleetServiceServicer):
+    """Serves the fleet."""
+
+    def __init__(
+        self, store: FleetStore, sessions: Sessions, assessor: Assessor, hub: Hub, clock: Clock, ids: Ids
+    ) -> None:
+        """Join the parts."""
+        self._store = store
+        self._sessions = sessions
+        self._assessor = assessor
+        self._hub = hub
+        self._clock = clock
+        self._ids = ids
+
+    async def ListInstances(self, request: pb.ListInstancesRequest, context: Context) -> pb.ListInstancesResponse:  # noqa: N802
+        """List instances, ordered by name, then id."""
+        checks = Checks()
+        wanted = translate_fleet.filter_selector(request.selector if request.HasField("selector") else None, checks)
+        checks.done()
+        size = paging.page_size(request.page_size)
+        after = paging.read_token(request, request.page_token, (str, str))
+        found = list(matching(await self._store.instances(), wanted))
+        if request.selectable_only:
+            found = [i for i in found if why_not(i, self._sessions.presence(i)) is None]
+        rest = [i for i in found if after is None or (i.name, i.id) > after]
+        page = rest[:size]
+        return pb.ListInstancesResponse(
+            instances=await self._messages(page),
+            next_page_token=paging.make_token(request, (page[-1].name, page[-1].id)) if len(rest) > size else "",
+            total_size=len(found),
+        )
+
+    async def GetInstance(self, request: pb.GetInstanceRequest, context: Context) -> pb.GetInstanceResponse:  # noqa: N802
+        """One instance."""
+        found = find_instance(await self._store.instances(), "instance", request.instance)
+        return pb.GetInstanceResponse(instance=(await self._messages([found]))[0])
+
+    async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Context) -> pb.UpdateInstanceResponse:  # noqa: N802
+        """Change the fields of an instance that the mask names."""
+        found = find_instance(await self._store.instances(), "instance", request.instance)
+        changed = translate_fleet.edit(found, request)
+        await self._store.put_instance(changed)
+        log.info(
+            "instance changed by an operator",
+            extra={"instance": changed.id, "by": operator().name, "fields": ",".join(request.update_mask.paths)},
+        )
+        self._hub.publish("instances")
+        return pb.UpdateInstanceResponse(instance=(await self._messages([changed]))[0])
+
+    async def DeleteInstance(self, request: pb.DeleteInstanceRequest, context: Context) -> pb.DeleteInstanceResponse:  # noqa: N802
+        """Forget an instance: its stream ends, and its agent is refused from now on."""
+        found = find_instance(await self._store.instances(), "instance", request.instance)
+        await self._store.put_instance(replace(found, deleted_at=self._clock.now()))
+        if (session := self._sessions.get(found.id)) is not None:
+            session.closed.set()
+        log.info("instance deleted", extra={"instance": found.id, "agent": found.name, "by": operator().name})
+        self._hub.publish("instances")
+        return pb.DeleteInstanceResponse()
+
+    async def CreateEnrolmentToken(  # noqa: N802
+        self, request: pb.CreateEnrolmentTokenRequest, context: Context
+    ) -> pb.CreateEnrolmentTokenResponse:
+        """Make a one-time token; its secret is in this answer and nowhere else."""
+        checks = Checks()
+        lifetime = request.lifetime if request.HasField("lifetime") else None
+        life = read_duration(checks, "lifetime", lifetime, _TOKEN_LIFE, _SHORTEST_TOKEN_LIFE, _LONGEST_TOKEN_LIFE)
+        note = checks.text("note", request.note, _MAX_NOTE)
+        placement = translate_fleet.placement(request.placement, checks)
+        checks.done()
+        secret, now = new_secret(ENROLMENT_PREFIX), self._clock.now()
+        token = EnrolmentToken(
+            id=self._ids.new("E-", 8),
+            secret_hash=digest.of(secret.encode()),
+            note=note,
+            placement=placement,
+            created_by=operator().name,
+            created_at=now,
+            expires_at=now + life,
+        )
+        await self._store.put_enrolment_token(token)
+        log.info("enrolment token made", extra={"token": token.id, "by": token.created_by})
+        return pb.CreateEnrolmentTokenResponse(secret=secret, token=translate_fleet.enrolment_token_message(token))
+
+    async def ListEnrolmentTokens(  # noqa: N802
+        self, request: pb.ListEnrolmentTokensRequest, context: Context
+    ) -> pb.ListEnrolmentTokensResponse:
+        """List enrolment tokens, newest first, without their secrets."""
+        size = paging.page_size(request.page_size)
+        position = paging.read_token(request, request.page_token, (str, str))
+        before = None if position is None else (paging.decode_time(position[0]), str(position[1]))
+        found = await self._store.enrolment_tokens(size + 1, before)
+        page, more = found[:size], len(found) > size
+        return pb.ListEnrolmentTokensResponse(
+            tokens=[translate_fleet.enrolment_token_message(t) for t in page],
+            next_page_token=(
+                paging.make_token(request, (paging.encode_time(page[-1].created_at), page[-1].id)) if more else ""
+            ),
+        )
+
+    async def RevokeEnrolmentToken(  # noqa: N802
+        self, request: pb.RevokeEnrolmentTokenRequest, context: Context
+    ) -> pb.RevokeEnrolmentTokenResponse:
+        """Make an unused token worthless; one that is revoked already stays so."""
+        called = reference("id", request.id)
+        try:
+            token = await self._store.get_enrolment_token(called)
+        except NotFound:
+            raise NotFound("enrolment token", called, "list them: patchctl tokens list") from None
+        if token.used_by is not None:
+            raise Rejected(
+                f"the enrolment token {token.id} was used by {token.used_by}; to shut that host out, delete the instance"
+            )
+        if token.revoked_at is None:
+            token = replace(token, revoked_at=self._clock.now())
+            await self._store.put_enrolment_token(token)
+            log.info("enrolment token revoked", extra={"token": token.id, "by": operator().name})
+        return pb.RevokeEnrolmentTokenResponse(token=translate_fleet.enrolment_token_message(token))
+
+    async def _messages(self, instances: Iterable[Instance]) -> list[pb.Instance]:
+        made = list[pb.Instance]()
+        for instance in instances:
+            presence = self._sessions.presence(instance)
+            reason = why_not(instance, presence)
+            made.append(
+                translate_fleet.instance_message(
+                    instance,
+                    presence,
+                    await self._assessor.assessment(instance),
+                    (reason.reason, f"{reason.explanation}; {reason.help}") if reason is not None else None,
+                )
+            )
+        return made

@@ -1,0 +1,158 @@
+"""ReportService: who complies, why not, since when. The answers are dispatch/assess.py's; here they are found, counted and sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
+
+from common.clock import Clock
+from common.errors import NotFound
+from common.pb.v1 import fleet_pb2, report_pb2_grpc
+from common.pb.v1 import report_pb2 as pb
+from controller.api import paging, translate_fleet, translate_report
+from controller.api.checks import Checks, reference
+from controller.api.interception import Context
+from controller.api.lookup import find_baseline, find_instance
+from controller.api.planning import DEFAULT_BASELINE
+from controller.api.summary import Row, summarise
+from controller.api.translate import INSTANCE_STATUS, LEVEL, REASON, timestamp
+from controller.compliance.model import Assessment, Baseline, InstanceStatus, Item, Level, PatchStatus
+from controller.dispatch.assess import Assessor
+from controller.fleet.model import Instance
+from controller.fleet.selection import matching
+from controller.store.api import Store
+
+
+class ReportService(report_pb2_grpc.ReportServiceServicer):
+    """Serves reports."""
+
+    def __init__(self, store: Store, assessor: Assessor, clock: Clock) -> None:
+        """Join the parts."""
+        self._store = store
+        self._assessor = assessor
+        self._clock = clock
+
+    async def ListReports(self, request: pb.ListReportsRequest, context: Context) -> pb.ListReportsResponse:  # noqa: N802
+        """List instances with their answers, without items, ordered by name, then id."""
+        checks = Checks()
+        wanted = translate_fleet.filter_selector(request.selector if request.HasField("selector") else None, checks)
+        statuses = INSTANCE_STATUS.read_all(checks, "statuses", request.statuses)
+        checks.done()
+        size = paging.page_size(request.page_size)
+        after = paging.read_token(request, request.page_token, (str, str))
+        page = list[Row]()
+        for instance in matching(await self._store.fleet.instances(), wanted):
+            if after is not None and (instance.name, instance.id) <= after:
+                continue
+            assessment = await self._assessor.assessment(instance)
+            if not statuses or assessment.status in statuses:
+                page.append((instance, assessment))
+            if len(page) > size:
+                break
+        more, page = len(page) > size, page[:size]
+        return pb.ListReportsResponse(
+            reports=[translate_report.report_message(instance, assessment) for instance, assessment in page],
+            next_page_token=paging.make_token(request, (page[-1][0].name, page[-1][0].id)) if more else "",
+        )
+
+    async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:  # noqa: N802
+        """One instance's report with its items."""
+        instance = find_instance(await self._store.fleet.instances(), "instance", request.instance)
+        baseline = await self._named(request.baseline)
+        assessment, items = await self._assessor.report(instance, all_items=request.all_items, baseline=baseline)
+        return pb.GetReportResponse(report=translate_report.report_message(instance, assessment, items))
+
+    async def GetSummary(self, request: pb.GetSummaryRequest, context: Context) -> pb.GetSummaryResponse:  # noqa: N802
+        """The fleet in numbers."""
+        as_of = self._clock.now()
+        rows = [
+            (instance, await self._assessor.assessment(instance))
+            for instance in await self._matching(request.selector if request.HasField("selector") else None)
+        ]
+        summary = summarise(rows)
+        response = pb.GetSummaryResponse(
+            instances=summary.instances,
+            counts=_counts(summary.statuses),
+            levels=[pb.LevelCount(level=LEVEL.to_wire(level), instances=n) for level, n in summary.levels],
+            reasons=[pb.ReasonCount(reason=REASON.to_wire(reason), instances=n) for reason, n in summary.reasons],
+            groups=[pb.GroupSummary(attribute=a, value=v, counts=_counts(c)) for a, v, c in summary.groups],
+            as_of=timestamp(as_of),
+        )
+        if (oldest := await self._oldest_missing(rows)) is not None:
+            instance, item = oldest
+            response.oldest_missing.CopyFrom(translate_report.item_message(item))
+            response.oldest_missing_instance = instance.name
+        return response
+
+    async def Why(self, request: pb.WhyRequest, context: Context) -> pb.WhyResponse:  # noqa: N802
+        """Why one package of one instance has the status it has."""
+        instance = find_instance(await self._store.fleet.instances(), "instance", request.instance)
+        package = reference("package", request.package)
+        baseline = await self._named(request.baseline)
+        assessment, items = await self._assessor.report(instance, all_items=True, baseline=baseline)
+        found = [i for i in items if package in (i.name, i.key)]
+        if not found and assessment.counts.installed + assessment.counts.installed_other + len(items):
+            raise NotFound("package", package, f"it is not installed on {instance.name}")
+        return pb.WhyResponse(
+            items=[translate_report.item_message(i) for i in found],
+            reasons=[translate_report.undetermined_message(u) for u in assessment.reasons],
+            instance_name=instance.name,
+        )
+
+    async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:  # noqa: N802
+        """Every matching instance's report, one at a time: the next is made when the one before was taken."""
+        for instance in await self._matching(request.selector if request.HasField("selector") else None):
+            assessment, items = await self._assessor.report(instance, all_items=request.all_items)
+            response = pb.ExportResponse(report=translate_report.report_message(instance, assessment, items))
+            del assessment, items
+            yield response
+
+    async def _matching(self, sent: fleet_pb2.Selector | None) -> Sequence[Instance]:
+        checks = Checks()
+        wanted = translate_fleet.filter_selector(sent, checks)
+        checks.done()
+        return tuple(matching(await self._store.fleet.instances(), wanted))
+
+    async def _named(self, called: str) -> Baseline | None:
+        if called in ("", DEFAULT_BASELINE):
+            return None
+        return await find_baseline(self._store.baselines, "baseline", called)
+
+    async def _oldest_missing(self, rows: Collection[Row]) -> tuple[Instance, Item] | None:
+        """Return the longest-standing MISSING item of the highest level, and whose it is.
+
+        Reads as few full reports as it can: instances whose oldest remembered item is younger than one already found cannot have it.
+        """
+        candidates = list[tuple[datetime, Instance, Assessment]]()
+        for instance, assessment in rows:
+            if assessment.status is InstanceStatus.NON_COMPLIANT and assessment.counts.missing:
+                since = await self._store.assessments.since(instance.id, assessment.inputs.baseline_id)
+                if since:
+                    candidates.append((min(since.values()), instance, assessment))
+        candidates.sort(key=lambda c: (c[0], c[1].id))
+        read = dict[str, tuple[Item, ...]]()
+        for level in sorted(Level, reverse=True):
+            best: tuple[datetime, Instance, Item] | None = None
+            for earliest, instance, assessment in candidates:
+                if best is not None and earliest >= best[0]:
+                    break
+                if assessment.level < level:
+                    continue
+                if instance.id not in read:
+                    _, items = await self._assessor.report(instance)
+                    read[instance.id] = tuple(i for i in items if i.status is PatchStatus.MISSING)
+                for item in read[instance.id]:
+                    at = item.first_non_compliant_at
+                    if item.level is level and at is not None and (best is None or at < best[0]):
+                        best = (at, instance, item)
+            if best is not None:
+                return best[1], best[2]
+        return None
+
+
+def _counts(counts: Mapping[InstanceStatus, int]) -> pb.ComplianceCounts:
+    return pb.ComplianceCounts(
+        compliant=counts.get(InstanceStatus.COMPLIANT, 0),
+        non_compliant=counts.get(InstanceStatus.NON_COMPLIANT, 0),
+        undetermined=counts.get(InstanceStatus.UNDETERMINED, 0),
+    )

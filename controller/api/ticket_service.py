@@ -1,0 +1,218 @@
+"""TicketService: plans, makes, shows and changes tickets. The rules are in tickets/, the driving in dispatch/engine.py."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from common.clock import Clock
+from common.errors import Conflict, NotFound
+from common.ids import Ids
+from common.pb.v1 import ticket_pb2 as pb
+from common.pb.v1 import ticket_pb2_grpc
+from controller.api import paging, translate_ticket
+from controller.api.auth import operator
+from controller.api.checks import Checks
+from controller.api.interception import Context
+from controller.api.lookup import find_run, ticket_id
+from controller.api.planning import Plan, Planner, refuse_empty
+from controller.api.translate import RUN_STATE, TICKET_STATE
+from controller.api.watching import Watcher
+from controller.dispatch.engine import Engine
+from controller.fleet.model import InstanceId
+from controller.store.api import TicketStore
+from controller.tickets.machine import create
+from controller.tickets.model import (
+    BatchCanceled,
+    BatchRetried,
+    Continued,
+    Ended,
+    Event,
+    Paused,
+    RunCanceled,
+    RunState,
+    Ticket,
+    TicketId,
+)
+from controller.tickets.validate import check_reason, check_request_id
+
+log = logging.getLogger(__name__)
+
+_ID_LENGTH: Final = 4
+_ID_ATTEMPTS: Final = 8
+
+
+class TicketService(ticket_pb2_grpc.TicketServiceServicer):
+    """Serves tickets."""
+
+    def __init__(
+        self, store: TicketStore, engine: Engine, planner: Planner, watcher: Watcher, clock: Clock, ids: Ids
+    ) -> None:
+        """Join the parts."""
+        self._store = store
+        self._engine = engine
+        self._planner = planner
+        self._watcher = watcher
+        self._clock = clock
+        self._ids = ids
+
+    async def Preview(self, request: pb.PreviewRequest, context: Context) -> pb.PreviewResponse:  # noqa: N802
+        """Say what CreateTicket with the same spec would do now."""
+        plan = await self._planner.plan(translate_ticket.spec(request.spec))
+        return pb.PreviewResponse(
+            batches=[translate_ticket.planned_batch_message(b) for b in plan.batches],
+            targets=plan.targets,
+            baselines=[
+                pb.BaselineUse(
+                    baseline_id=use.baseline.id if use.baseline is not None else "",
+                    baseline_name=use.baseline.name if use.baseline is not None else "",
+                    baseline_version=use.baseline.version if use.baseline is not None else 0,
+                    product=use.product,
+                    instances=use.instances,
+                )
+                for use in plan.uses
+            ],
+            not_selectable=_not_selectable(plan),
+            stops_at=plan.stops_at,
+            spec=translate_ticket.spec_message(plan.spec),
+            executed_by=translate_ticket.EXECUTED_BY,
+        )
+
+    async def CreateTicket(self, request: pb.CreateTicketRequest, context: Context) -> pb.CreateTicketResponse:  # noqa: N802
+        """Make a ticket and start it; the same request again answers with the ticket it made."""
+        check_request_id(request.request_id)
+        spec = translate_ticket.spec(request.spec)
+        by = operator().name
+        if (before := await self._made_before(by, request.request_id)) is not None:
+            return pb.CreateTicketResponse(ticket=before)
+        plan = await self._planner.plan(spec)
+        refuse_empty(plan)
+        ticket = await self._create(plan, by, request.request_id)
+        if ticket is None:  # another call with the same key was faster
+            return pb.CreateTicketResponse(ticket=await self._made_before(by, request.request_id))
+        log.info(
+            "ticket made",
+            extra={"ticket": ticket.id, "by": by, "targets": plan.targets, "batches": len(plan.batches)},
+        )
+        return pb.CreateTicketResponse(
+            ticket=translate_ticket.ticket_message(ticket), not_selectable=_not_selectable(plan)
+        )
+
+    async def _made_before(self, by: str, request_id: str) -> pb.Ticket | None:
+        if not request_id or (found := await self._store.find_request(by, request_id)) is None:
+            return None
+        return translate_ticket.ticket_message(await self._store.head(found))
+
+    async def _create(self, plan: Plan, by: str, request_id: str) -> Ticket | None:
+        """Store the ticket under an id that nobody has; None when this request has made one meanwhile."""
+        for attempt in range(_ID_ATTEMPTS):
+            new_id = TicketId(self._ids.new("T-", _ID_LENGTH + attempt // 2))
+            made = create(new_id, plan.spec, plan.batches, by, self._clock.now(), request_id)
+            try:
+                return await self._engine.create(made)
+            except Conflict:
+                if request_id and await self._store.find_request(by, request_id) is not None:
+                    return None
+        raise Conflict("ticket", "id")
+
+    async def GetTicket(self, request: pb.GetTicketRequest, context: Context) -> pb.GetTicketResponse:  # noqa: N802
+        """One ticket."""
+        head = await self._store.head(ticket_id(request.ticket_id))
+        return pb.GetTicketResponse(ticket=translate_ticket.ticket_message(head))
+
+    async def ListTickets(self, request: pb.ListTicketsRequest, context: Context) -> pb.ListTicketsResponse:  # noqa: N802
+        """List tickets, newest first."""
+        checks = Checks()
+        states = TICKET_STATE.read_all(checks, "states", request.states)
+        checks.done()
+        size = paging.page_size(request.page_size)
+        position = paging.read_token(request, request.page_token, (str, str))
+        before = None if position is None else (paging.decode_time(position[0]), TicketId(str(position[1])))
+        found = await self._store.heads(states, size + 1, before)
+        page = found[:size]
+        more = len(found) > size
+        return pb.ListTicketsResponse(
+            tickets=[translate_ticket.ticket_message(t) for t in page],
+            next_page_token=(
+                paging.make_token(request, (paging.encode_time(page[-1].created_at), page[-1].id)) if more else ""
+            ),
+        )
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:  # noqa: N802
+        """List the runs of a ticket, in the order in which they are sent."""
+        wanted = ticket_id(request.ticket_id)
+        checks = Checks()
+        states = RUN_STATE.read_all(checks, "states", request.states)
+        checks.done()
+        size = paging.page_size(request.page_size)
+        position = paging.read_token(request, request.page_token, (int, int))
+        after = None if position is None else (int(position[0]), int(position[1]))
+        head = await self._store.head(wanted)
+        if request.batch and request.batch not in head.batches:
+            raise NotFound("batch", str(request.batch), f"ticket {wanted} has batches 1 to {len(head.batches)}")
+        found = await self._store.runs(wanted, request.batch, states, size + 1, after)
+        page = found[:size]
+        steps: Mapping[InstanceId, str] = {}
+        if any(run.state is RunState.PROCESSING for _, run in page):
+            steps = self._engine.steps(await self._engine.get(wanted))
+        return pb.ListRunsResponse(
+            runs=[translate_ticket.run_message(wanted, r, steps.get(r.instance_id, "")) for _, r in page],
+            next_page_token=paging.make_token(request, page[-1][0]) if len(found) > size else "",
+        )
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:  # noqa: N802
+        """Send the ticket now and after each change, until it can change no more by itself."""
+        async for response in self._watcher.watch(ticket_id(request.ticket_id)):
+            yield response
+
+    async def Pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:  # noqa: N802
+        """Send nothing more; what is out finishes."""
+        check_reason(request.reason)
+        return pb.PauseResponse(
+            ticket=await self._apply(request.ticket_id, "pause", lambda now: Paused(now, request.reason))
+        )
+
+    async def Continue(self, request: pb.ContinueRequest, context: Context) -> pb.ContinueResponse:  # noqa: N802
+        """Go on after a pause or a suspension."""
+        return pb.ContinueResponse(ticket=await self._apply(request.ticket_id, "continue", Continued))
+
+    async def End(self, request: pb.EndRequest, context: Context) -> pb.EndResponse:  # noqa: N802
+        """Cancel what has not started and stop waiting for what is out."""
+        check_reason(request.reason)
+        return pb.EndResponse(
+            ticket=await self._apply(request.ticket_id, "end", lambda now: Ended(now, request.reason))
+        )
+
+    async def RetryBatch(self, request: pb.RetryBatchRequest, context: Context) -> pb.RetryBatchResponse:  # noqa: N802
+        """Run again the runs of an abnormal batch that did not succeed."""
+        return pb.RetryBatchResponse(
+            ticket=await self._apply(request.ticket_id, "retry", lambda now: BatchRetried(now, request.batch))
+        )
+
+    async def CancelBatch(self, request: pb.CancelBatchRequest, context: Context) -> pb.CancelBatchResponse:  # noqa: N802
+        """Give an abnormal batch up."""
+        return pb.CancelBatchResponse(
+            ticket=await self._apply(request.ticket_id, "cancel batch", lambda now: BatchCanceled(now, request.batch))
+        )
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:  # noqa: N802
+        """Give one instance's run up."""
+        ticket = await self._engine.get(ticket_id(request.ticket_id))
+        run = find_run(ticket.runs.values(), "instance", request.instance)
+        return pb.CancelRunResponse(
+            ticket=await self._apply(request.ticket_id, "cancel run", lambda now: RunCanceled(now, run.instance_id))
+        )
+
+    async def _apply(self, called: str, what: str, make: Callable[[datetime], Event]) -> pb.Ticket:
+        ticket = await self._engine.apply(ticket_id(called), make)
+        log.info("ticket changed by an operator", extra={"ticket": called, "by": operator().name, "what": what})
+        return translate_ticket.ticket_message(ticket)
+
+
+def _not_selectable(plan: Plan) -> list[pb.NotSelectable]:
+    return [
+        translate_ticket.not_selectable_message(n.instance, n.reason, n.explanation, n.help)
+        for n in plan.not_selectable
+    ]

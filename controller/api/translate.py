@@ -1,0 +1,166 @@
+"""Protobuf to records and back: what every service needs. Enumerations by name, times, durations. The rest is in translate_*.py.
+
+Here and in those files, and nowhere else behind the API, messages are taken apart. Nothing is lost without a word: a value that has no
+counterpart is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from common.pb.v1 import account_pb2, baseline_pb2, ticket_pb2, types_pb2
+from controller.api.checks import Checks
+from controller.compliance.model import Category, DateBasis, InstanceStatus, Level, PatchStatus, Reason, Severity
+from controller.fleet.model import AgentState, NotSelectableReason, ResourceType, Role
+from controller.tickets.model import (
+    AbnormalCause,
+    BatchPolicyKind,
+    BatchState,
+    Outcome,
+    RunState,
+    SuspensionMode,
+    TicketState,
+)
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
+E = TypeVar("E", bound=Enum)
+V = TypeVar("V", bound=int)
+
+MAX_LIST: Final = 1000
+"""Values in one list of a request."""
+
+
+class Words(Generic[E, V]):
+    """One enumeration of ours and its counterpart on the wire: the same names, there with a prefix.
+
+    `zero` is what the wire's 0 stands for, if we have a word for it; else 0 is None. `unsaid` are words that never travel this way.
+    """
+
+    def __init__(
+        self,
+        kind: type[E],
+        wire: _EnumTypeWrapper[V],
+        prefix: str,
+        *,
+        zero: E | None = None,
+        unsaid: frozenset[E] = frozenset(),
+    ) -> None:
+        """Pair the names; a name without its counterpart is a KeyError or ValueError at import."""
+        self.kind, self.wire, self.unsaid = kind, wire, unsaid
+        self._zero: V = wire.Value(f"{prefix}_UNSPECIFIED")
+        self._to_wire = {e: wire.Value(f"{prefix}_{e.name}") for e in kind if e not in unsaid and e is not zero}
+        self._from_wire: dict[int, E | None] = {int(v): e for e, v in self._to_wire.items()}
+        self._from_wire[int(self._zero)] = zero
+        if zero is not None:
+            self._to_wire[zero] = self._zero
+        if unpaired := set(wire.values()) - set(self._from_wire):
+            raise ValueError(f"{kind.__name__} has no word for {unpaired}")
+        self._prefix = prefix
+
+    def to_wire(self, value: E | None) -> V:
+        """Return the wire's value."""
+        return self._zero if value is None else self._to_wire[value]
+
+    def from_wire(self, number: int) -> E | None:
+        """Return our word, None for 0 if 0 is no word; raise ValueError that says what is allowed."""
+        try:
+            return self._from_wire[number]
+        except KeyError:
+            raise ValueError(f"{number} is unknown, allowed are {', '.join(self._names())}") from None
+
+    def _names(self) -> Iterable[str]:
+        return (e.name for e in self._to_wire)
+
+    def read(self, checks: Checks, field: str, number: int, default: E) -> E:
+        """Read a field; 0 and wrong values give the default, wrong ones are noted too."""
+        try:
+            return self.from_wire(number) or default
+        except ValueError as error:
+            checks.refuse(field, str(error))
+            return default
+
+    def read_optional(self, checks: Checks, field: str, number: int) -> E | None:
+        """Read a field that may be unspecified."""
+        try:
+            return self.from_wire(number)
+        except ValueError as error:
+            checks.refuse(field, str(error))
+            return None
+
+    def read_all(self, checks: Checks, field: str, numbers: Iterable[int]) -> tuple[E, ...]:
+        """Read a list without its duplicates; an unspecified value in it is wrong."""
+        found = dict[E, None]()
+        for index, number in enumerate(numbers):
+            if index >= MAX_LIST:
+                checks.refuse(field, f"has more than {MAX_LIST} values")
+                break
+            try:
+                word = self.from_wire(number)
+            except ValueError as error:
+                checks.refuse(f"{field}[{index}]", str(error))
+                continue
+            if word is None or number == int(self._zero):
+                checks.refuse(f"{field}[{index}]", f"is unspecified, allowed are {', '.join(self._names())}")
+            else:
+                found[word] = None
+        return tuple(found)
+
+
+RESOURCE_TYPE: Final = Words(ResourceType, types_pb2.ResourceType, "RESOURCE_TYPE")
+AGENT_STATE: Final = Words(AgentState, types_pb2.AgentState, "AGENT_STATE", zero=AgentState.NONE)
+NOT_SELECTABLE: Final = Words(NotSelectableReason, types_pb2.NotSelectableReason, "NOT_SELECTABLE_REASON")
+PATCH_STATUS: Final = Words(PatchStatus, types_pb2.PatchStatus, "PATCH_STATUS")
+INSTANCE_STATUS: Final = Words(InstanceStatus, types_pb2.InstanceStatus, "INSTANCE_STATUS")
+REASON: Final = Words(Reason, types_pb2.UndeterminedReason, "UNDETERMINED_REASON")
+LEVEL: Final = Words(Level, types_pb2.ComplianceLevel, "COMPLIANCE_LEVEL", zero=Level.UNSPECIFIED)
+CATEGORY: Final = Words(Category, types_pb2.Category, "CATEGORY", zero=Category.UNSPECIFIED)
+SEVERITY: Final = Words(Severity, types_pb2.Severity, "SEVERITY")
+DATE_BASIS: Final = Words(DateBasis, baseline_pb2.DateBasis, "DATE_BASIS", unsaid=frozenset({DateBasis.BUILD_TIME}))
+ROLE: Final = Words(Role, account_pb2.Role, "ROLE")
+TICKET_STATE: Final = Words(TicketState, ticket_pb2.TicketState, "TICKET_STATE")
+ABNORMAL_CAUSE: Final = Words(AbnormalCause, ticket_pb2.AbnormalCause, "ABNORMAL_CAUSE")
+BATCH_STATE: Final = Words(BatchState, ticket_pb2.BatchState, "BATCH_STATE")
+RUN_STATE: Final = Words(RunState, ticket_pb2.RunState, "RUN_STATE")
+OUTCOME: Final = Words(Outcome, ticket_pb2.RunOutcome, "RUN_OUTCOME")
+BATCH_POLICY_KIND: Final = Words(BatchPolicyKind, ticket_pb2.BatchPolicyKind, "BATCH_POLICY_KIND")
+SUSPENSION_MODE: Final = Words(SuspensionMode, ticket_pb2.SuspensionMode, "SUSPENSION_MODE")
+
+
+def timestamp(at: datetime | None) -> Timestamp | None:
+    """Return an instant for the wire; None stays absent."""
+    if at is None:
+        return None
+    made = Timestamp()
+    made.FromDatetime(at.astimezone(UTC))
+    return made
+
+
+def duration(length: timedelta) -> Duration:
+    """Return a length of time for the wire."""
+    made = Duration()
+    made.FromTimedelta(length)
+    return made
+
+
+def read_duration(
+    checks: Checks, field: str, sent: Duration | None, default: timedelta, least: timedelta, most: timedelta
+) -> timedelta:
+    """Read a length of time; absent gives the default, a wrong one is noted."""
+    if sent is None:
+        return default
+    if abs(sent.seconds) > 366 * 86400 or abs(sent.nanos) > 999_999_999:
+        checks.refuse(field, f"is out of range, allowed {least} to {most}")
+        return default
+    length = timedelta(seconds=sent.seconds, microseconds=sent.nanos // 1000)
+    if not least <= length <= most:
+        checks.refuse(field, f"{length} is out of range, allowed {least} to {most}")
+        return default
+    return length

@@ -1,0 +1,204 @@
+"""Instances, selectors, placements and enrolment tokens: messages to records and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from common.pb.v1 import agent_pb2, fleet_pb2, types_pb2
+from controller.api.checks import Checks
+from controller.api.translate import (
+    AGENT_STATE,
+    INSTANCE_STATUS,
+    LEVEL,
+    MAX_LIST,
+    NOT_SELECTABLE,
+    REASON,
+    RESOURCE_TYPE,
+    timestamp,
+)
+from controller.compliance.model import Assessment
+from controller.fleet.model import (
+    EnrolmentToken,
+    Instance,
+    NotSelectableReason,
+    OperatingSystem,
+    Placement,
+    Presence,
+    ResourceType,
+    Selector,
+)
+from controller.tickets.validate import check_selector
+
+MAX_NAME: Final = 64
+EDITABLE: Final = (
+    "name",
+    "enterprise_project",
+    "region",
+    "zone",
+    "resource_type",
+    "application_group",
+    "tags",
+    "stopped",
+)
+"""What UpdateInstance may change: the paths of its mask."""
+
+
+def selector(sent: fleet_pb2.Selector, checks: Checks) -> Selector:
+    """Read a selector; unknown resource types are noted, the rest is for tickets/validate.py to check."""
+    return Selector(
+        instances=tuple(dict.fromkeys(sent.instances)),
+        all=sent.all,
+        enterprise_projects=tuple(sent.enterprise_projects),
+        regions=tuple(sent.regions),
+        zones=tuple(sent.zones),
+        resource_types=RESOURCE_TYPE.read_all(checks, "selector.resource_types", sent.resource_types),
+        application_groups=tuple(sent.application_groups),
+        names=tuple(sent.names),
+        tags=tuple(sent.tags),
+        operating_systems=tuple(sent.operating_systems),
+    )
+
+
+def filter_selector(sent: fleet_pb2.Selector | None, checks: Checks) -> Selector:
+    """Read and check the selector of a list; an absent one, or one that names no instances, means all that match."""
+    read = selector(sent, checks) if sent is not None else Selector()
+    if not read.instances:
+        read = replace(read, all=True)
+    with checks.part(""):
+        check_selector(read)
+    return read
+
+
+def selector_message(read: Selector) -> fleet_pb2.Selector:
+    """Return a selector as a message."""
+    return fleet_pb2.Selector(
+        instances=read.instances,
+        all=read.all,
+        enterprise_projects=read.enterprise_projects,
+        regions=read.regions,
+        zones=read.zones,
+        resource_types=[RESOURCE_TYPE.to_wire(t) for t in read.resource_types],
+        application_groups=read.application_groups,
+        names=read.names,
+        tags=read.tags,
+        operating_systems=read.operating_systems,
+    )
+
+
+def operating_system_message(system: OperatingSystem) -> types_pb2.OperatingSystem:
+    """Return an operating system as a message."""
+    return types_pb2.OperatingSystem(
+        id=system.id,
+        version=system.version,
+        product=system.product,
+        pretty_name=system.pretty_name,
+        arch=system.arch,
+    )
+
+
+def instance_message(
+    instance: Instance,
+    presence: Presence,
+    assessment: Assessment,
+    not_selectable: tuple[NotSelectableReason, str] | None,
+) -> fleet_pb2.Instance:
+    """Return an instance as a message: what it is, where its agent is, and its answer."""
+    reason, sentence = not_selectable if not_selectable is not None else (None, "")
+    return fleet_pb2.Instance(
+        id=instance.id,
+        name=instance.name,
+        enterprise_project=instance.enterprise_project,
+        region=instance.region,
+        zone=instance.zone,
+        resource_type=RESOURCE_TYPE.to_wire(instance.resource_type),
+        application_group=instance.application_group,
+        tags=dict(instance.tags),
+        operating_system=operating_system_message(instance.operating_system),
+        ip_address=instance.ip_address,
+        agent_state=AGENT_STATE.to_wire(presence.state),
+        agent_since=timestamp(presence.since),
+        agent_version=instance.agent_version,
+        stopped=instance.stopped,
+        enrolled_at=timestamp(instance.enrolled_at),
+        reported_at=timestamp(assessment.collected_at),
+        status=INSTANCE_STATUS.to_wire(assessment.status),
+        reasons=[REASON.to_wire(u.reason) for u in assessment.reasons],
+        level=LEVEL.to_wire(assessment.level),
+        not_selectable=NOT_SELECTABLE.to_wire(reason),
+        not_selectable_help=sentence,
+    )
+
+
+def edit(instance: Instance, request: fleet_pb2.UpdateInstanceRequest) -> Instance:
+    """Return the instance with the fields of the mask changed and marked as edited. Raises InvalidArgument."""
+    checks, values = Checks(), request.values
+    paths = list(dict.fromkeys(request.update_mask.paths))
+    if not paths:
+        checks.refuse("update_mask", f"is empty, allowed are {', '.join(EDITABLE)}")
+    for path in paths[:MAX_LIST]:
+        if path not in EDITABLE:
+            checks.refuse("update_mask", f"{path[:64]!r} cannot be changed, allowed are {', '.join(EDITABLE)}")
+    changes = dict[str, Any]()
+    for path in (p for p in EDITABLE if p in paths):
+        field = f"values.{path}"
+        match path:
+            case "tags":
+                changes[path] = checks.tags(field, values.tags)
+            case "stopped":
+                changes[path] = values.stopped
+            case "resource_type":
+                kind = RESOURCE_TYPE.read_optional(checks, field, values.resource_type)
+                if kind is None:
+                    checks.refuse(field, f"is missing, allowed are {', '.join(ResourceType)}")
+                changes[path] = kind
+            case _:
+                least = 1 if path in ("name", "enterprise_project") else 0
+                changes[path] = checks.text(field, getattr(values, path), MAX_NAME, least=least)
+    checks.done()
+    return replace(instance, **changes, edited=instance.edited | (frozenset(paths) - {"stopped"}))
+
+
+def placement(sent: agent_pb2.Placement, checks: Checks, field: str = "placement") -> Placement:
+    """Read what an enrolment token fixes; what is wrong is noted."""
+    if sent.resource_type and sent.resource_type not in ResourceType.__members__:
+        checks.refuse(f"{field}.resource_type", f"is unknown, allowed are {', '.join(ResourceType)}")
+    return Placement(
+        name=checks.text(f"{field}.name", sent.name, MAX_NAME),
+        region=checks.text(f"{field}.region", sent.region, MAX_NAME),
+        zone=checks.text(f"{field}.zone", sent.zone, MAX_NAME),
+        enterprise_project=checks.text(f"{field}.enterprise_project", sent.enterprise_project, MAX_NAME),
+        resource_type=sent.resource_type[:MAX_NAME],
+        application_group=checks.text(f"{field}.application_group", sent.application_group, MAX_NAME),
+        tags=checks.tags(f"{field}.tags", sent.tags),
+    )
+
+
+def placement_message(read: Placement) -> agent_pb2.Placement:
+    """Return a placement as a message."""
+    tags: Mapping[str, str] = read.tags
+    return agent_pb2.Placement(
+        name=read.name,
+        region=read.region,
+        zone=read.zone,
+        enterprise_project=read.enterprise_project,
+        resource_type=read.resource_type,
+        application_group=read.application_group,
+        tags=dict(tags),
+    )
+
+
+def enrolment_token_message(token: EnrolmentToken) -> fleet_pb2.EnrolmentToken:
+    """Return an enrolment token as a message, without anything secret."""
+    return fleet_pb2.EnrolmentToken(
+        id=token.id,
+        note=token.note,
+        placement=placement_message(token.placement),
+        created_by=token.created_by,
+        created_at=timestamp(token.created_at),
+        expires_at=timestamp(token.expires_at),
+        used_at=timestamp(token.used_at),
+        used_by_instance_id=token.used_by or "",
+        revoked_at=timestamp(token.revoked_at),
+    )

@@ -1,0 +1,200 @@
+"""Tickets, batches and runs: messages to records and back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from common.pb.v1 import ticket_pb2
+from controller.api import translate_fleet
+from controller.api.checks import Checks
+from controller.api.translate import (
+    ABNORMAL_CAUSE,
+    BATCH_POLICY_KIND,
+    BATCH_STATE,
+    NOT_SELECTABLE,
+    OUTCOME,
+    RUN_STATE,
+    SUSPENSION_MODE,
+    TICKET_STATE,
+    duration,
+    read_duration,
+    timestamp,
+)
+from controller.fleet.model import Instance, NotSelectableReason
+from controller.tickets.model import (
+    Batch,
+    BatchPolicy,
+    Counts,
+    PlannedBatch,
+    Run,
+    SuspensionMode,
+    SuspensionPolicy,
+    Ticket,
+    TicketId,
+    TicketSpec,
+)
+from controller.tickets.suspension import counted, stops_at
+from controller.tickets.validate import LONGEST, SHORTEST, check_spec
+
+EXECUTED_BY: Final = "root"
+"""The user that runs a ticket on the hosts: never another one."""
+_DEFAULTS: Final = TicketSpec()
+
+
+def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
+    """Read what is asked, every default filled in; `baseline` is still as the operator wrote it.
+
+    Raises InvalidArgument with everything that is wrong, each field named by its path below the spec.
+    """
+    checks, default = Checks(), _DEFAULTS
+    policy = sent.batch_policy
+    suspension = sent.suspension_policy
+    read = TicketSpec(
+        name=sent.name,
+        selector=translate_fleet.selector(sent.selector, checks),
+        baseline=sent.baseline,
+        timeout=_duration(sent, "timeout", default.timeout, checks),
+        batch_policy=BatchPolicy(
+            kind=BATCH_POLICY_KIND.read(checks, "batch_policy.kind", policy.kind, default.batch_policy.kind),
+            manual=tuple(tuple(batch.instances) for batch in policy.batches),
+            batch_size=policy.batch_size or default.batch_policy.batch_size,
+            group_share_percent=policy.group_share_percent or default.batch_policy.group_share_percent,
+            ramp=tuple(policy.ramp),
+        ),
+        max_in_flight=sent.max_in_flight or default.max_in_flight,
+        suspension_policy=SuspensionPolicy(
+            success_rate_tenths=(
+                suspension.success_rate_tenths
+                if suspension.HasField("success_rate_tenths")
+                else default.suspension_policy.success_rate_tenths
+            ),
+            mode=SUSPENSION_MODE.read(checks, "suspension_policy.mode", suspension.mode, SuspensionMode.ATTAINABLE),
+            ignore_unreachable=suspension.ignore_unreachable,
+        ),
+        unreachable_after=_duration(sent, "unreachable_after", default.unreachable_after, checks),
+    )
+    with checks.part(""):
+        check_spec(read)
+    checks.done()
+    return read
+
+
+def _duration(sent: ticket_pb2.TicketSpec, field: str, default: timedelta, checks: Checks) -> timedelta:
+    given = getattr(sent, field) if sent.HasField(field) else None  # type: ignore[arg-type]  # one of the two durations
+    return read_duration(checks, field, given, default, SHORTEST, LONGEST)
+
+
+def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
+    """Return a spec as a message; reading it again gives the same spec."""
+    policy, suspension = read.batch_policy, read.suspension_policy
+    return ticket_pb2.TicketSpec(
+        name=read.name,
+        selector=translate_fleet.selector_message(read.selector),
+        baseline=read.baseline,
+        timeout=duration(read.timeout),
+        batch_policy=ticket_pb2.BatchPolicy(
+            kind=BATCH_POLICY_KIND.to_wire(policy.kind),
+            batches=[ticket_pb2.ManualBatch(instances=b) for b in policy.manual],
+            batch_size=policy.batch_size,
+            group_share_percent=policy.group_share_percent,
+            ramp=policy.ramp,
+        ),
+        max_in_flight=read.max_in_flight,
+        suspension_policy=ticket_pb2.SuspensionPolicy(
+            success_rate_tenths=suspension.success_rate_tenths,
+            mode=SUSPENSION_MODE.to_wire(suspension.mode),
+            ignore_unreachable=suspension.ignore_unreachable,
+        ),
+        unreachable_after=duration(read.unreachable_after),
+    )
+
+
+def planned_batch_message(batch: PlannedBatch) -> ticket_pb2.PlannedBatch:
+    """Return a batch that does not exist yet as a message."""
+    return ticket_pb2.PlannedBatch(
+        number=batch.number,
+        region=batch.region,
+        zone=batch.zone,
+        application_group=batch.application_group,
+        instance_names=[t.name for t in batch.targets],
+        instance_ids=[t.id for t in batch.targets],
+    )
+
+
+def not_selectable_message(
+    instance: Instance, reason: NotSelectableReason, explanation: str, help_: str
+) -> ticket_pb2.NotSelectable:
+    """Return who cannot be selected and why as a message."""
+    return ticket_pb2.NotSelectable(
+        instance_id=instance.id,
+        instance_name=instance.name,
+        reason=NOT_SELECTABLE.to_wire(reason),
+        explanation=explanation,
+        help=help_,
+    )
+
+
+def ticket_message(ticket: Ticket) -> ticket_pb2.Ticket:
+    """Return a ticket as a message; its runs are not part of it."""
+    return ticket_pb2.Ticket(
+        id=ticket.id,
+        spec=spec_message(ticket.spec),
+        state=TICKET_STATE.to_wire(ticket.state),
+        abnormal_cause=ABNORMAL_CAUSE.to_wire(ticket.abnormal_cause),
+        batches=[_batch_message(ticket.batches[number]) for number in sorted(ticket.batches)],
+        counts=_counts_message(ticket.counts),
+        stops_at=stops_at(ticket.counts.total, ticket.spec.suspension_policy) or 0,
+        counted_failures=counted(ticket),
+        executed_by=EXECUTED_BY,
+        created_by=ticket.created_by,
+        created_at=timestamp(ticket.created_at),
+        changed_at=timestamp(ticket.changed_at),
+        ended_at=timestamp(ticket.ended_at),
+        note=ticket.note,
+    )
+
+
+def run_message(ticket_id: TicketId, run: Run, step: str) -> ticket_pb2.Run:
+    """Return a run as a message; `step` is what its agent says it is doing."""
+    return ticket_pb2.Run(
+        id=run.id(ticket_id),
+        ticket_id=ticket_id,
+        batch=run.batch,
+        instance_id=run.instance_id,
+        instance_name=run.instance_name,
+        state=RUN_STATE.to_wire(run.state),
+        outcome=OUTCOME.to_wire(run.outcome),
+        error=run.error,
+        step=step,
+        attempt=run.attempt,
+        sent_at=timestamp(run.sent_at),
+        deadline=timestamp(run.deadline),
+        ended_at=timestamp(run.ended_at),
+    )
+
+
+def _batch_message(batch: Batch) -> ticket_pb2.Batch:
+    return ticket_pb2.Batch(
+        number=batch.number,
+        state=BATCH_STATE.to_wire(batch.state),
+        counts=_counts_message(batch.counts),
+        region=batch.region,
+        zone=batch.zone,
+        application_group=batch.application_group,
+        started_at=timestamp(batch.started_at),
+        ended_at=timestamp(batch.ended_at),
+    )
+
+
+def _counts_message(counts: Counts) -> ticket_pb2.RunCounts:
+    return ticket_pb2.RunCounts(
+        ready=counts.ready,
+        processing=counts.processing,
+        succeeded=counts.succeeded,
+        failed=counts.failed,
+        timeout=counts.timeout,
+        unreachable=counts.unreachable,
+        skipped=counts.skipped,
+        canceled=counts.canceled,
+    )

@@ -1,0 +1,217 @@
+"""The controller as one object: builds every part, starts them in order, stops them in order. Tests run it inside their own process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from grpc import aio
+
+from common.clock import Clock, SystemClock
+from common.errors import Conflict, NotFound
+from common.ids import Ids, RandomIds
+from common.pb.v1 import (
+    account_pb2_grpc,
+    agent_pb2_grpc,
+    baseline_pb2_grpc,
+    fleet_pb2_grpc,
+    report_pb2_grpc,
+    ticket_pb2_grpc,
+)
+from controller.api.account_service import AccountService
+from controller.api.agent_service import AgentService, Pacing
+from controller.api.auth import Gate, calling_agent
+from controller.api.authority import CertificateDesk, Keyring, open_keyring
+from controller.api.baseline_service import BaselineService
+from controller.api.faults import fault_interceptor
+from controller.api.files import make_folder, write
+from controller.api.fleet_service import FleetService
+from controller.api.operators import first_token, take_tokens
+from controller.api.planning import Planner
+from controller.api.report_service import ReportService
+from controller.api.server import Server, serve
+from controller.api.ticket_service import TicketService
+from controller.api.watching import Watcher
+from controller.compliance.presets import public_baselines
+from controller.dispatch.assess import Assessor
+from controller.dispatch.engine import Engine
+from controller.dispatch.intake import Intake
+from controller.dispatch.watch import watch_silence
+from controller.fleet.orders import Goodbye
+from controller.fleet.sessions import Sessions
+from controller.hub.local import LocalHub
+from controller.inventory.parse_worker import MetadataParser
+from controller.settings import Settings
+from controller.store.api import BaselineStore, Store
+from controller.store.sqlite.store import SqliteStore
+
+log = logging.getLogger(__name__)
+
+DATABASE: Final = "patchwarden.db"
+ADDRESS: Final = "address"
+_GRACE: Final = timedelta(seconds=3)
+_GOODBYE_SECONDS: Final = 0.2
+"""Real time that streams get to say goodbye before they end."""
+_COMEBACKS_A_SECOND: Final = 500
+"""How many agents a new process should see a second when all come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is built over the store, before anything listens."""
+
+    hub: LocalHub
+    sessions: Sessions
+    engine: Engine
+    intake: Intake
+    assessor: Assessor
+    watcher: Watcher
+
+
+class Controller:
+    """One controller process. `start` returns when it serves; `stop` when everything is stored and closed."""
+
+    def __init__(
+        self, settings: Settings, *, store: Store | None = None, clock: Clock | None = None, ids: Ids | None = None
+    ) -> None:
+        """Without a store it opens (and on stop closes) the one in the data folder; one that is given is the caller's to close."""
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.ids: Ids = ids or RandomIds()
+        self.first_token: str | None = None
+        """The first admin's token, if this start made it."""
+        self._given_store = store
+        self._running = AsyncExitStack()
+        self._server: Server | None = None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT where it serves. Only between start and stop."""
+        assert self._server is not None
+        return self._server.address
+
+    async def start(self) -> None:
+        """Make what the data folder lacks and begin to serve. Raises Rejected or Unavailable; then nothing is left running."""
+        async with AsyncExitStack() as starting:
+            await self._start(starting)
+            self._running = starting.pop_all()
+
+    async def stop(self) -> None:
+        """End cleanly within seconds: no new calls, streams told to come again, everything stored, the store closed."""
+        await self._running.aclose()
+        log.info("stopped")
+
+    async def _start(self, running: AsyncExitStack) -> None:
+        settings, data = self.settings, self.settings.data
+        make_folder(data)
+        store = self._given_store
+        if store is None:  # first of all: it is also the lock on the folder
+            store = await asyncio.to_thread(SqliteStore.open, data / DATABASE)
+            running.push_async_callback(store.close)
+        keyring = open_keyring(data, settings.hosts, self.clock.now())
+        await seed(store.baselines, self.clock.now())
+        await take_tokens(data, store.fleet)
+        self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now())
+        parts = await self._build(store, running)
+        self._server = await self._serve(store, keyring, parts)
+        running.push_async_callback(self._stop_serving, self._server, parts)
+        write(data / ADDRESS, f"{self._server.address}\n".encode(), mode=0o644)
+        running.callback((data / ADDRESS).unlink, missing_ok=True)
+        log.info("serving", extra={"address": self._server.address, "data": str(data)})
+
+    async def _build(self, store: Store, running: AsyncExitStack) -> _Parts:
+        settings, clock = self.settings, self.clock
+        hub, sessions = LocalHub(), Sessions(clock, settings.heartbeat_interval)
+        parser = await running.enter_async_context(MetadataParser())
+        assessor = Assessor(store, parser, clock)
+        await assessor.start()
+        running.push_async_callback(assessor.stop)
+        engine = Engine(store.tickets, sessions, hub, clock)
+        await engine.start()
+        running.push_async_callback(engine.stop)
+        intake = Intake(store.inventory, clock, settings.max_blob_bytes)
+        silence = asyncio.create_task(
+            watch_silence(sessions, intake, store.fleet, clock, settings.heartbeat_interval), name="watch silence"
+        )
+        silence.add_done_callback(_log_failure)
+        running.push_async_callback(_cancel, silence)
+        return _Parts(hub, sessions, engine, intake, assessor, Watcher(store.tickets, engine, hub, clock))
+
+    async def _serve(self, store: Store, keyring: Keyring, parts: _Parts) -> Server:
+        settings, clock, ids = self.settings, self.clock, self.ids
+        desk = CertificateDesk(keyring.authority, store.fleet, clock, settings.certificate_lifetime)
+        agents = AgentService(
+            desk=desk,
+            engine=parts.engine,
+            intake=parts.intake,
+            sessions=parts.sessions,
+            store=store.fleet,
+            hub=parts.hub,
+            clock=clock,
+            pacing=Pacing(settings.heartbeat_interval, settings.report_interval, settings.stream_life),
+            caller=calling_agent,
+            reported=parts.assessor.reported,
+        )
+        planner = Planner(store, parts.sessions, parts.assessor.deciding_baseline)
+        fleet = FleetService(store.fleet, parts.sessions, parts.assessor, parts.hub, clock, ids)
+        baselines = BaselineService(store.baselines, clock, ids, parts.assessor.refresh_all)
+        tickets = TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids)
+        reports = ReportService(store, parts.assessor, clock)
+
+        def register(server: aio.Server) -> None:
+            agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
+            fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
+            baseline_pb2_grpc.add_BaselineServiceServicer_to_server(baselines, server)
+            ticket_pb2_grpc.add_TicketServiceServicer_to_server(tickets, server)
+            report_pb2_grpc.add_ReportServiceServicer_to_server(reports, server)
+            account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(), server)
+
+        gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet))
+        interceptors = (fault_interceptor(ids), gate.interceptor())
+        return await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, register)
+
+    async def _stop_serving(self, server: Server, parts: _Parts) -> None:
+        await server.say_not_serving()
+        parts.watcher.stop()
+        sessions = parts.sessions.all()
+        goodbye = Goodbye(timedelta(seconds=max(1.0, len(sessions) / _COMEBACKS_A_SECOND)))
+        for session in sessions:
+            session.send(goodbye)
+        if sessions:
+            await asyncio.sleep(_GOODBYE_SECONDS)
+        for session in sessions:
+            session.closed.set()
+        await server.stop(_GRACE)
+
+
+async def seed(store: BaselineStore, now: datetime) -> None:
+    """Put the public baselines there, as new versions where this release changed them, and make each the default where there is none."""
+    defaults = await store.defaults()
+    for preset in public_baselines():
+        try:
+            there = await store.get_baseline(preset.id)
+        except NotFound:
+            there = None
+        version = there.version if there is not None else 0
+        same = there is not None and replace(preset, version=version, created_at=there.created_at) == there
+        try:
+            if not same:
+                await store.put_baseline(replace(preset, version=version + 1, created_at=now))
+            if (preset.scenario, preset.operating_system) not in defaults:
+                await store.set_default(preset.id)
+        except Conflict:
+            log.warning("public baseline left out: its name is taken", extra={"baseline": preset.name})
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a loop of the controller ended", extra={"loop": task.get_name()}, exc_info=error)
