@@ -5,7 +5,7 @@ are in persistent maps and the counts are kept. Only an operator's Ended, BatchC
 
 What holds after every move: the counts are those of the runs; `out` holds exactly the runs that are PROCESSING, never more than
 max_in_flight, and runs are sent only from the current batch while no other has any out; a batch that is FINISHED, ABNORMAL or
-CANCELED has none out; while any run is READY, the current batch has one or has some out.
+CANCELED has none out; while any run is READY, the current batch has one, has some out, or awaits BatchEnded.
 """
 
 from __future__ import annotations
