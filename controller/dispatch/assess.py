@@ -210,9 +210,9 @@ class Assessor:
         try:
             content = await self._store.inventory.get_blob(bytes.fromhex(name))
             if kind == "primary":
-                await self._call(self._evaluator.add_primary, name, await self._parser.parse_primary(name, content))
+                await self._call(self._evaluator.add_primary, name, await self._parser.primary(name, content))
                 return
-            advisories = await self._parser.parse_updateinfo(name, content)
+            advisories = await self._parser.updateinfo(name, content)
         except (MetadataError, NotFound) as error:
             log.warning("repository file cannot be read", extra={"kind": kind, "digest": name, "error": str(error)})
             await self._call(self._evaluator.add_unreadable, name, str(error))

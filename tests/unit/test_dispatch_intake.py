@@ -194,7 +194,9 @@ async def test_a_manifest_that_cannot_be_read_is_refused_and_names_the_field(int
 
 async def test_a_package_list_that_cannot_be_read_is_refused(intake: Intake, store: MemoryStore) -> None:
     session, wrong = a_session(), b"bash\tone\t4.2\t1\tx86_64\t\n"
-    content = manifest.encode(a_manifest(LINES, packages=digest.of(wrong).hex(), repositories=()))
+    content = manifest.encode(
+        a_manifest(LINES, packages=digest.of(wrong).hex(), details=digest.of(DETAILS).hex(), repositories=())
+    )
     receiving = asyncio.create_task(intake.receive(session, digest.of(content), NOW, ""))
     known = CONTENT | {digest.of(wrong): wrong, digest.of(content): content}
     for _ in range(100):
