@@ -117,7 +117,7 @@ def list_packages(runner: Runner, database: Database, pause: Pause, jitter: Jitt
 
 
 def _list_once(runner: Runner, database: Database) -> Listing:
-    seconds = min(RPM_SECONDS, runner.remaining() / 2)  # a hanging rpm leaves time to ask for the rest
+    seconds = min(RPM_SECONDS, runner.total_seconds / 2)  # a hanging rpm leaves time to ask for the rest
     ran = runner.run(database.command("-qa", "--qf", _HEAD + _MODULE + _VENDOR), seconds)
     if not ran.ok and "unknown tag" in ran.stderr:  # rpm before 4.14 has never heard of modules
         ran = runner.run(database.command("-qa", "--qf", _HEAD + _VENDOR), seconds)

@@ -91,7 +91,7 @@ class Runner:
         self._environment.setdefault("PATH", _SEARCHED)
         self._environment |= {"LC_ALL": "C", "TZ": "UTC"}
         self._monotonic = monotonic
-        self._total = timeout_seconds
+        self.total_seconds = timeout_seconds
         self._deadline = monotonic() + timeout_seconds
 
     @property
@@ -113,7 +113,7 @@ class Runner:
         program = os.path.basename(command[0])  # noqa: PTH119 - a program's name is not always a path
         left = self.remaining()
         own = timeout_seconds if timeout_seconds is not None and timeout_seconds <= left else None
-        allowed = f"{own:g} s" if own is not None else f"the {self._total:g} s of this collection"
+        allowed = f"{own:g} s" if own is not None else f"the {self.total_seconds:g} s of this collection"
         if left <= 0:
             return Ran(program, End.TIMED_OUT, allowed=allowed)
         try:
