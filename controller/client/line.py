@@ -94,9 +94,9 @@ def checked_address(address: str) -> str:
     host, colon, port = address.strip().rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not bare or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
-        raise InvalidArgument.of("controller", f"{address!r} is not HOST:PORT, e.g. patch.example.org:7443")
+        raise InvalidArgument.of("controller", f"{address!r} is not HOST:PORT, e.g. patch.example.org:8443")
     if ":" in bare and not host.startswith("["):
-        raise InvalidArgument.of("controller", f"{address!r}: write an IPv6 address in brackets, e.g. [::1]:7443")
+        raise InvalidArgument.of("controller", f"{address!r}: write an IPv6 address in brackets, e.g. [::1]:8443")
     return address.strip()
 
 

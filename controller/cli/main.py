@@ -1,0 +1,29 @@
+"""patchctl: the operator's shell. A pure client of the API: arguments, one call, one printout; no rule lives here."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from controller.cli import account, baseline, instances, report, scan, ticket, tokens
+from controller.cli.command import root
+
+app = typer.Typer(
+    help="Patch compliance of your fleet: who complies, why not, and since when.",
+    epilog="Exit codes: 0 done, 1 refused or abnormal, 2 misused, 3 unreachable. Data goes to stdout, remarks to stderr.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+root(app)
+for module in (account, scan, ticket, report, instances, tokens, baseline):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Run patchctl; ends the process with its exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core says about a connection is in our own errors
+    app(prog_name="patchctl")

@@ -1,0 +1,90 @@
+"""Reading what people type: durations, batches, ramps. Whether a value is allowed is for the controller to say."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from common.clock import parse_duration
+from controller.cli.command import Misuse
+
+_LARGEST: Final = 2**32 - 1
+_BETWEEN_NAMES: Final = re.compile(r"[,\s]+")
+
+
+def length(option: str, text: str) -> timedelta:
+    """Read a duration such as 90s or 1h30m."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Misuse(f"{option}: {error}") from None
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Read numbers with commas between them, "1,2,5"."""
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isascii() and part.isdigit() and int(part) <= _LARGEST for part in parts):
+        raise Misuse(f"{option}: {text!r} is not a list of whole numbers such as 1,2,5")
+    return [int(part) for part in parts]
+
+
+def batches(option: str, path: Path) -> list[list[str]]:
+    """Read batches by hand: one a line, names with spaces or commas between them; or YAML, a list of lists.
+
+    `#` begins a comment. An empty line is nothing.
+    """
+    text = read_text(option, path)
+    if text.lstrip().startswith(("-", "[")):
+        return [_batch(option, entry) for entry in _yaml_list(option, text)]
+    lines = (line.split("#", 1)[0] for line in text.splitlines())
+    found = [_names(line) for line in lines]
+    return _some(option, path, [names for names in found if names])
+
+
+def read_text(option: str, path: Path) -> str:
+    """Read a file of text; `-` is standard input."""
+    import sys
+
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misuse(f"{option}: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Misuse(f"{option}: {path} is not text") from None
+
+
+def read_yaml(option: str, text: str) -> Any:
+    """Read YAML without anything executable in it."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Misuse(f"{option}: is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _yaml_list(option: str, text: str) -> list[Any]:
+    value = read_yaml(option, text)
+    if not isinstance(value, list):
+        raise Misuse(f"{option}: must be a list of batches, each a list of names")
+    return value
+
+
+def _batch(option: str, entry: object) -> list[str]:
+    if isinstance(entry, str):
+        return _names(entry)
+    if isinstance(entry, list) and all(isinstance(name, str) for name in entry):
+        return list(entry)
+    raise Misuse(f"{option}: {entry!r} is not a batch: write a list of names, in quotes if they look like numbers")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in _BETWEEN_NAMES.split(text.strip()) if name]
+
+
+def _some(option: str, path: Path, found: list[list[str]]) -> list[list[str]]:
+    if not found:
+        raise Misuse(f"{option}: {path} names no instance")
+    return found

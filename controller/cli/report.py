@@ -1,0 +1,251 @@
+"""patchctl report: who complies, why not, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from controller.cli.command import Misuse, Session, command
+from controller.cli.printer import Format
+from controller.cli.selection import Filters
+from controller.cli.table import Column, Table
+from controller.cli.words import ago, plural, share, since, system, utc, word
+
+if TYPE_CHECKING:
+    from common.pb.v1 import report_pb2
+
+InstanceArgument = Annotated[str, typer.Argument(help="The instance's id or name.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Also the compliant packages.")]
+_ATTRIBUTES: Final = {
+    "region": "region",
+    "application_group": "group",
+    "enterprise_project": "project",
+    "product": "os",
+    "baseline": "baseline",
+}
+
+
+class Status(StrEnum):
+    """Whether an instance complies."""
+
+    COMPLIANT = "COMPLIANT"
+    NON_COMPLIANT = "NON_COMPLIANT"
+    UNDETERMINED = "UNDETERMINED"
+
+
+class ExportFormat(StrEnum):
+    """How an export is written."""
+
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group to the root."""
+    group = typer.Typer(help="Compliance reports: who complies, why not, and since when.", no_args_is_help=True)
+    command(group, "list")(list_reports)
+    command(group, "show")(show)
+    command(group, "summary")(summary)
+    command(group, "why")(why)
+    command(group, "export")(export)
+    app.add_typer(group, name="report")
+
+
+def list_reports(
+    session: Session,
+    filters: Filters,
+    status: Annotated[
+        list[Status] | None, typer.Option(case_sensitive=False, help="Only with this answer; repeat it.")
+    ] = None,
+) -> None:
+    """List instances with their answers, by name."""
+    from common.pb.v1 import report_pb2, types_pb2
+
+    statuses = [types_pb2.InstanceStatus.Value(f"INSTANCE_STATUS_{s.value}") for s in status or ()]
+    found = list(session.client().list_reports(filters.or_all(), statuses=statuses, page_size=1000))
+    session.printer.many(report_pb2.InstanceReport.DESCRIPTOR, found, lambda: [_reports(found)])
+    session.printer.remark(plural(len(found), "instance"))
+
+
+def show(session: Session, instance: InstanceArgument, all_items: AllOption = False) -> None:
+    """Show one instance's report: what is wrong, since when. In CSV a row for each package."""
+    report = session.client().get_report(instance, all_items=all_items)
+    if session.printer.format is Format.CSV:
+        from controller.cli.export import csv_columns, csv_rows
+
+        session.printer.csv(csv_columns(), csv_rows(report))
+    else:
+        session.printer.one(report, lambda: _report(report, all_items=all_items))
+
+
+def summary(session: Session, filters: Filters) -> None:
+    """Show the fleet in numbers; there are always three."""
+    answer = session.client().get_summary(filters.or_all())
+    session.printer.one(answer, lambda: _summary(answer))
+
+
+def why(
+    session: Session,
+    instance: InstanceArgument,
+    package: Annotated[str, typer.Argument(help="The package's name, or name.arch.")],
+) -> None:
+    """Say in a sentence why a package has the status it has."""
+    from common.pb.v1 import report_pb2, types_pb2
+
+    answer = session.client().why(instance, package)
+    match session.printer.format:
+        case Format.TABLE:
+            for item in answer.items:
+                status = word(types_pb2.PatchStatus, item.status)
+                session.printer.prose(
+                    item.why or f"{item.name}.{item.arch} {item.installed} is {status} on {answer.instance_name}."
+                )
+            for reason in answer.reasons:
+                name = word(types_pb2.UndeterminedReason, reason.reason)
+                session.printer.prose(f"{answer.instance_name} is UNDETERMINED, {name}: {reason.detail}. {reason.help}")
+        case Format.CSV:
+            session.printer.many(report_pb2.ReportItem.DESCRIPTOR, answer.items, list)
+        case _:
+            session.printer.one(answer, list)
+
+
+def export(
+    session: Session,
+    filters: Filters,
+    all_items: AllOption = False,
+    file: Annotated[Path | None, typer.Option(help="Write to this file, whole or not at all.")] = None,
+    output: Annotated[
+        ExportFormat | None, typer.Option("--output", "-o", help="One JSON object, a JSON line each report, or CSV.")
+    ] = None,
+) -> None:
+    """Write every matching instance's report with its packages. JSON unless asked otherwise."""
+    from controller.cli.export import export_to
+
+    asked = session.options.output  # before the command's name
+    if output is None and asked is Format.YAML:
+        raise Misuse("--output: an export is written as json, ndjson or csv")
+    chosen = output or (ExportFormat.CSV if asked is Format.CSV else ExportFormat.JSON)
+    export_to(session, filters.or_all(), chosen, file, all_items=all_items)
+
+
+def _reports(found: Sequence[report_pb2.InstanceReport]) -> Table:
+    from common.pb.v1 import types_pb2
+
+    now = datetime.now(UTC)
+    titles = (
+        Column("name", least=12),
+        Column("status", least=13),
+        Column("level"),
+        Column("missing", right=True),
+        Column("other", rank=1, right=True),
+        Column("reasons", rank=2, least=12),
+        Column("os", rank=5),
+        Column("baseline", rank=3),
+        Column("scanned", rank=4),
+        Column("ticket", rank=6),
+    )
+    rows = [
+        (
+            r.instance_name,
+            word(types_pb2.InstanceStatus, r.status),
+            word(types_pb2.ComplianceLevel, r.level),
+            str(r.counts.missing),
+            str(r.counts.reject + r.counts.failed + r.counts.pending_reboot),
+            ", ".join(word(types_pb2.UndeterminedReason, reason.reason) for reason in r.reasons),
+            system(r.operating_system),
+            _baseline(r),
+            ago(r.collected_at, now) if r.HasField("collected_at") else "never",
+            r.ticket_id,
+        )
+        for r in found
+    ]
+    return Table(titles, rows)
+
+
+def _baseline(report: report_pb2.InstanceReport) -> str:
+    return f"{report.baseline_name} v{report.inputs.baseline_version}" if report.baseline_name else ""
+
+
+def _report(r: report_pb2.InstanceReport, *, all_items: bool) -> Iterator[str | Table]:
+    from common.pb.v1 import types_pb2
+
+    now = datetime.now(UTC)
+    scanned = f"scanned {ago(r.collected_at, now)}" if r.HasField("collected_at") else "never scanned"
+    by = f" by {r.ticket_id}" if r.ticket_id else ""
+    facts = " · ".join(filter(None, (system(r.operating_system), _baseline(r) or "no baseline", scanned + by)))
+    answer = "  ".join(
+        filter(None, (word(types_pb2.InstanceStatus, r.status), word(types_pb2.ComplianceLevel, r.level)))
+    )
+    yield f"{r.instance_name}  {answer}   {facts}"
+    for reason in r.reasons:
+        yield f"  {word(types_pb2.UndeterminedReason, reason.reason)}  {reason.detail}"
+        if reason.help:
+            yield f"    {reason.help}"
+    titles = (
+        Column("status", least=14),
+        Column("level", rank=3),
+        Column("package", least=12),
+        Column("installed", rank=1, least=14),
+        Column("required", least=14),
+        Column("advisory", rank=2, least=14),
+        Column("since", rank=4),
+    )
+    rows = [
+        (
+            f"{word(types_pb2.PatchStatus, i.status)} {i.reason}".rstrip(),
+            word(types_pb2.ComplianceLevel, i.level),
+            i.name,
+            i.installed,
+            i.required,
+            (i.advisories[0] + (f" +{len(i.advisories) - 1}" if len(i.advisories) > 1 else "")) if i.advisories else "",
+            since(i.first_non_compliant_at, now) if i.HasField("first_non_compliant_at") else "",
+        )
+        for i in r.items
+    ]
+    if rows:
+        yield Table(titles, rows, indent=2)
+    c = r.counts
+    rest = ((c.excepted, "EXCEPTED"), (c.installed, "INSTALLED"), (c.installed_other, "INSTALLED_OTHER"))
+    told = ", ".join(f"{count:,} {name}" for count, name in rest if count or name != "EXCEPTED")
+    yield f"  ... {told}" + ("" if all_items else " (use --all)")
+
+
+def _summary(s: report_pb2.GetSummaryResponse) -> Iterator[str | Table]:
+    from common.pb.v1 import types_pb2
+
+    worst = ", ".join(f"{word(types_pb2.ComplianceLevel, x.level) or 'UNSPECIFIED'} {x.instances}" for x in s.levels)
+    reasons = ", ".join(f"{word(types_pb2.UndeterminedReason, x.reason)} {x.instances}" for x in s.reasons)
+    yield f"Compliance of {plural(s.instances, 'instance')} as of {utc(s.as_of)}"
+    rows = (
+        ("compliant", s.counts.compliant, ""),
+        ("non-compliant", s.counts.non_compliant, f"worst: {worst}" if worst else ""),
+        ("undetermined", s.counts.undetermined, reasons),
+    )
+    for title, count, detail in rows:
+        yield f"  {title:<13}  {count:>6}  {share(count, s.instances):>7}   {detail}".rstrip()
+    if s.HasField("oldest_missing"):
+        item, now = s.oldest_missing, datetime.now(UTC)
+        level = word(types_pb2.ComplianceLevel, item.level).lower()
+        age = f", {since(item.first_non_compliant_at, now)}" if item.HasField("first_non_compliant_at") else ""
+        yield f"Oldest missing {level + ' ' if level else ''}patch: {item.name} on {s.oldest_missing_instance}{age}"
+    titles = (
+        Column("by", least=12),
+        Column("", least=14),
+        Column("compliant", right=True),
+        Column("non-compliant", right=True, least=13),
+        Column("undetermined", right=True, least=12),
+    )
+    groups, last = list[tuple[str, ...]](), ""
+    for g in s.groups:
+        by = _ATTRIBUTES.get(g.attribute, g.attribute)
+        counts = (str(g.counts.compliant), str(g.counts.non_compliant), str(g.counts.undetermined))
+        groups.append((by if by != last else "", g.value or "(none)", *counts))
+        last = by
+    if groups:
+        yield Table(titles, groups, indent=2)

@@ -1,0 +1,269 @@
+"""patchctl scan: what would be done, and doing it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from controller.cli.command import Misuse, Session, command
+from controller.cli.options import batches, length, whole_numbers
+from controller.cli.printer import Format
+from controller.cli.selection import Filters
+from controller.cli.table import Column, Table
+from controller.cli.words import length_of, ordinal, plural, tenths
+
+if TYPE_CHECKING:
+    from common.pb.v1 import ticket_pb2 as pb
+
+_HOW: Final = "How carefully"
+_LARGEST: Final = 2**32 - 1
+
+
+class Batch(StrEnum):
+    """How the targets are split."""
+
+    AUTO = "auto"
+    NONE = "none"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a scan is done; what is not given is left to the controller."""
+
+    all: Annotated[
+        bool, typer.Option("--all", help="Every instance that matches the filters.", rich_help_panel="Which instances")
+    ] = False
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="Baseline by id or name; default is the one that decides for each instance.", rich_help_panel=_HOW
+        ),
+    ] = ""
+    timeout: Annotated[str, typer.Option(help="How long one run may take.", rich_help_panel=_HOW)] = "10m"
+    batch: Annotated[
+        Batch | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Split automatically (if not said), not at all, or by hand.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None
+    batches: Annotated[
+        Path | None,
+        typer.Option(
+            help="Batches by hand: a file with one a line, or a YAML list of lists; - is stdin.", rich_help_panel=_HOW
+        ),
+    ] = None
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=_LARGEST,
+            metavar="N",
+            show_default=False,
+            help="Most instances in an automatic batch; 0 is 10.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0
+    group_share: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=_LARGEST,
+            help="Largest share of one group in an automatic batch, percent; 0 is 50.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0
+    ramp: Annotated[
+        str, typer.Option(metavar="1,2,5", help="Sizes of the first automatic batches.", rich_help_panel=_HOW)
+    ] = ""
+    max_in_flight: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=_LARGEST,
+            metavar="N",
+            show_default=False,
+            help="Most runs out at once; 0 is 100.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 0
+    success_rate: Annotated[
+        str,
+        typer.Option(help="Stop when this rate, percent with one decimal, can no longer be met.", rich_help_panel=_HOW),
+    ] = "80"
+    literal: Annotated[
+        bool,
+        typer.Option("--literal", help="Stop already when as many failed as the rate allows.", rich_help_panel=_HOW),
+    ] = False
+    ignore_unreachable: Annotated[
+        bool, typer.Option("--ignore-unreachable", help="Unreachable instances are no failures.", rich_help_panel=_HOW)
+    ] = False
+    unreachable_after: Annotated[
+        str,
+        typer.Option(help="How long an agent may be away while its run is out; 1m if not said.", rich_help_panel=_HOW),
+    ] = ""
+    title: Annotated[str, typer.Option(help="The ticket's name, for people.", rich_help_panel=_HOW)] = ""
+
+    def spec(self, filters: Filters) -> pb.TicketSpec:
+        """Return what the API takes; raise Misuse for what cannot be sent."""
+        from controller.client import scan_of, tenths_of
+
+        by_hand = batches("--batches", self.batches) if self.batches is not None else None
+        if by_hand is not None and self.batch not in (None, Batch.MANUAL):
+            raise Misuse(f"--batches: goes with --batch manual, not {self.batch}")
+        if by_hand is None and self.batch is Batch.MANUAL:
+            raise Misuse("--batch: manual needs --batches FILE")
+        selector = filters.selector(all_matching=self.all)
+        if by_hand is not None and not self.all and not selector.instances:
+            selector.instances.extend(name for names in by_hand for name in names)
+        try:
+            rate = tenths_of(self.success_rate)
+        except ValueError as error:
+            raise Misuse(f"success_rate: {error}") from None
+        spec = scan_of(
+            selector,
+            name=self.title,
+            baseline=self.baseline,
+            timeout=length("--timeout", self.timeout),
+            batches=by_hand,
+            one_batch=self.batch is Batch.NONE,
+            batch_size=self.batch_size,
+            group_share_percent=self.group_share,
+            ramp=whole_numbers("--ramp", self.ramp),
+            max_in_flight=self.max_in_flight,
+            literal=self.literal,
+            ignore_unreachable=self.ignore_unreachable,
+            unreachable_after=length("--unreachable-after", self.unreachable_after) if self.unreachable_after else None,
+        )
+        spec.suspension_policy.success_rate_tenths = rate
+        return spec
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the group to the root."""
+    group = typer.Typer(help="Scan instances: ask them what they have and miss.", no_args_is_help=True)
+    command(group, "create")(create)
+    command(group, "preview")(preview)
+    app.add_typer(group, name="scan")
+
+
+def preview(session: Session, filters: Filters, plan: Plan) -> None:
+    """Show what scan create with the same options would do now. Nothing is stored."""
+    answer = session.client().preview(plan.spec(filters))
+    session.printer.one(answer, lambda: _preview(answer))
+    if answer.targets:
+        session.printer.remark("Run it with: patchctl scan create (same options)")
+
+
+def create(
+    session: Session,
+    filters: Filters,
+    plan: Plan,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not show and ask first.")] = False,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch/--no-watch", help="Stay until it has ended; if not said, on a terminal only."),
+    ] = None,
+    request_id: Annotated[
+        str,
+        typer.Option(help="The same id again within a day answers with the same ticket instead of making a second."),
+    ] = "",
+) -> None:
+    """Make a scan ticket and start it. Prints its id."""
+    from common.errors import Unavailable
+    from controller.cli.progress import follow
+
+    spec, client, printer = plan.spec(filters), session.client(), session.printer
+    if session.asks and not yes:
+        would = client.preview(spec)
+        printer.remark_lines(_preview(would))
+        session.confirm(f"Scan {plural(would.targets, 'instance')} now?", agreed=False, must_ask=False)
+    request = request_id or secrets.token_hex(8)
+    try:
+        made = client.create_ticket(spec, request_id=request)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error}\nWhether the ticket was made is not known; with --request-id {request} the same command is safe to repeat"
+        ) from None
+    staying = printer.is_terminal if watch is None else watch
+    if printer.format is Format.TABLE:
+        printer.lines([made.ticket.id])
+    printer.remark_lines(_made(made))
+    if staying:
+        follow(session, made.ticket.id)
+    elif printer.format is not Format.TABLE:
+        printer.one(made, list)
+    else:
+        printer.remark(f"Watch it with: patchctl ticket watch {made.ticket.id}")
+
+
+def _made(made: pb.CreateTicketResponse) -> Iterator[str | Table]:
+    ticket = made.ticket
+    count = sum(b.counts.ready + b.counts.processing for b in ticket.batches)
+    yield f"Scan of {plural(count, 'instance')} in {plural(len(ticket.batches), 'batch')}. {_stops(ticket.stops_at, ticket.spec)}"
+    yield from _left_out(made.not_selectable)
+
+
+def _preview(answer: pb.PreviewResponse) -> Iterator[str | Table]:
+    spec = answer.spec
+    yield (
+        f"Scan of {plural(answer.targets, 'instance')} in {plural(len(answer.batches), 'batch')}, as "
+        f"{answer.executed_by}, timeout {length_of(spec.timeout)} each"
+    )
+    titles = (
+        Column("batch", right=True),
+        Column("region", rank=1),
+        Column("zone", rank=3),
+        Column("application", rank=2),
+        Column("instances", least=24),
+        Column("", least=5),
+    )
+    rows = [
+        (
+            str(b.number),
+            b.region,
+            b.zone,
+            b.application_group,
+            names_in_short(b.instance_names),
+            f"({len(b.instance_names)})",
+        )
+        for b in answer.batches
+    ]
+    if rows:
+        yield Table(titles, rows, indent=2)
+    if answer.baselines:
+        yield "Baselines  " + "   ".join(
+            f"{use.product}: {use.baseline_name or 'none'} ({use.instances})" for use in answer.baselines
+        )
+    yield _stops(answer.stops_at, spec, answer.targets)
+    yield from _left_out(answer.not_selectable)
+
+
+def names_in_short(names: object) -> str:
+    """Say up to three names whole, of more the first and the last: "ecs-web-01 … ecs-web-04"."""
+    listed = list(names)  # type: ignore[call-overload]  # a protobuf list
+    return ", ".join(listed) if len(listed) <= 3 else f"{listed[0]} … {listed[-1]}"
+
+
+def _stops(stops_at: int, spec: pb.TicketSpec, targets: int = 0) -> str:
+    if not stops_at:
+        return "Never stops by itself."
+    rate = tenths(spec.suspension_policy.success_rate_tenths)
+    of = f" of {targets}" if targets else ""
+    return f"Stops at the {ordinal(stops_at)} failed instance ({rate}{of})."
+
+
+def _left_out(found: object) -> Iterator[str | Table]:
+    left_out = list(found)  # type: ignore[call-overload]  # a protobuf list
+    if left_out:
+        yield f"Not selectable: {len(left_out)}"
+        titles = (Column("instance", least=12), Column("matter", least=20), Column("help", least=24))
+        yield Table(titles, [(n.instance_name, n.explanation, n.help) for n in left_out], indent=2)
