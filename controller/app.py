@@ -9,19 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from grpc import aio
-
 from common.clock import Clock, SystemClock
 from common.errors import Conflict, NotFound
 from common.ids import Ids, RandomIds
-from common.pb.v1 import (
-    account_pb2_grpc,
-    agent_pb2_grpc,
-    baseline_pb2_grpc,
-    fleet_pb2_grpc,
-    report_pb2_grpc,
-    ticket_pb2_grpc,
-)
 from controller.api.account_service import AccountService
 from controller.api.agent_service import AgentService, Pacing
 from controller.api.auth import Gate, calling_agent
@@ -33,7 +23,7 @@ from controller.api.fleet_service import FleetService
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
 from controller.api.report_service import ReportService
-from controller.api.server import Server, serve
+from controller.api.server import Server, Services, serve
 from controller.api.ticket_service import TicketService
 from controller.api.watching import Watcher
 from controller.compliance.presets import public_baselines
@@ -157,22 +147,18 @@ class Controller:
             reported=parts.assessor.reported,
         )
         planner = Planner(store, parts.sessions, parts.assessor.deciding_baseline)
-        fleet = FleetService(store.fleet, parts.sessions, parts.assessor, parts.hub, clock, ids)
-        baselines = BaselineService(store.baselines, clock, ids, parts.assessor.refresh_all)
-        tickets = TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids)
-        reports = ReportService(store, parts.assessor, clock)
-
-        def register(server: aio.Server) -> None:
-            agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
-            fleet_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
-            baseline_pb2_grpc.add_BaselineServiceServicer_to_server(baselines, server)
-            ticket_pb2_grpc.add_TicketServiceServicer_to_server(tickets, server)
-            report_pb2_grpc.add_ReportServiceServicer_to_server(reports, server)
-            account_pb2_grpc.add_AccountServiceServicer_to_server(AccountService(), server)
+        services = Services(
+            agents=agents,
+            fleet=FleetService(store.fleet, parts.sessions, parts.assessor, parts.hub, clock, ids),
+            baselines=BaselineService(store.baselines, clock, ids, parts.assessor.refresh_all),
+            tickets=TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids),
+            reports=ReportService(store, parts.assessor, clock),
+            accounts=AccountService(),
+        )
 
         gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet))
         interceptors = (fault_interceptor(ids), gate.interceptor())
-        return await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, register)
+        return await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, services)
 
     async def _stop_serving(self, server: Server, parts: _Parts) -> None:
         await server.say_not_serving()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -13,7 +13,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.errors import Rejected
-from common.pb.v1 import account_pb2, agent_pb2, baseline_pb2, fleet_pb2, report_pb2, ticket_pb2
+from common.pb.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    agent_pb2,
+    agent_pb2_grpc,
+    baseline_pb2,
+    baseline_pb2_grpc,
+    fleet_pb2,
+    fleet_pb2_grpc,
+    report_pb2,
+    report_pb2_grpc,
+    ticket_pb2,
+    ticket_pb2_grpc,
+)
 from controller.api.authority import Keyring
 from controller.api.interception import Interceptor
 from controller.settings import parse_listen
@@ -26,7 +39,26 @@ SERVICES: Final = tuple(
 """Full names of all our services."""
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
-Register = Callable[[aio.Server], None]
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What is served."""
+
+    agents: agent_pb2_grpc.AgentServiceServicer
+    fleet: fleet_pb2_grpc.FleetServiceServicer
+    baselines: baseline_pb2_grpc.BaselineServiceServicer
+    tickets: ticket_pb2_grpc.TicketServiceServicer
+    reports: report_pb2_grpc.ReportServiceServicer
+    accounts: account_pb2_grpc.AccountServiceServicer
+
+    def register(self, server: aio.Server) -> None:
+        """Make a server serve them."""
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(self.agents, server)
+        fleet_pb2_grpc.add_FleetServiceServicer_to_server(self.fleet, server)
+        baseline_pb2_grpc.add_BaselineServiceServicer_to_server(self.baselines, server)
+        ticket_pb2_grpc.add_TicketServiceServicer_to_server(self.tickets, server)
+        report_pb2_grpc.add_ReportServiceServicer_to_server(self.reports, server)
+        account_pb2_grpc.add_AccountServiceServicer_to_server(self.accounts, server)
 
 
 def options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
@@ -73,11 +105,11 @@ class Server:
 
 
 async def serve(
-    listen: str, keyring: Keyring, max_message_bytes: int, interceptors: Sequence[Interceptor], register: Register
+    listen: str, keyring: Keyring, max_message_bytes: int, interceptors: Sequence[Interceptor], services: Services
 ) -> Server:
-    """Begin to serve what `register` adds. Raises Rejected when the address cannot be had."""
+    """Begin to serve. Raises Rejected when the address cannot be had."""
     server = aio.server(interceptors=interceptors, options=options(max_message_bytes))
-    register(server)
+    services.register(server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)  # type: ignore[no-untyped-call,unused-ignore]
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
