@@ -104,7 +104,7 @@ def tsv(packages: Iterable[InstalledPackage]) -> str:
 def write_metadata(cached: Mapping[str, CachedRepository], folder: Path) -> None:
     """Write each repository's metadata so that FOLDER/<id> can be used as a repository."""
     for name, repository in cached.items():
-        repodata = folder / name / "repodata"
+        repodata = folder / (name if name.strip(".") else f"repository{name}") / "repodata"  # ".." is a lawful id
         repodata.mkdir(parents=True, exist_ok=True)
         for file in (repository.repomd, *repository.files.values()):
             shutil.copyfile(file, repodata / file.name)

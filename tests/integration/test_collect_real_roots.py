@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +23,7 @@ import pytest
 from common import manifest
 from common.manifest import Hold, HoldKind, Problem, ProblemCode, Stream
 from realroots import PackageSpec, RepositorySpec, build_repository, install_root, point_repository, upgrade_root
+from tests.builders import NOW
 from tests.conftest import CENTOS_BASE, RealHost
 from uniagent.collect import repos, rpm, spool
 from uniagent.collect.inventory import collect
@@ -416,3 +420,75 @@ def test_sigterm_ends_the_process_and_all_it_started(
     assert alive == []
     assert process.returncode == 128 + signal.SIGTERM
     assert not (tmp_path / "spool" / spool.RESULT).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_who_may_not_write_there_scans_it_all_the_same(centos_host: RealHost) -> None:
+    untouched = {p: p.stat().st_mtime_ns for p in centos_host.root.rglob("*")}
+    with tempfile.TemporaryDirectory() as name:
+        folder, image = Path(name), Path(name) / "root"
+        folder.chmod(0o755)
+        (folder / "mine").mkdir(mode=0o777)
+        (folder / "mine").chmod(0o777)
+        shutil.copytree(centos_host.root, image, symlinks=True)
+        for place in ("base", "updates"):
+            shutil.copytree(getattr(centos_host, place), folder / place)
+            point_repository(image, place, folder / place)
+        shutil.rmtree(image / "var/cache/dnf", ignore_errors=True)
+        before = {p: p.stat().st_mtime_ns for p in image.rglob("*")}
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:  # whatever happens, this copy of the test run must not go on
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                environment = {"PATH": os.environ["PATH"], "HOME": str(folder / "mine")}
+                found = collected(image, fallback_cache=folder / "mine/cache", environment=environment)
+                os.write(write, manifest.encode(found.manifest))
+            finally:
+                os._exit(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            told = manifest.decode(pipe.read())
+        os.waitpid(child, 0)
+        assert {p: p.stat().st_mtime_ns for p in image.rglob("*")} == before
+    assert (told.problems, told.package_count) == ((), len(CENTOS_BASE))
+    assert [(r.id, r.error) for r in told.repositories] == [("base", ""), ("updates", "")]
+    assert {p: p.stat().st_mtime_ns for p in centos_host.root.rglob("*")} == untouched
+
+
+def test_a_signature_that_nobody_confirmed_is_an_error_and_no_question(own_centos_host: RealHost) -> None:
+    with (own_centos_host.root / "etc/yum.repos.d/updates.repo").open("a") as file:
+        file.write("repo_gpgcheck=1\ngpgkey=file:///no/such/key\n")
+    errors = [
+        {r.id: r.error for r in collected(own_centos_host.root).manifest.repositories}["updates"] for _ in range(2)
+    ]
+    assert errors[0]
+    assert errors[0] == errors[1]
+
+
+def test_a_full_disk_leaves_no_half_written_blob_and_no_result(centos_host: RealHost, tmp_path: Path) -> None:
+    found = collected(centos_host.root)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            spool.write(found, tmp_path / "spool", NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    written = list((tmp_path / "spool").iterdir())
+    assert all(hashlib.sha256(p.read_bytes()).hexdigest() == p.name for p in written)
+    spool.write(found, tmp_path / "spool", NOW)
+    assert json.loads((tmp_path / "spool" / spool.RESULT).read_text())["collected_at"] == NOW.isoformat()
+
+
+def test_a_cache_that_changes_between_reading_and_writing_is_noticed(own_centos_host: RealHost, tmp_path: Path) -> None:
+    found = collected(own_centos_host.root)
+    (updateinfo,) = own_centos_host.root.glob("var/cache/dnf/updates-*/repodata/*updateinfo*")
+    updateinfo.write_bytes(b"something else")
+    with pytest.raises(spool.Changed):
+        spool.write(found, tmp_path, NOW)
+    updateinfo.unlink()
+    with pytest.raises(spool.Changed):
+        spool.write(found, tmp_path, NOW)
+    assert not [p for p in tmp_path.iterdir() if p.name in (spool.RESULT, found.manifest.repositories[1].updateinfo)]

@@ -182,7 +182,7 @@ def test_dnf5_is_asked_in_json_and_refreshes_each_repository_by_itself(tmp_path:
     repository, _, _ = repos.read(updates, refreshed=True)
     assert (repository.error, repository.revision, bool(repository.primary)) == ("", "7", True)
     command = (tmp_path / "makecache").read_text()
-    assert "--installroot=/image --no-plugins" in command
+    assert "--installroot=/image --setopt=zchunk=0 --no-plugins" in command
     assert "--setopt=updates.skip_if_unavailable=0 makecache" in command
 
 

@@ -27,6 +27,7 @@ def ask_dnf5(runner: Runner, program: str, question: Question) -> Asked:
     """Refresh repository by repository with dnf 5 and read its settings as it dumps them."""
     # with an installroot, dnf 5 takes its settings, repositories and variables from inside it
     options = [f"--installroot={question.root}"] if question.root else []
+    options += ["--setopt=zchunk=0"]  # nobody else on the data's way reads that form
     if not question.plugins:
         options += ["--no-plugins"]
     if question.cachedir:

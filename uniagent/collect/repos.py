@@ -19,6 +19,7 @@ from uniagent.collect.runner import Runner
 NOT_REFRESHED = "it was not refreshed, as was asked; this is what was cached"
 _RESERVED_SECONDS = 5.0
 _CONFIGS = ("etc/dnf/dnf.conf", "etc/yum.conf")
+_CACHES = {"dnf4": Path("/var/cache/dnf"), "dnf5": Path("/var/cache/libdnf5"), "yum3": Path("/var/cache/yum")}
 _KINDS = ("updateinfo", "primary", "modules")
 
 
@@ -66,6 +67,8 @@ def ask(runner: Runner, request: CollectRequest, tree: Tree, dbpath: Path | None
     if tool is None:
         return Asked(problems=(Problem(ProblemCode.REPO_CONFIG, "there is no dnf and no yum to ask for repositories"),))
     question = Question(
+        cachedir=_instead_of_zchunk(_CACHES[tool.family], request.fallback_cache) if tree.folder is None else "",
+        dbpath=str(dbpath or ""),
         refresh=request.refresh,
         plugins=tree.folder is None,
         seconds=max(1.0, runner.remaining() - _RESERVED_SECONDS),
@@ -96,6 +99,11 @@ def ask(runner: Runner, request: CollectRequest, tree: Tree, dbpath: Path | None
         case "dnf4":
             return dnf.ask_dnf4(runner, tool.interpreter, question)
     return yum.ask_yum3(runner, tool.interpreter, question)
+
+
+def _instead_of_zchunk(own: Path, fallback: Path | None) -> str:
+    """Return another cache than the host's own if that holds zchunk files: then the plain ones will never be fetched to it."""
+    return str(fallback) if fallback is not None and any(own.glob("*/repodata/*.zck")) else ""
 
 
 def _cache(own: Path, fallback: Path | None) -> Path | None:

@@ -94,14 +94,14 @@ def open_base(dnf, asked, say):
     )
     conf.plugins = bool(conf.plugins and asked["plugins"])
     conf.assumeyes = False
+    conf.zchunk = False  # nobody else on the data's way reads that form
     conf.substitutions.update_from_etc("/", varsdir=conf.varsdir)
     if asked["arch"]:
         conf.ignorearch = True
         conf.arch = asked["arch"]
         conf.basearch = dnf.rpm.basearch(asked["arch"])
-    if conf.releasever is None:
-        if asked["dbpath"]:
-            importlib.import_module("rpm").addMacro("_dbpath", asked["dbpath"])
+    if conf.releasever is None and asked["dbpath"]:  # without a database there, rpm would make one
+        importlib.import_module("rpm").addMacro("_dbpath", asked["dbpath"])
         conf.releasever = dnf.rpm.detect_releasever("/")
     base = dnf.Base(conf)
     if asked["plugins"]:
