@@ -67,15 +67,19 @@ def apply(connection: sqlite3.Connection, migrations: tuple[Migration, ...], whe
 
 
 def statements(script: str) -> Iterator[str]:
-    """Split an SQL script into its statements. sqlite3's own executescript would commit the migration's transaction first."""
+    """Split an SQL script into its statements; raise ValueError if the last does not end.
+
+    sqlite3's own executescript would commit the migration's transaction first.
+    """
     statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if line.rstrip().endswith(";") and sqlite3.complete_statement(statement):
+    for part in script.split(";")[:-1]:
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):  # not in the middle of a trigger, a text or a comment
             yield statement.strip()
             statement = ""
-    if statement.strip() and not all(line.startswith("--") for line in statement.strip().splitlines()):
-        yield statement.strip()
+    rest = statement + script.rpartition(";")[2]
+    if any(line.strip() and not line.strip().startswith("--") for line in rest.splitlines()):
+        raise ValueError(f"no semicolon ends the statement {rest.strip()[:80]!r}")
 
 
 def _runner(script: str) -> Callable[[Database], None]:

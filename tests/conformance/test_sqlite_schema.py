@@ -1,0 +1,130 @@
+"""Both roads lead to the same schema, and a migration is done or not begun."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from common.errors import Rejected
+from controller.store import migrate
+from controller.store.migrate import Migration
+from controller.store.sqlite import SqliteStore
+from tests.builders import an_instance
+
+PACKAGE = "controller.store.sqlite.migrations"
+SCHEMA = Path(migrate.__file__).parent / "sqlite" / "schema.sql"
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """What the database is made of, without comments and layout, by name."""
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> '_sqlite_migrations'"
+    )
+    return {name: " ".join(re.sub(r"--.*", "", sql).replace('"', "").split()) for name, sql in rows}
+
+
+def a_database() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None)
+
+
+def test_migrations_lead_to_what_schema_sql_says() -> None:
+    migrated, written = a_database(), a_database()
+    migrate.apply(migrated, migrate.numbered(PACKAGE), "it")
+    written.executescript(SCHEMA.read_text())
+    assert schema_of(migrated) == schema_of(written)
+    assert len(schema_of(written)) > 15
+
+
+def test_every_table_is_strict() -> None:
+    connection = a_database()
+    connection.executescript(SCHEMA.read_text())
+    lax = [n for n, sql in schema_of(connection).items() if sql.startswith("CREATE TABLE") and ") STRICT" not in sql]
+    assert lax == []
+
+
+async def test_migrations_run_once(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path / "it.db")
+    await store.fleet.put_instance(an_instance(1))
+    await store.close()
+    connection = sqlite3.connect(tmp_path / "it.db", isolation_level=None)
+    assert migrate.apply(connection, migrate.numbered(PACKAGE), "it") == ()
+    connection.close()
+    store = SqliteStore.open(tmp_path / "it.db")
+    assert await store.fleet.instances() == (an_instance(1),)
+    await store.close()
+
+
+async def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "it.db"
+
+    def future(database: Database) -> None:
+        database.execute("CREATE TABLE future (x)")
+
+    newer = (*migrate.numbered(PACKAGE), Migration("9999_future", future))
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate.apply(connection, newer, "it")
+    before = schema_of(connection)
+    with pytest.raises(Rejected, match=r"it\.db was written by a newer version \(migration 9999_future\)"):
+        SqliteStore.open(path)
+    assert schema_of(connection) == before
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_nothing_and_is_tried_again() -> None:
+    fails = True
+
+    def second(database: Database) -> None:
+        database.execute("CREATE TABLE half (x)")
+        if fails:
+            raise ZeroDivisionError
+
+    def first(database: Database) -> None:
+        database.execute("CREATE TABLE whole (x)")
+
+    connection = a_database()
+    migrations = (Migration("0001_first", first), Migration("0002_second", second))
+    with pytest.raises(ZeroDivisionError):
+        migrate.apply(connection, migrations, "it")
+    assert set(schema_of(connection)) == {"whole"}
+    fails = False
+    assert migrate.apply(connection, migrations, "it") == ("0002_second",)
+    assert set(schema_of(connection)) == {"whole", "half"}
+
+
+def test_numbers_have_no_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gappy_migrations"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "0001_first.sql").write_text("CREATE TABLE one (x);")
+    (folder / "0002_second.py").write_text("def migrate(database):\n    database.execute('CREATE TABLE two (x)')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    connection = a_database()
+    migrations = migrate.numbered("gappy_migrations")
+    assert migrate.apply(connection, migrations, "it") == ("0001_first", "0002_second")
+    assert set(schema_of(connection)) == {"one", "two"}
+    (folder / "0004_fourth.sql").write_text("")
+    with pytest.raises(ValueError, match=r"0004_fourth\.sql should have the number 0003"):
+        migrate.numbered("gappy_migrations")
+
+
+def test_a_script_is_split_into_statements_where_they_end() -> None:
+    script = """
+-- what; it is
+CREATE TABLE one (x); -- done; really
+CREATE TRIGGER t AFTER INSERT ON one BEGIN
+  DELETE FROM one WHERE x = ';';
+END;
+-- the end
+"""
+    found = list(migrate.statements(script))
+    assert len(found) == 2
+    connection = a_database()
+    for statement in found:
+        connection.execute(statement)
+    assert set(schema_of(connection)) == {"one", "t"}
+    with pytest.raises(ValueError, match="no semicolon ends the statement .*CREATE TABLE two"):
+        list(migrate.statements(script + "CREATE TABLE two (x)"))
