@@ -1,0 +1,376 @@
+"""Messages to records and back: total over every word, nothing lost on the way, hostile values refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import InvalidArgument
+from common.evr import Evr
+from common.pb.v1 import baseline_pb2, fleet_pb2, report_pb2, ticket_pb2, types_pb2
+from controller.api import translate, translate_baseline, translate_fleet, translate_report, translate_ticket
+from controller.api.checks import Checks
+from controller.api.translate import Words
+from controller.compliance.model import (
+    Assessment,
+    Baseline,
+    Category,
+    DateBasis,
+    Inputs,
+    InstanceStatus,
+    Item,
+    Level,
+    PatchStatus,
+    Reason,
+    Rule,
+    Severity,
+    StatusCounts,
+    Undetermined,
+)
+from controller.fleet.model import (
+    AgentState,
+    NotSelectableReason,
+    Placement,
+    Presence,
+    ResourceType,
+    Selector,
+)
+from controller.tickets.model import (
+    BatchPolicy,
+    BatchPolicyKind,
+    Outcome,
+    Run,
+    RunState,
+    SuspensionMode,
+    SuspensionPolicy,
+    TicketSpec,
+)
+from tests.builders import NOW, a_rule, a_ticket, an_assessment, an_enrolment_token, an_instance, instance_id
+
+WORDS = {name: value for name, value in vars(translate).items() if isinstance(value, Words)}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_every_word_of_ours_has_one_on_the_wire_and_comes_back_as_itself(words: Words) -> None:
+    for word in words.kind:
+        if word not in words.unsaid:
+            assert words.from_wire(words.to_wire(word)) == word
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_every_value_on_the_wire_is_a_word_of_ours_or_the_unspecified_zero(words: Words) -> None:
+    for number in words.wire.values():
+        word = words.from_wire(number)
+        assert words.to_wire(word) == number
+        assert word is not None or number == 0
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_an_unknown_value_is_refused_with_what_is_allowed(words: Words) -> None:
+    checks = Checks()
+    assert words.read_all(checks, "field", [99]) == ()
+    assert checks.violations[0].field == "field[0]"
+    assert "99 is unknown, allowed are" in checks.violations[0].description
+
+
+def test_every_enum_of_the_client_protos_is_translated() -> None:
+    enums = {
+        enum.full_name
+        for module in (types_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2)
+        for enum in module.DESCRIPTOR.enum_types_by_name.values()
+    }
+    assert enums <= {words.wire.DESCRIPTOR.full_name for words in WORDS.values()}
+
+
+def test_an_empty_spec_has_every_default_filled_in() -> None:
+    spec = translate_ticket.spec(ticket_pb2.TicketSpec(selector=fleet_pb2.Selector(all=True)))
+    assert spec == TicketSpec(selector=Selector(all=True))
+    assert spec.timeout == timedelta(minutes=10)
+    assert spec.suspension_policy.success_rate_tenths == 800
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+lists = st.lists(texts, max_size=3).map(tuple)
+selectors = st.builds(
+    Selector,
+    instances=st.lists(texts, max_size=3, unique=True).map(tuple),
+    all=st.just(True),
+    enterprise_projects=lists,
+    regions=lists,
+    zones=lists,
+    resource_types=st.lists(st.sampled_from(ResourceType), unique=True).map(tuple),
+    application_groups=lists,
+    names=lists,
+    tags=st.lists(texts.filter(lambda t: not t.startswith("=")), max_size=3).map(tuple),
+    operating_systems=lists,
+)
+lengths = st.integers(1, 86400).map(lambda s: timedelta(seconds=s))
+policies = st.one_of(
+    st.builds(
+        BatchPolicy,
+        kind=st.sampled_from([BatchPolicyKind.NO_BATCH, BatchPolicyKind.AUTO_BATCH]),
+        batch_size=st.integers(1, 1000),
+        group_share_percent=st.integers(1, 100),
+        ramp=st.lists(st.integers(1, 1000), max_size=4).map(tuple),
+    ),
+    st.builds(
+        BatchPolicy,
+        kind=st.just(BatchPolicyKind.MANUAL_BATCH),
+        manual=st.lists(st.lists(texts, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple),
+    ),
+)
+specs = st.builds(
+    TicketSpec,
+    name=texts,
+    selector=selectors,
+    baseline=texts,
+    timeout=lengths,
+    batch_policy=policies,
+    max_in_flight=st.integers(1, 10_000),
+    suspension_policy=st.builds(
+        SuspensionPolicy,
+        success_rate_tenths=st.integers(0, 1000),
+        mode=st.sampled_from(SuspensionMode),
+        ignore_unreachable=st.booleans(),
+    ),
+    unreachable_after=lengths,
+)
+
+
+@given(specs)
+def test_a_spec_comes_back_from_the_wire_as_it_was(spec: TicketSpec) -> None:
+    assert translate_ticket.spec(translate_ticket.spec_message(spec)) == spec
+
+
+def test_a_success_rate_of_zero_is_not_the_default() -> None:
+    sent = ticket_pb2.TicketSpec(selector=fleet_pb2.Selector(all=True))
+    sent.suspension_policy.success_rate_tenths = 0
+    assert translate_ticket.spec(sent).suspension_policy.success_rate_tenths == 0
+
+
+def test_everything_that_is_wrong_with_a_spec_is_named_at_once() -> None:
+    sent = ticket_pb2.TicketSpec(
+        name="n" * 101,
+        timeout=Duration(seconds=0),
+        unreachable_after=Duration(seconds=2**40),
+        batch_policy=ticket_pb2.BatchPolicy(kind=77, batch_size=100_000),  # type: ignore[arg-type]
+        max_in_flight=2**31,
+        suspension_policy=ticket_pb2.SuspensionPolicy(success_rate_tenths=1010),
+        selector=fleet_pb2.Selector(resource_types=[9]),  # type: ignore[list-item]
+    )
+    with pytest.raises(InvalidArgument) as refused:
+        translate_ticket.spec(sent)
+    assert {v.field for v in refused.value.violations} >= {
+        "name",
+        "selector",
+        "selector.resource_types[0]",
+        "timeout",
+        "unreachable_after",
+        "batch_policy.kind",
+        "batch_policy.batch_size",
+        "max_in_flight",
+        "success_rate",
+    }
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 2**62, -(2**62)])
+def test_a_length_of_time_out_of_range_is_refused_not_wrapped(seconds: int) -> None:
+    checks = Checks()
+    least, most = timedelta(seconds=1), timedelta(hours=24)
+    assert translate.read_duration(checks, "timeout", Duration(seconds=seconds), least, least, most) == least
+    assert [v.field for v in checks.violations] == ["timeout"]
+
+
+rules = st.builds(
+    Rule,
+    products=st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple),
+    categories=st.lists(st.sampled_from([c for c in Category if c is not Category.UNSPECIFIED]), unique=True).map(
+        tuple
+    ),
+    severities=st.lists(st.sampled_from(Severity), unique=True).map(tuple),
+    approve_after_days=st.integers(0, 365),
+    date_basis=st.sampled_from([DateBasis.ISSUED, DateBasis.UPDATED, DateBasis.FIRST_SEEN]),
+    level=st.sampled_from(Level),
+    include_without_advisory=st.booleans(),
+)
+rules |= st.builds(lambda r, d: dataclasses.replace(r, approve_after_days=None, approve_until=d), rules, st.dates())
+
+
+@given(st.lists(rules, min_size=1, max_size=3))
+def test_a_baseline_comes_back_from_the_wire_as_it_was(some: list[Rule]) -> None:
+    baseline = Baseline("", "Mine", ResourceType.BMS, "CentOS", tuple(some), description="two\nlines")
+    checks = Checks()
+    assert (
+        translate_baseline.baseline(translate_baseline.baseline_message(baseline, is_default=False), checks) == baseline
+    )
+    checks.done()
+
+
+def test_a_rule_without_approval_and_one_with_a_wrong_date_are_named() -> None:
+    sent = baseline_pb2.Baseline(
+        name="Mine",
+        operating_system="CentOS",
+        rules=[baseline_pb2.BaselineRule(), baseline_pb2.BaselineRule(approve_until="2026-02-30")],
+    )
+    checks = Checks()
+    translate_baseline.baseline(sent, checks)
+    assert [v.field for v in checks.violations] == [
+        "baseline.scenario",
+        "baseline.rules[0].approval",
+        "baseline.rules[1].approve_until",
+    ]
+
+
+def test_an_instance_says_where_its_agent_is_what_its_answer_is_and_why_it_cannot_be_selected() -> None:
+    undetermined = Undetermined(Reason.REPO_ERROR, "updates: timeout", "mend the repository")
+    message = translate_fleet.instance_message(
+        an_instance(),
+        Presence(AgentState.OFFLINE, NOW),
+        an_assessment(1, InstanceStatus.UNDETERMINED, reasons=(undetermined,)),
+        (NotSelectableReason.AGENT, "UniAgent is OFFLINE; start it"),
+    )
+    assert message.agent_state == types_pb2.AGENT_STATE_OFFLINE
+    assert message.agent_since.ToDatetime(UTC) == NOW
+    assert list(message.reasons) == [types_pb2.UNDETERMINED_REASON_REPO_ERROR]
+    assert message.not_selectable == types_pb2.NOT_SELECTABLE_REASON_AGENT
+    assert message.not_selectable_help == "UniAgent is OFFLINE; start it"
+    assert dict(message.tags) == {"env": "test"}
+
+
+def test_only_the_fields_of_the_mask_change_and_from_then_on_the_agents_words_do_not_count() -> None:
+    request = fleet_pb2.UpdateInstanceRequest(
+        values=fleet_pb2.Instance(region="cn-east", name="ignored", tags={"a": "b"}, stopped=True)
+    )
+    request.update_mask.paths.extend(["region", "tags", "stopped"])
+    changed = translate_fleet.edit(an_instance(), request)
+    assert changed == dataclasses.replace(
+        an_instance(), region="cn-east", tags={"a": "b"}, stopped=True, edited=frozenset({"region", "tags"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("paths", "values", "field"),
+    [
+        ([], {}, "update_mask"),
+        (["id"], {}, "update_mask"),
+        (["status"], {}, "update_mask"),
+        (["name"], {"name": ""}, "values.name"),
+        (["name"], {"name": "x" * 65}, "values.name"),
+        (["region"], {"region": "a\x1b[31m"}, "values.region"),
+        (["zone"], {"zone": "a\u202eb"}, "values.zone"),
+        (["resource_type"], {}, "values.resource_type"),
+        (["resource_type"], {"resource_type": 44}, "values.resource_type"),
+        (["tags"], {"tags": {"": "x"}}, "values.tags['']"),
+        (["tags"], {"tags": {"a=b": "x"}}, "values.tags['a=b']"),
+        (["tags"], {"tags": {str(n): "x" for n in range(51)}}, "values.tags"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_refused_by_field(paths: list[str], values: dict[str, object], field: str) -> None:
+    request = fleet_pb2.UpdateInstanceRequest(values=fleet_pb2.Instance(**values))  # type: ignore[arg-type]
+    request.update_mask.paths.extend(paths)
+    with pytest.raises(InvalidArgument) as refused:
+        translate_fleet.edit(an_instance(), request)
+    assert refused.value.violations[0].field == field
+
+
+def test_a_placement_comes_back_from_the_wire_as_it_was() -> None:
+    placement = Placement("web-1", "cn-east", "a", "shop", "BMS", "web", {"k": "v"})
+    checks = Checks()
+    assert translate_fleet.placement(translate_fleet.placement_message(placement), checks) == placement
+    checks.done()
+
+
+def test_nothing_secret_of_a_token_goes_out() -> None:
+    token = an_enrolment_token(used_by=instance_id(1), used_at=NOW)
+    message = translate_fleet.enrolment_token_message(token)
+    assert token.secret_hash not in message.SerializeToString()
+    assert message.used_by_instance_id == instance_id(1)
+    assert not message.HasField("revoked_at")
+
+
+def test_a_ticket_and_its_runs_say_everything() -> None:
+    message = translate_ticket.ticket_message(a_ticket(batches=[2, 1]))
+    assert [b.number for b in message.batches] == [1, 2]
+    assert message.counts.ready == 3
+    assert message.stops_at == 1  # 80 % of 3
+    assert message.executed_by == "root"
+    assert not message.HasField("ended_at")
+    run = Run(instance_id(1), "ecs-0001", 1, RunState.ABNORMAL, Outcome.TIMEOUT, "silent", 2, NOW, NOW, NOW)
+    sent = translate_ticket.run_message(a_ticket().id, run, "")
+    assert sent.id == f"T-1/{instance_id(1)}/2"
+    assert (sent.state, sent.outcome, sent.attempt) == (
+        ticket_pb2.RUN_STATE_ABNORMAL,
+        ticket_pb2.RUN_OUTCOME_TIMEOUT,
+        2,
+    )
+
+
+def test_R14_every_piece_of_evidence_goes_out() -> None:  # noqa: N802
+    item = Item(
+        status=PatchStatus.MISSING,
+        name="openssl-libs",
+        arch="x86_64",
+        installed=Evr(1, "1.0.2k", "19.el7"),
+        level=Level.CRITICAL,
+        required=Evr(0, "1.0.2k", "26.el7_9"),
+        reason="HELD(versionlock)",
+        category=Category.SECURITY,
+        severity=Severity.IMPORTANT,
+        advisories=("CESA-2023:1335",),
+        cves=("CVE-2023-0286",),
+        rule=1,
+        clause="Security",
+        date_basis=DateBasis.BUILD_TIME,
+        basis_date=date(2023, 3, 20),
+        approved_on=date(2023, 3, 27),
+        repository="updates",
+        metadata_at=NOW,
+        hold="versionlock",
+        first_non_compliant_at=NOW,
+        last_attempt_at=NOW,
+        last_error_class="DEPSOLVE",
+        why="because",
+    )
+    message = translate_report.item_message(item)
+    assert {f.name for f, _ in message.ListFields()} == {f.name for f in message.DESCRIPTOR.fields}
+    assert (message.installed, message.required) == ("1:1.0.2k-19.el7", "1.0.2k-26.el7_9")
+    assert (message.date_basis, message.date, message.approved_on) == ("build_time", "2023-03-20", "2023-03-27")
+
+
+def test_R1_the_five_inputs_go_out_with_every_report() -> None:  # noqa: N802
+    inputs = Inputs("aa", "bb", "cc", "b-1", 3, 4, NOW)
+    counts = StatusCounts(*range(1, 10))
+    message = translate_report.report_message(
+        an_instance(), an_assessment(1, inputs=inputs, counts=counts, level=Level.HIGH, ticket_id="T-1")
+    )
+    assert {f.name for f, _ in message.inputs.ListFields()} == {f.name for f in message.inputs.DESCRIPTOR.fields}
+    assert {f.name for f, _ in message.counts.ListFields()} == {f.name for f in message.counts.DESCRIPTOR.fields}
+    assert not message.items
+
+
+def test_an_answer_without_a_baseline_can_be_said() -> None:
+    nothing = Undetermined(Reason.NO_BASELINE, "no baseline", "make one")
+    answer = Assessment(instance_id(1), InstanceStatus.UNDETERMINED, Inputs(), (nothing,))
+    message = translate_report.report_message(an_instance(), answer)
+    assert message.reasons[0].reason == types_pb2.UNDETERMINED_REASON_NO_BASELINE
+    assert not message.HasField("collected_at")
+
+
+def test_instants_keep_their_microseconds_and_their_zone() -> None:
+    at = datetime(2026, 11, 22, 1, 2, 3, 456789, UTC)
+    made = translate.timestamp(at)
+    assert made is not None
+    assert made.ToDatetime(UTC) == at
+
+
+def test_a_rule_of_the_builders_survives() -> None:
+    checks = Checks()
+    baseline = Baseline("", "Mine", ResourceType.ECS, "CentOS", (a_rule(),))
+    assert translate_baseline.baseline(
+        translate_baseline.baseline_message(baseline, is_default=True), checks
+    ).rules == (a_rule(),)
