@@ -1,0 +1,220 @@
+"""patchctl instances, tokens and baseline against a scripted controller."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.pb.v1 import baseline_pb2, fleet_pb2, types_pb2
+from tests.scripted_controller import ScriptedController
+from tests.scripted_patchctl import (  # noqa: F401 - fixtures
+    FAILED_RUN,
+    WEB_02,
+    a_report,
+    a_summary,
+    a_ticket,
+    ago,
+    at,
+    instances,
+    logged_in,
+    patchctl,
+    started,
+)
+
+
+def test_instances_list_sends_every_filter(server: ScriptedController) -> None:
+    server.answers["ListInstances"] = instances()
+    options = "--region r1 --region r2 --zone a --project p --resource-type bms --group web --name w* --tag k=v --os C*"
+    assert patchctl("instances", "list", *options.split(), "--selectable").exit_code == 0
+    (request,) = server.requests("ListInstances")
+    assert request.selectable_only
+    assert request.selector == fleet_pb2.Selector(
+        all=True,
+        regions=["r1", "r2"],
+        zones=["a"],
+        enterprise_projects=["p"],
+        resource_types=[types_pb2.RESOURCE_TYPE_BMS],
+        application_groups=["web"],
+        names=["w*"],
+        tags=["k=v"],
+        operating_systems=["C*"],
+    )
+
+
+def test_instances_come_in_every_format(server: ScriptedController) -> None:
+    server.answers["ListInstances"] = instances(WEB_02, fleet_pb2.Instance(id="i-2", name="b"))
+    table = patchctl("instances", "list")
+    assert table.stdout.splitlines()[1].startswith("ecs-web-02  UNDETERMINED REPO_ERROR  OFFLINE")
+    assert table.stderr == "2 instances\n"
+    first = json.loads(patchctl("instances", "list", "-o", "json").stdout)[0]
+    assert first == yaml.safe_load(patchctl("instances", "list", "-o", "yaml").stdout)[0]
+    assert first["status"] == "UNDETERMINED"
+    assert first["reasons"] == ["REPO_ERROR"]
+    assert first["tags"] == {"canary": "", "env": "prod"}
+    assert first["operating_system"]["product"] == "CentOS 7.9"
+    assert first["agent_since"] is None
+    assert first["stopped"] is False
+    rows = list(csv.DictReader(io.StringIO(patchctl("instances", "list", "-o", "csv").stdout)))
+    assert rows[0]["operating_system.product"] == "CentOS 7.9"
+    assert rows[0]["tags"] == "canary= env=prod"
+    assert rows[1]["status"] == ""
+
+
+def test_instances_show_says_why_it_cannot_be_selected(server: ScriptedController) -> None:
+    server.answers["GetInstance"] = lambda _: fleet_pb2.GetInstanceResponse(instance=WEB_02)
+    assert "systemctl start uniagent" in patchctl("instances", "show", "ecs-web-02").stdout
+
+
+def test_instances_tag_and_set_write_what_was_given(server: ScriptedController) -> None:
+    server.answers["GetInstance"] = lambda _: fleet_pb2.GetInstanceResponse(instance=WEB_02)
+    server.answers["UpdateInstance"] = lambda r: fleet_pb2.UpdateInstanceResponse(instance=r.values)
+    assert patchctl("instances", "tag", "web", "team=a=b", "--remove", "env").exit_code == 0
+    assert patchctl("instances", "set", "web", "--group", "db", "--stopped").exit_code == 0
+    tagged, changed = server.requests("UpdateInstance")
+    assert dict(tagged.values.tags) == {"canary": "", "team": "a=b"}
+    assert sorted(changed.update_mask.paths) == ["application_group", "stopped"]
+    assert patchctl("instances", "set", "web").exit_code == 2
+    assert patchctl("instances", "tag", "web").exit_code == 2
+    assert patchctl("instances", "tag", "web", "=x").exit_code == 2
+
+
+def test_deleting_needs_a_yes_where_nobody_can_be_asked(server: ScriptedController) -> None:
+    server.answers["DeleteInstance"] = lambda _: fleet_pb2.DeleteInstanceResponse()
+    assert patchctl("instances", "delete", "web").exit_code == 2
+    assert server.calls == []
+    assert patchctl("instances", "delete", "web", "--yes").exit_code == 0
+    assert server.requests("DeleteInstance")[0].instance == "web"
+
+
+def test_tokens_create_prints_the_secret_and_settings_that_the_agent_reads(
+    server: ScriptedController, tmp_path: Path
+) -> None:
+    from uniagent.settings import load
+
+    token = fleet_pb2.EnrolmentToken(id="e-1", expires_at=ago(hours=-25))
+    server.answers["CreateEnrolmentToken"] = lambda _: fleet_pb2.CreateEnrolmentTokenResponse(
+        secret="pwe_secret", token=token
+    )
+    result = patchctl("tokens", "create", "--region", "r1", "--tag", "a=b", "--lifetime", "2h")
+    assert result.stdout == "pwe_secret\n"
+    snippet = "\n".join(line for line in result.stderr.splitlines() if line.startswith("  "))
+    (tmp_path / "uniagent.toml").write_text(re.sub(r"(?m)^  ", "", snippet))
+    settings = load(tmp_path / "uniagent.toml")
+    assert (settings.controller, settings.token, settings.join) == (server.address, "pwe_secret", tmp_path / "join.pem")
+    (request,) = server.requests("CreateEnrolmentToken")
+    assert (request.placement.region, dict(request.placement.tags), request.lifetime.seconds) == (
+        "r1",
+        {"a": "b"},
+        7200,
+    )
+    as_json = json.loads(patchctl("tokens", "create", "--output", "json").stdout)
+    assert as_json["secret"] == "pwe_secret"
+    assert as_json["token"]["id"] == "e-1"
+    assert patchctl("tokens", "create", "--lifetime", "soon").exit_code == 2
+
+
+def test_tokens_list_says_what_became_of_each(server: ScriptedController) -> None:
+    tokens = [
+        fleet_pb2.EnrolmentToken(id="e-1", used_at=ago(hours=3), used_by_instance_id="i-9", created_at=ago(days=1)),
+        fleet_pb2.EnrolmentToken(id="e-2", revoked_at=ago(days=2), created_at=ago(days=3)),
+        fleet_pb2.EnrolmentToken(id="e-3", expires_at=ago(hours=-5, minutes=-1), created_at=ago(days=1)),
+        fleet_pb2.EnrolmentToken(id="e-4", expires_at=ago(hours=5), created_at=ago(days=1)),
+    ]
+    server.answers["ListEnrolmentTokens"] = lambda _: fleet_pb2.ListEnrolmentTokensResponse(tokens=tokens)
+    shown = patchctl("tokens", "list").stdout
+    for words in ("used 3 h ago by i-9", "revoked 2 d ago", "ends in 5 h", "ended 5 h ago"):
+        assert words in shown
+    server.answers["RevokeEnrolmentToken"] = lambda _: fleet_pb2.RevokeEnrolmentTokenResponse(token=tokens[1])
+    assert patchctl("tokens", "revoke", "e-2").stderr == "e-2 is revoked\n"
+
+
+BASELINE_YAML = """\
+name: web-strict
+description: For the web tier
+scenario: ECS
+operating_system: CentOS
+rules:
+- products:
+  - CentOS 7.9
+  categories:
+  - SECURITY
+  severities:
+  - CRITICAL
+  - IMPORTANT
+  approve_after_days: 0
+  date_basis: UPDATED
+  compliance_level: HIGH
+- approve_until: '2026-11-01'
+  include_without_advisory: true
+"""
+
+
+def test_a_baseline_goes_out_and_comes_back_as_the_same_yaml(server: ScriptedController, tmp_path: Path) -> None:
+    stored: list[baseline_pb2.Baseline] = []
+
+    def create(request: Any) -> Any:
+        stored.append(request.baseline)
+        return baseline_pb2.CreateBaselineResponse(baseline=request.baseline)
+
+    server.answers["CreateBaseline"] = create
+    server.answers["GetBaseline"] = lambda _: baseline_pb2.GetBaselineResponse(baseline=stored[-1])
+    file = tmp_path / "b.yaml"
+    file.write_text(BASELINE_YAML)
+    assert patchctl("baseline", "create", "-f", str(file)).exit_code == 0
+    assert patchctl("baseline", "show", "web-strict", "--output", "yaml").stdout == BASELINE_YAML
+    assert stored[0].rules[0].WhichOneof("approval") == "approve_after_days"
+    shown = patchctl("baseline", "show", "web-strict").stdout
+    assert "rule 1  HIGH  SECURITY, CRITICAL or IMPORTANT, of CentOS 7.9, 0 days after update" in shown
+    assert patchctl("baseline", "create", "-f", "-", given=BASELINE_YAML.lower()).exit_code == 0
+    assert json.loads(patchctl("baseline", "show", "x", "-o", "json").stdout)["rules"][1]["approve_after_days"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: x\nrulez: []", "rulez: unknown; known are name"),
+        ("name: x\nrules: [{product: [All], colour: red}]", "rules[1].product, rules[1].colour: unknown"),
+        ("name: x\nrules: [{}, {categories: [Fun]}]", "rules[2].categories[1]: 'Fun' is unknown; known are SECURITY"),
+        ("name: on", "name: must be a text, put True in quotes"),
+        ("name: x\nrules: [{approve_after_days: soon}]", "rules[1].approve_after_days: 'soon' is not a number of days"),
+        ("name: x\nrules: [{approve_after_days: -1}]", "allowed 0 to 365"),
+        ("name: x\nrules: [{approve_after_days: 1, approve_until: 2026-01-01}]", "not both"),
+        ("name: x\nrules: [{include_without_advisory: perhaps}]", "must be true or false"),
+        ("name: x\nrules: yes", "rules: must be a list"),
+        ("- a", "the file: must have keys"),
+        ("", "the file: must have keys"),
+        ("a: [", "--file: is not YAML"),
+        ("!!python/object/apply:os.getpid []", "--file: is not YAML"),
+    ],
+)
+def test_a_baseline_file_that_is_wrong_names_the_key(server: ScriptedController, text: str, says: str) -> None:
+    result = patchctl("baseline", "create", "-f", "-", given=text)
+    assert (result.exit_code, server.calls) == (2, [])
+    assert result.stderr.startswith("error: ")
+    assert says in result.stderr
+
+
+def test_a_number_of_days_out_of_range_is_for_the_controller_to_refuse(server: ScriptedController) -> None:
+    server.answers["CreateBaseline"] = lambda r: baseline_pb2.CreateBaselineResponse(baseline=r.baseline)
+    assert patchctl("baseline", "create", "-f", "-", given="name: x\nrules: [{approve_after_days: 400}]").exit_code == 0
+    assert server.requests("CreateBaseline")[0].baseline.rules[0].approve_after_days == 400
+
+
+def test_baseline_list_set_default_and_delete(server: ScriptedController) -> None:
+    preset = baseline_pb2.Baseline(
+        id="b", name="CentOS-Default", operating_system="CentOS", version=3, public=True, is_default=True
+    )
+    server.answers["ListBaselines"] = lambda _: baseline_pb2.ListBaselinesResponse(baselines=[preset])
+    server.answers["SetDefaultBaseline"] = lambda _: baseline_pb2.SetDefaultBaselineResponse(baseline=preset)
+    server.answers["DeleteBaseline"] = lambda _: baseline_pb2.DeleteBaselineResponse()
+    shown = patchctl("baseline", "list", "--scenario", "ecs").stdout
+    assert re.search(r"CentOS-Default +CentOS +3 +default +public", shown)
+    assert patchctl("baseline", "set-default", "b").stdout.startswith("CentOS-Default v3")
+    assert patchctl("baseline", "delete", "b", "-y").stderr == "b is deleted\n"
