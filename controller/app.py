@@ -146,7 +146,7 @@ class Controller:
             caller=calling_agent,
             reported=parts.assessor.reported,
         )
-        planner = Planner(store, parts.sessions, parts.assessor.deciding_baseline)
+        planner = Planner(store, parts.sessions, clock, parts.assessor.deciding_baseline)
         services = Services(
             agents=agents,
             fleet=FleetService(store.fleet, parts.sessions, parts.assessor, parts.hub, clock, ids),

@@ -22,7 +22,7 @@ from common.clock import Clock
 from common.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Rejected
 from common.tls import Authority, Credential
 from controller.api.files import make_folder, read, write
-from controller.fleet.model import Instance, InstanceId, Placement
+from controller.fleet.model import EnrolmentToken, Instance, InstanceId, Placement
 from controller.fleet.placement import placed
 from controller.store.api import FleetStore
 
@@ -167,7 +167,8 @@ class CertificateDesk:
             raise self._refused(
                 instance_id, f"the enrolment token {found.id} expired at {found.expires_at:%Y-%m-%d %H:%M} UTC"
             )
-        instance = await self._instance(instance_id, found.placement, placement, machine_id, now)
+        new = replace(placed(instance_id, found.placement, placement, now), machine_id=machine_id)
+        instance = await self._instance(new, found)
         try:
             await self._fleet.enrol(secret_hash, instance)
         except (NotFound, Conflict):  # it was used or revoked since we looked
@@ -195,11 +196,17 @@ class CertificateDesk:
         log.info("renewed", extra={"instance": instance_id, "agent": instance.name})
         return chain, self._authority.ca_pem
 
-    async def _instance(
-        self, instance_id: InstanceId, fixed: Placement, said: Placement, machine_id: str, now: datetime
-    ) -> Instance:
-        made = placed(instance_id, fixed, said, now)
-        return replace(made, machine_id=machine_id)
+    async def _instance(self, new: Instance, token: EnrolmentToken) -> Instance:
+        """Return what to write: the instance as it is when its first answer was lost, else the new one."""
+        try:
+            there = await self._fleet.get_instance(new.id)
+        except NotFound:
+            return new
+        if token.used_by is None:
+            return replace(new, stopped=there.stopped) if there.deleted_at is None else new
+        if there.deleted_at is not None:
+            raise self._refused(new.id, "this instance was deleted, and its old token does not bring it back")
+        return there
 
     def _refused(self, instance_id: InstanceId, sentence: str) -> PermissionDenied:
         log.warning("enrolment refused", extra={"instance": instance_id, "sentence": sentence})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,7 +11,6 @@ from common.errors import InvalidArgument, Violation
 
 MAX_REFERENCE: Final = 100
 """Characters of an id or a name by which something is called."""
-MAX_TAGS: Final = 50
 _BREAKS: Final = frozenset("\n\t")
 
 
@@ -41,18 +40,6 @@ class Checks:
             self.refuse(field, f"has {len(values)} values, allowed are {most_values}")
             return ()
         return tuple(dict.fromkeys(self.text(f"{field}[{i}]", v, most, least=1) for i, v in enumerate(values)))
-
-    def tags(self, field: str, tags: Mapping[str, str]) -> dict[str, str]:
-        """Check free tags; return them."""
-        if len(tags) > MAX_TAGS:
-            self.refuse(field, f"has {len(tags)} tags, allowed are {MAX_TAGS}")
-            return {}
-        for key, value in tags.items():
-            self.text(f"{field}[{key[:64]!r}]", key, 64, least=1)
-            self.text(f"{field}[{key[:64]!r}]", value, 256)
-            if "=" in key:
-                self.refuse(f"{field}[{key[:64]!r}]", "has a key with '=', which separates key and value")
-        return dict(tags)
 
     def number(self, field: str, value: int, least: int, most: int) -> int:
         """Check a whole number; return it."""

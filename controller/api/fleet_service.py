@@ -22,7 +22,7 @@ from controller.api.lookup import find_instance
 from controller.api.translate import read_duration
 from controller.dispatch.assess import Assessor
 from controller.fleet.model import EnrolmentToken, Instance
-from controller.fleet.selection import matching, why_not
+from controller.fleet.selection import check_references, matching, why_not
 from controller.fleet.sessions import Sessions
 from controller.hub.api import Hub
 from controller.store.api import FleetStore
@@ -56,9 +56,11 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         checks.done()
         size = paging.page_size(request.page_size)
         after = paging.read_token(request, request.page_token, (str, str))
-        found = list(matching(await self._store.instances(), wanted))
+        fleet = await self._store.instances()
+        check_references(fleet, wanted)
+        found = matching(fleet, wanted)
         if request.selectable_only:
-            found = [i for i in found if why_not(i, self._sessions.presence(i)) is None]
+            found = tuple(i for i in found if why_not(i, self._sessions.presence(i)) is None)
         rest = [i for i in found if after is None or (i.name, i.id) > after]
         page = rest[:size]
         return pb.ListInstancesResponse(
@@ -157,7 +159,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         made = list[pb.Instance]()
         for instance in instances:
             presence = self._sessions.presence(instance)
-            reason = why_not(instance, presence)
+            reason = why_not(instance, presence, self._clock.now())
             made.append(
                 translate_fleet.instance_message(
                     instance,

@@ -36,7 +36,7 @@ def page_size(asked: int) -> int:
 
 def make_token(request: Message, position: Position) -> str:
     """Return the token with which the page after `position` is asked for."""
-    text = json.dumps([_question(request), *position], separators=(",", ":"))
+    text = json.dumps([_question(request), *position], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from common.clock import Clock
 from common.errors import Rejected
 from controller.api.lookup import find_baseline
 from controller.compliance.model import Baseline
@@ -51,11 +52,13 @@ class Planner:
         self,
         store: Store,
         sessions: Sessions,
+        clock: Clock,
         deciding: Callable[[Instance], Awaitable[tuple[Baseline | None, str]]],
     ) -> None:
         """`deciding` says which baseline decides for an instance."""
         self._store = store
         self._sessions = sessions
+        self._clock = clock
         self._deciding = deciding
 
     async def plan(self, asked: TicketSpec) -> Plan:
@@ -65,7 +68,7 @@ class Planner:
             baseline = await find_baseline(self._store.baselines, "baseline", asked.baseline)
         spec = replace(asked, baseline=baseline.id if baseline is not None else "")
         instances = await self._store.fleet.instances()
-        chosen = select(instances, spec.selector, self._sessions.presences(instances))
+        chosen = select(instances, spec.selector, self._sessions.presences(instances), self._clock.now())
         planned = batches([target_of(i) for i in chosen.selected], spec.batch_policy) if chosen.selected else ()
         targets = len(chosen.selected)
         return Plan(

@@ -19,7 +19,7 @@ from controller.api.translate import INSTANCE_STATUS, LEVEL, REASON, timestamp
 from controller.compliance.model import Assessment, Baseline, InstanceStatus, Item, Level, PatchStatus
 from controller.dispatch.assess import Assessor
 from controller.fleet.model import Instance
-from controller.fleet.selection import matching
+from controller.fleet.selection import check_references, matching
 from controller.store.api import Store
 
 
@@ -35,13 +35,13 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
     async def ListReports(self, request: pb.ListReportsRequest, context: Context) -> pb.ListReportsResponse:  # noqa: N802
         """List instances with their answers, without items, ordered by name, then id."""
         checks = Checks()
-        wanted = translate_fleet.filter_selector(request.selector if request.HasField("selector") else None, checks)
         statuses = INSTANCE_STATUS.read_all(checks, "statuses", request.statuses)
         checks.done()
+        instances = await self._matching(request.selector if request.HasField("selector") else None)
         size = paging.page_size(request.page_size)
         after = paging.read_token(request, request.page_token, (str, str))
         page = list[Row]()
-        for instance in matching(await self._store.fleet.instances(), wanted):
+        for instance in instances:
             if after is not None and (instance.name, instance.id) <= after:
                 continue
             assessment = await self._assessor.assessment(instance)
@@ -111,7 +111,9 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         checks = Checks()
         wanted = translate_fleet.filter_selector(sent, checks)
         checks.done()
-        return tuple(matching(await self._store.fleet.instances(), wanted))
+        fleet = await self._store.fleet.instances()
+        check_references(fleet, wanted)
+        return matching(fleet, wanted)
 
     async def _named(self, called: str) -> Baseline | None:
         if called in ("", DEFAULT_BASELINE):

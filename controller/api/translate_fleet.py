@@ -12,7 +12,6 @@ from controller.api.translate import (
     AGENT_STATE,
     INSTANCE_STATUS,
     LEVEL,
-    MAX_LIST,
     NOT_SELECTABLE,
     REASON,
     RESOURCE_TYPE,
@@ -29,9 +28,9 @@ from controller.fleet.model import (
     ResourceType,
     Selector,
 )
+from controller.fleet.placement import violations
 from controller.tickets.validate import check_selector
 
-MAX_NAME: Final = 64
 EDITABLE: Final = (
     "name",
     "enterprise_project",
@@ -43,6 +42,7 @@ EDITABLE: Final = (
     "stopped",
 )
 """What UpdateInstance may change: the paths of its mask."""
+_NEVER_EMPTY: Final = ("name", "enterprise_project")
 
 
 def selector(sent: fleet_pb2.Selector, checks: Checks) -> Selector:
@@ -134,45 +134,43 @@ def instance_message(
 def edit(instance: Instance, request: fleet_pb2.UpdateInstanceRequest) -> Instance:
     """Return the instance with the fields of the mask changed and marked as edited. Raises InvalidArgument."""
     checks, values = Checks(), request.values
-    paths = list(dict.fromkeys(request.update_mask.paths))
+    paths = tuple(dict.fromkeys(request.update_mask.paths))
     if not paths:
         checks.refuse("update_mask", f"is empty, allowed are {', '.join(EDITABLE)}")
-    for path in paths[:MAX_LIST]:
+    for path in paths:
         if path not in EDITABLE:
             checks.refuse("update_mask", f"{path[:64]!r} cannot be changed, allowed are {', '.join(EDITABLE)}")
     changes = dict[str, Any]()
     for path in (p for p in EDITABLE if p in paths):
-        field = f"values.{path}"
-        match path:
-            case "tags":
-                changes[path] = checks.tags(field, values.tags)
-            case "stopped":
-                changes[path] = values.stopped
-            case "resource_type":
-                kind = RESOURCE_TYPE.read_optional(checks, field, values.resource_type)
-                if kind is None:
-                    checks.refuse(field, f"is missing, allowed are {', '.join(ResourceType)}")
-                changes[path] = kind
-            case _:
-                least = 1 if path in ("name", "enterprise_project") else 0
-                changes[path] = checks.text(field, getattr(values, path), MAX_NAME, least=least)
+        value = getattr(values, path)
+        if path == "tags":
+            value = dict(value)
+        elif path == "resource_type":
+            value = RESOURCE_TYPE.read_optional(checks, "values.resource_type", value)
+            if value is None and not values.resource_type:
+                checks.refuse("values.resource_type", f"is missing, allowed are {', '.join(ResourceType)}")
+        elif path in _NEVER_EMPTY and not value:
+            checks.refuse(f"values.{path}", "is missing")
+        changes[path] = value
+    placed = {k: v for k, v in changes.items() if k not in ("stopped", "resource_type")}
+    checks.violations += violations(Placement(**placed), "values")
     checks.done()
     return replace(instance, **changes, edited=instance.edited | (frozenset(paths) - {"stopped"}))
 
 
-def placement(sent: agent_pb2.Placement, checks: Checks, field: str = "placement") -> Placement:
+def placement(sent: agent_pb2.Placement, checks: Checks) -> Placement:
     """Read what an enrolment token fixes; what is wrong is noted."""
-    if sent.resource_type and sent.resource_type not in ResourceType.__members__:
-        checks.refuse(f"{field}.resource_type", f"is unknown, allowed are {', '.join(ResourceType)}")
-    return Placement(
-        name=checks.text(f"{field}.name", sent.name, MAX_NAME),
-        region=checks.text(f"{field}.region", sent.region, MAX_NAME),
-        zone=checks.text(f"{field}.zone", sent.zone, MAX_NAME),
-        enterprise_project=checks.text(f"{field}.enterprise_project", sent.enterprise_project, MAX_NAME),
-        resource_type=sent.resource_type[:MAX_NAME],
-        application_group=checks.text(f"{field}.application_group", sent.application_group, MAX_NAME),
-        tags=checks.tags(f"{field}.tags", sent.tags),
+    read = Placement(
+        name=sent.name,
+        region=sent.region,
+        zone=sent.zone,
+        enterprise_project=sent.enterprise_project,
+        resource_type=sent.resource_type,
+        application_group=sent.application_group,
+        tags=dict(sent.tags),
     )
+    checks.violations += violations(read)
+    return read
 
 
 def placement_message(read: Placement) -> agent_pb2.Placement:
