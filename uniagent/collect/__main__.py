@@ -21,6 +21,8 @@ from uniagent.collect.runner import Runner
 
 _TRIES = 2
 _CACHE = "cache"
+_WRITING_SECONDS = 10.0  # of the time are kept to write the report: whoever waits for it may not wait longer
+_WRITING_SHARE = 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_seconds=options.timeout,
         fallback_cache=options.spool / _CACHE,
     )
-    runner = Runner(request.timeout_seconds)
+    runner = Runner(request.timeout_seconds - min(_WRITING_SECONDS, _WRITING_SHARE * request.timeout_seconds))
     try:
         (options.spool / spool.RESULT).unlink(missing_ok=True)
         for attempt in range(1, _TRIES + 1):
