@@ -31,6 +31,7 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _COLOURS: Final = {
     "COMPLIANT": "green",
     "FINISHED": "green",
@@ -180,7 +181,8 @@ def yaml_text(value: Any, *, sort_keys: bool = True) -> str:
 
 
 def write_csv(out: TextIO, names: Iterable[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a header line and rows."""
+    """Write a header line and rows. A cell that a spreadsheet would take for a formula gets a ' in front."""
     writer = csv.DictWriter(out, list(names), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: f"'{cell}" if cell.startswith(_FORMULA) else cell for name, cell in row.items()})

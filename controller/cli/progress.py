@@ -72,9 +72,10 @@ def _live(changes: Iterator[pb.WatchResponse], printer: Printer) -> pb.Ticket | 
     def picture() -> RenderableType:
         from rich.text import Text
 
-        return (
-            "" if last is None else Text("\n").join(printer.painted(line) for line in screen(last, datetime.now(UTC)))
-        )
+        lines = [] if last is None else screen(last, datetime.now(UTC))
+        drawn = Text("\n").join(map(printer.painted, lines))
+        drawn.no_wrap, drawn.overflow = True, "ellipsis"
+        return drawn
 
     with Live(get_renderable=picture, console=printer.console, refresh_per_second=4) as display:
         for last in changes:  # noqa: B007 - the picture, drawn by another thread, reads it

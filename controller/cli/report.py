@@ -189,16 +189,16 @@ def _report(r: report_pb2.InstanceReport, *, all_items: bool) -> Iterator[str | 
             yield f"    {reason.help}"
     titles = (
         Column("status", least=14),
-        Column("level", rank=3),
+        Column("level", rank=2),
         Column("package", least=12),
-        Column("installed", rank=1, least=14),
-        Column("required", least=14),
-        Column("advisory", rank=2, least=14),
-        Column("since", rank=4),
+        Column("installed", rank=1, least=17),
+        Column("required", least=17),
+        Column("advisory", rank=4, least=14),
+        Column("since", rank=3),
     )
     rows = [
         (
-            f"{word(types_pb2.PatchStatus, i.status)} {i.reason}".rstrip(),
+            f"{word(types_pb2.PatchStatus, i.status)} {i.reason.partition('(')[0]}".rstrip(),
             word(types_pb2.ComplianceLevel, i.level),
             i.name,
             i.installed,

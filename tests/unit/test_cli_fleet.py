@@ -67,6 +67,12 @@ def test_instances_come_in_every_format(server: ScriptedController) -> None:
     assert rows[1]["status"] == ""
 
 
+def test_a_cell_that_looks_like_a_formula_is_no_formula_in_csv(server: ScriptedController) -> None:
+    server.answers["ListInstances"] = instances(fleet_pb2.Instance(id="i-1", name="=HYPERLINK(1)"))
+    rows = list(csv.DictReader(io.StringIO(patchctl("instances", "list", "-o", "csv").stdout)))
+    assert rows[0]["name"] == "'=HYPERLINK(1)"
+
+
 def test_instances_show_says_why_it_cannot_be_selected(server: ScriptedController) -> None:
     server.answers["GetInstance"] = lambda _: fleet_pb2.GetInstanceResponse(instance=WEB_02)
     assert "systemctl start uniagent" in patchctl("instances", "show", "ecs-web-02").stdout
