@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import os
 import shutil
@@ -18,7 +19,7 @@ from common import manifest
 from common.manifest import Hold, HoldKind, Problem, ProblemCode, Stream
 from realroots import PackageSpec, RepositorySpec, build_repository, install_root, point_repository, upgrade_root
 from tests.conftest import CENTOS_BASE, RealHost
-from uniagent.collect import repos, rpm
+from uniagent.collect import kernel, repos, rpm
 from uniagent.collect.inventory import collect
 from uniagent.collect.model import Collected, CollectRequest
 from uniagent.collect.rooted import Tree
@@ -66,6 +67,16 @@ def test_r7_an_offline_root_has_no_kernel_no_boot_and_no_hardware(centos_host: R
     told = collected(centos_host.root).manifest
     assert (told.running_kernel, told.running_kernel_package, told.boot_id, told.boot_time) == ("", "", "", 0)
     assert told.facts == {}
+
+
+def test_r7_rpm_itself_says_who_owns_the_running_kernel(centos_host: RealHost) -> None:
+    with rpm.opened(Runner(60), Tree(centos_host.root), None) as database:
+        assert isinstance(database, rpm.Database)
+        owners = functools.partial(rpm.owners, Runner(60), database)
+        ours = kernel.running(owners, {"kernel"}, "3.10.0-1160.el7.x86_64", container=False)
+        other = kernel.running(owners, {"kernel"}, "6.1.0", container=False)
+    assert (ours.package, ours.problems) == ("kernel-3.10.0-1160.el7.x86_64", ())
+    assert [p.detail for p in other.problems] == ["no installed package owns /lib/modules/6.1.0, the running kernel"]
 
 
 def test_r1_an_unchanged_installation_gives_the_same_bytes_and_an_upgrade_does_not(own_centos_host: RealHost) -> None:
