@@ -348,6 +348,18 @@ def test_retry_of_an_earlier_batch_takes_the_turn_and_waits_for_what_is_out() ->
     assert sorted(ticket.out) == [i(5), i(6)]
 
 
+def test_what_a_retry_left_behind_the_current_batch_has_its_turn_at_the_end() -> None:
+    ticket = answered(answered(planned(a_ticket(4, 1)), BAD, 1), BAD, 2)
+    ticket = planned(answered(after(ticket, BatchRetried(NOW, 1), BatchRetried(NOW, 2)), OK, 3))
+    order = list[InstanceId]()
+    while ticket.out:
+        (instance,) = ticket.out
+        order.append(instance)
+        ticket = answered(ticket, OK, int(instance.removeprefix("i-")))
+    assert order == [i(2), i(4), i(1)]
+    assert ticket.state is TicketState.FINISHED
+
+
 def test_retry_of_a_paused_ticket_waits_for_continue() -> None:
     ticket = answered(answered(planned(a_ticket(4, 2)), BAD, 1), OK, 2)
     ticket = planned(after(ticket, Paused(NOW), BatchRetried(NOW, 1)))
