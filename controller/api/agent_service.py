@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from common import VERSION, digest
@@ -22,6 +21,7 @@ from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, PatchError, PermissionDenied, TooLarge, Unavailable
 from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc
+from controller.api.interception import Context
 from controller.dispatch.intake import Intake
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement
 from controller.fleet.orders import Ack, Assign, Cancel, Goodbye, Order, Want
@@ -91,7 +91,7 @@ class Pacing:
     stream_life: timedelta
 
 
-Caller = Callable[[grpc.aio.ServicerContext], tuple[InstanceId, datetime]]
+Caller = Callable[[Context], tuple[InstanceId, datetime]]
 """Who speaks: the instance of the peer's certificate and when that ends. Raises Unauthenticated for anybody else."""
 Reported = Callable[[Report], None]
 """Called with each report that was stored."""
@@ -126,7 +126,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._caller = caller
         self._reported = reported
 
-    async def Enroll(self, request: pb.EnrollRequest, context: grpc.aio.ServicerContext) -> pb.EnrollResponse:  # noqa: N802
+    async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:  # noqa: N802
         """Let a host in."""
         instance_id, chain, ca = await self._desk.enroll(
             request.token, request.certificate_request_pem, _placement(request.placement), request.machine_id[:64]
@@ -134,13 +134,15 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._hub.publish("instances")
         return pb.EnrollResponse(instance_id=instance_id, certificate_chain_pem=chain, ca_pem=ca)
 
-    async def Renew(self, request: pb.RenewRequest, context: grpc.aio.ServicerContext) -> pb.RenewResponse:  # noqa: N802
+    async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.RenewResponse:  # noqa: N802
         """Renew an agent's certificate."""
         instance_id, _ = self._caller(context)
         chain, ca = await self._desk.renew(instance_id, request.certificate_request_pem)
         return pb.RenewResponse(certificate_chain_pem=chain, ca_pem=ca)
 
-    async def Connect(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:  # noqa: N802
+    async def Connect(  # type: ignore[override]  # noqa: N802 - reads and writes as it goes, which the stubs do not know
+        self, request_iterator: object, context: Context
+    ) -> None:
         """Hold an agent's stream."""
         instance_id, not_after = self._caller(context)
         instance = await self._known(instance_id)
@@ -211,7 +213,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             raise PermissionDenied("this instance was deleted; enrol the host again with a new token")
         return instance
 
-    async def _hello(self, context: grpc.aio.ServicerContext) -> pb.Hello:
+    async def _hello(self, context: Context) -> pb.Hello:
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_SECONDS):
                 message = await context.read()
@@ -270,7 +272,7 @@ class _StreamEnds(Exception):
 class _Stream:
     """One open stream: reads, writes, and the results that wait for their content."""
 
-    def __init__(self, service: AgentService, session: Session, context: grpc.aio.ServicerContext) -> None:
+    def __init__(self, service: AgentService, session: Session, context: Context) -> None:
         self._service = service
         self._session = session
         self._context = context
@@ -291,9 +293,9 @@ class _Stream:
                 tasks.create_task(self._end(life), name="end")
                 tasks.create_task(self._read_messages(tasks), name="read")
         except* _StreamEnds:
-            return
+            log.debug("stream ended in peace", extra={"instance": self._session.instance_id})
         except* PatchError as refused:
-            raise refused.exceptions[0] from None
+            raise _first(refused) from None
 
     async def _end(self, life: timedelta) -> None:
         if not life:
@@ -368,6 +370,11 @@ class _Stream:
         self._open_results.add(report_id)
         task = tasks.create_task(work, name=f"result {report_id}")
         task.add_done_callback(lambda _: self._open_results.discard(report_id))
+
+
+def _first(group: BaseExceptionGroup[PatchError]) -> PatchError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _message(order: Order) -> pb.ConnectResponse:
