@@ -49,7 +49,8 @@ def _reasons(
     advisory_counts: Mapping[str, int],
     kernel_matters: bool,
 ) -> Iterator[Undetermined]:
-    yield from _baseline_reasons(host, baseline)
+    unfit = list(_baseline_reasons(host, baseline))
+    yield from unfit
     manifest = host.manifest
     if manifest is None or host.collected_at is None:
         yield undetermined(Reason.NO_REPORT, "the instance has not sent a report yet")
@@ -73,7 +74,7 @@ def _reasons(
         return
     repositories = sorted(manifest.repositories, key=lambda r: r.id)
     yield from _repository_reasons(repositories, unreadable, age, limits)
-    if baseline is not None:
+    if baseline is not None and not unfit:
         yield from _advisory_reasons(host, baseline, repositories, advisory_counts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final, Self
 
+from common.errors import Unavailable
 from controller.compliance.model import Advisory, Available
 from controller.inventory import advisories, metadata
 from controller.inventory.metadata import MetadataError
@@ -24,7 +26,7 @@ class MetadataParser:
     """Parses files one at a time in a worker process that starts with the first file. Use it as `async with`, or `close` it.
 
     A file on which the worker dies (memory, time, a fault in a parser) is a MetadataError like any other bad file; the next
-    file gets a new worker.
+    file gets a new worker. Unavailable is not the file's fault: there was no room to unpack it.
     """
 
     def __init__(self, max_memory_bytes: int = MAX_MEMORY_BYTES, max_cpu_seconds: int = MAX_CPU_SECONDS) -> None:
@@ -68,13 +70,20 @@ class MetadataParser:
                 )
             except MetadataError as error:
                 raise MetadataError(f"{kind} {digest[:12]}: {error}") from None
-            except MemoryError:
+            except (MemoryError, OSError) as error:
+                if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+                    raise Unavailable(f"{kind} {digest[:12]} could not be unpacked: {error.strerror}") from None
+                self._drop_worker()  # it may be short of memory for ever after
                 matter = f"needs more than {self._max_memory_bytes:,} bytes of memory"
             except BrokenProcessPool:
-                self._pool.shutdown(wait=False)
-                self._pool = None
+                self._drop_worker()
                 matter = f"the parser died on it (allowed are {self._max_cpu_seconds} s and {self._max_memory_bytes:,} bytes)"
             raise MetadataError(f"{kind} {digest[:12]}: {matter}")
+
+    def _drop_worker(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
 
 
 def _prepare(max_memory_bytes: int) -> None:

@@ -1,0 +1,401 @@
+"""The fast evaluator against a slow one: a page of SEMANTICS over plain lists, host by host, without keys, bitmaps or caches."""
+
+# ruff: noqa: N802 - rules keep their spelling in the names of tests
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyroaring import FrozenBitMap
+
+from common import digest
+from common.evr import Evr
+from common.manifest import Manifest, PackageLine, Stream, encode_packages
+from common.nevra import Nevra
+from controller.compliance.evaluator import Evaluation, Evaluator, Host, evaluate
+from controller.compliance.model import (
+    Advisory,
+    AdvisoryPackage,
+    Available,
+    Baseline,
+    Category,
+    DateBasis,
+    InstanceStatus,
+    Level,
+    PatchStatus,
+    Rule,
+    Severity,
+)
+from controller.inventory.model import Package, Snapshot
+from tests.builders import NOW, a_baseline, a_manifest, a_repository, an_advisory, an_instance
+
+TODAY = NOW.date()
+KERNEL_PARTS = ("kernel", "kernel-core", "kernel-modules")
+
+
+# --- the reference -----------------------------------------------------------------------------------------------------------
+
+
+def rpm_compare(a: str, b: str) -> int:
+    """Rpm's comparison, told as its manual tells it: segment by segment."""
+    while a or b:
+        while a and not (a[0].isascii() and a[0].isalnum()) and a[0] not in "~^":
+            a = a[1:]
+        while b and not (b[0].isascii() and b[0].isalnum()) and b[0] not in "~^":
+            b = b[1:]
+        if a[:1] == "~" or b[:1] == "~":
+            if a[:1] != b[:1]:
+                return -1 if a[:1] == "~" else 1
+            a, b = a[1:], b[1:]
+            continue
+        if a[:1] == "^" or b[:1] == "^":
+            if a[:1] != b[:1]:
+                return (1 if not b else -1) if a[:1] == "^" else (-1 if not a else 1)
+            a, b = a[1:], b[1:]
+            continue
+        if not (a and b):
+            break
+        digits = a[0].isdigit()
+        one = two = ""
+        while a and (a[0].isdigit() if digits else a[0].isalpha()):
+            one, a = one + a[0], a[1:]
+        while b and (b[0].isdigit() if digits else b[0].isalpha()):
+            two, b = two + b[0], b[1:]
+        if not two:
+            return 1 if digits else -1
+        if digits:
+            first, second = int(one), int(two)
+            if first != second:
+                return 1 if first > second else -1
+        elif one != two:
+            return 1 if one > two else -1
+    return (1 if a else 0) - (1 if b else 0)
+
+
+def newer(a: Evr, b: Evr) -> bool:
+    if a.epoch != b.epoch:
+        return a.epoch > b.epoch
+    return (rpm_compare(a.version, b.version) or rpm_compare(a.release, b.release)) > 0
+
+
+def same(a: Evr, b: Evr) -> bool:
+    return not newer(a, b) and not newer(b, a)
+
+
+@dataclass
+class World:
+    installed: list[PackageLine]
+    streams: list[str]
+    running: Nevra | None
+    advisories: list[Advisory]
+    offers: list[Available]
+    baseline: Baseline
+    as_of: datetime
+    first_seen: dict[str, datetime]
+
+
+def approvals(world: World, advisory: Advisory) -> list[Rule]:
+    found = []
+    for rule in world.baseline.rules:
+        if rule.products != ("All",) and "CentOS 7.9" not in rule.products:
+            continue
+        if rule.categories and advisory.category not in rule.categories:
+            continue
+        if rule.severities and advisory.severity not in rule.severities:
+            continue
+        seen = world.first_seen[advisory.id].date() if advisory.id in world.first_seen else world.as_of.date()
+        dates = [d for d in (advisory.issued, advisory.updated) if d]
+        if rule.date_basis is DateBasis.ISSUED:
+            day = advisory.issued or seen
+        elif rule.date_basis is DateBasis.UPDATED:
+            day = max(dates) if dates else seen
+        else:
+            day = seen
+        if in_time(rule, day, world.as_of.date()):
+            found.append(rule)
+    return found
+
+
+def in_time(rule: Rule, day: date, as_of: date) -> bool:
+    if rule.approve_until:
+        return day <= rule.approve_until
+    return day + timedelta(days=rule.approve_after_days or 0) <= as_of
+
+
+def is_modular(build: PackageLine) -> bool:
+    return bool(build.module) or ".module+" in build.nevra.release
+
+
+def applies(package: AdvisoryPackage, world: World, build: PackageLine) -> bool:
+    if package.module == "?":
+        return is_modular(build)
+    if package.module:
+        return package.module in world.streams
+    return not is_modular(build)
+
+
+def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, Evr | None, str, set[str], set[str]]]:
+    """Status, level, required version, reason, advisories and CVEs of every installed name.arch."""
+    answer = {}
+    for name, arch in {(line.nevra.name, line.nevra.arch) for line in world.installed}:
+        builds = [line for line in world.installed if (line.nevra.name, line.nevra.arch) == (name, arch)]
+        build = builds[0]
+        for other in builds[1:]:
+            if newer(other.nevra.evr, build.nevra.evr):
+                build = other
+        mine = [
+            (advisory, package)
+            for advisory in world.advisories
+            for package in advisory.packages
+            if (package.nevra.name, package.nevra.arch) == (name, arch) and applies(package, world, build)
+        ]
+        approved = [(p.nevra.evr, rule.level) for a, p in mine for rule in approvals(world, a)]
+        for offer in world.offers:
+            mentioned = any(
+                (p.nevra.name, p.nevra.arch) == (offer.nevra.name, offer.nevra.arch)
+                and same(p.nevra.evr, offer.nevra.evr)
+                for a in world.advisories
+                for p in a.packages
+            )
+            if (offer.nevra.name, offer.nevra.arch) != (name, arch) or mentioned or ".module+" in offer.nevra.release:
+                continue
+            for rule in world.baseline.rules:
+                day = datetime.fromtimestamp(offer.build_time, NOW.tzinfo).date()
+                fits = rule.products == ("All",) or "CentOS 7.9" in rule.products
+                if (
+                    fits
+                    and rule.include_without_advisory
+                    and in_time(rule, day, world.as_of.date())
+                    and not is_modular(build)
+                ):
+                    approved.append((offer.nevra.evr, rule.level))
+        if not approved:
+            answer[name, arch] = (PatchStatus.INSTALLED_OTHER, Level.UNSPECIFIED, None, "", set[str](), set[str]())
+            continue
+        target = approved[0][0]
+        for version, _ in approved[1:]:
+            if newer(version, target):
+                target = version
+        effective, status, reason = build.nevra.evr, PatchStatus.INSTALLED, ""
+        if newer(target, build.nevra.evr):
+            status = PatchStatus.MISSING
+            offered = [o.nevra.evr for o in world.offers if (o.nevra.name, o.nevra.arch) == (name, arch)]
+            reason = "" if any(same(target, version) for version in offered) else "VERSION_GONE"
+        elif (
+            world.running is not None
+            and (name in KERNEL_PARTS and arch == world.running.arch)
+            and newer(target, world.running.evr)
+        ):
+            status, effective = PatchStatus.PENDING_REBOOT, world.running.evr
+        if status is PatchStatus.INSTALLED:
+            answer[name, arch] = (status, Level.UNSPECIFIED, target, "", set[str](), set[str]())
+            continue
+        level = max(lvl for version, lvl in approved if newer(version, effective))
+        skipped = [a for a, p in mine if newer(p.nevra.evr, effective) and not newer(p.nevra.evr, target)]
+        answer[name, arch] = (
+            status,
+            level,
+            target,
+            reason,
+            {a.id for a in skipped},
+            {cve for a in skipped for cve in a.cves},
+        )
+    return answer
+
+
+# --- random worlds -----------------------------------------------------------------------------------------------------------
+
+NAMES = ("bash", "openssl", "ruby", "kernel", "kernel-core")
+versions = st.sampled_from(["1", "1.0", "1.1", "1.1~rc", "1.1^git", "2", "10", "1.a"])
+releases = st.sampled_from(["1", "2.el7", "10.el7_9", "1.module+el8+1+a", "2.module+el8+2+b"])
+nevras = st.builds(
+    Nevra,
+    st.sampled_from(NAMES),
+    st.sampled_from([0, 0, 0, 1]),
+    versions,
+    releases,
+    st.sampled_from(["x86_64", "x86_64", "noarch"]),
+)
+modules = st.sampled_from(["", "", "", "ruby:1", "ruby:2", "?"])
+days = st.one_of(st.none(), st.integers(0, 12).map(lambda n: TODAY - timedelta(days=n)))
+lines = st.builds(PackageLine, nevras, st.sampled_from(["", "", "ruby:1:1:a", "ruby:2:1:a"]))
+rules = st.builds(
+    Rule,
+    products=st.sampled_from([("All",), ("All",), ("CentOS 7.9",), ("CentOS 7.8",)]),
+    categories=st.sampled_from([(), (Category.SECURITY,), (Category.BUGFIX, Category.SECURITY)]),
+    severities=st.sampled_from([(), (Severity.CRITICAL,), (Severity.IMPORTANT, Severity.NONE)]),
+    approve_after_days=st.integers(0, 8),
+    date_basis=st.sampled_from([DateBasis.ISSUED, DateBasis.UPDATED, DateBasis.FIRST_SEEN]),
+    level=st.sampled_from(list(Level)),
+    include_without_advisory=st.sampled_from([False, False, True]),
+)
+
+
+@st.composite
+def until_rules(draw: st.DrawFn) -> Rule:
+    rule = draw(rules)
+    return Rule(
+        **{f: getattr(rule, f) for f in rule.__dataclass_fields__ if f not in ("approve_after_days", "approve_until")},
+        approve_after_days=None,
+        approve_until=TODAY - timedelta(days=draw(st.integers(0, 8))),
+    )
+
+
+@st.composite
+def advisories(draw: st.DrawFn, number: int) -> Advisory:
+    found = draw(st.lists(st.builds(AdvisoryPackage, nevras, modules), max_size=4))
+    return an_advisory(
+        f"A-{number}",
+        category=draw(st.sampled_from([Category.SECURITY, Category.BUGFIX])),
+        severity=draw(st.sampled_from([Severity.CRITICAL, Severity.IMPORTANT, Severity.NONE])),
+        issued=draw(days),
+        updated=draw(days),
+        cves=tuple(draw(st.lists(st.sampled_from(["CVE-1", "CVE-2", "CVE-3"]), max_size=2, unique=True))),
+        packages=tuple(found),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    found = [draw(advisories(n)) for n in range(draw(st.integers(1, 6)))]
+    seen = draw(st.lists(st.booleans(), min_size=len(found), max_size=len(found)))
+    named = [p.nevra for a in found for p in a.packages]
+    kept = draw(st.lists(st.sampled_from(named), max_size=6)) if named else []
+    offers = {
+        n: Available(n, int((NOW - timedelta(days=draw(st.integers(0, 9)))).timestamp()))
+        for n in kept + draw(st.lists(nevras, max_size=4))
+    }
+    return World(
+        draw(st.lists(lines, max_size=8, unique_by=lambda line: line.nevra)),
+        draw(st.sampled_from([[], ["ruby:1"], ["ruby:2"]])),
+        draw(
+            st.one_of(
+                st.none(), st.builds(Nevra, st.just("kernel-core"), st.just(0), versions, releases, st.just("x86_64"))
+            )
+        ),
+        found,
+        list(offers.values()),
+        a_baseline("b", *draw(st.lists(st.one_of(rules, until_rules()), min_size=1, max_size=3))),
+        NOW,
+        {a.id: NOW - timedelta(days=n) for n, (a, yes) in enumerate(zip(found, seen, strict=True)) if yes},
+    )
+
+
+def manifest_of(world: World, repository: str = "updates") -> Manifest:
+    return a_manifest(
+        world.installed,
+        repositories=(a_repository(repository),),
+        streams=tuple(Stream(*text.split(":")) for text in world.streams),
+        running_kernel="x" if world.running else "",
+        running_kernel_package=str(world.running) if world.running else "",
+        install_only=("kernel", "kernel-core"),
+    )
+
+
+def fast(world: World) -> Evaluation:
+    repository = a_repository()
+    return evaluate(
+        Host(an_instance(1), manifest_of(world), collected_at=NOW),
+        world.installed,
+        {repository.updateinfo: world.advisories},
+        {repository.primary: world.offers},
+        world.baseline,
+        world.as_of,
+        first_seen=world.first_seen,
+        everything=True,
+    )
+
+
+def told(found: Evaluation) -> dict[tuple[str, str], tuple[PatchStatus, Level, str, str, set[str], set[str]]]:
+    return {
+        (i.name, i.arch): (
+            i.status,
+            i.level,
+            str(i.required or ""),
+            i.reason,
+            set(i.advisories) if i.status is not PatchStatus.INSTALLED else set[str](),
+            set(i.cves) if i.status is not PatchStatus.INSTALLED else set[str](),
+        )
+        for i in found.items
+    }
+
+
+def normal(evr: Evr | None, others: dict[str, Evr]) -> str:
+    """Versions that rpm calls equal may be spelled in several ways: the first spelling stands for all."""
+    if evr is None:
+        return ""
+    return next(text for text, other in others.items() if same(evr, other))
+
+
+@settings(max_examples=400, deadline=None)
+@given(worlds())
+def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
+    found, expected = fast(world), reference(world)
+    spelled = {str(p.nevra.evr): p.nevra.evr for a in world.advisories for p in a.packages}
+    spelled |= {str(o.nevra.evr): o.nevra.evr for o in world.offers}
+    ours = {
+        key: (status, level, normal(spelled[required], spelled) if required else "", reason, ids, cves)
+        for key, (status, level, required, reason, ids, cves) in told(found).items()
+    }
+    theirs = {
+        key: (status, level, normal(required, spelled), reason, ids, cves)
+        for key, (status, level, required, reason, ids, cves) in expected.items()
+    }
+    assert ours == theirs
+    counts = found.assessment.counts
+    by_status = [row[0] for row in expected.values()]
+    assert (counts.missing, counts.installed, counts.installed_other, counts.pending_reboot) == (
+        by_status.count(PatchStatus.MISSING),
+        by_status.count(PatchStatus.INSTALLED),
+        by_status.count(PatchStatus.INSTALLED_OTHER),
+        by_status.count(PatchStatus.PENDING_REBOOT),
+    )
+    bad = counts.missing + counts.pending_reboot
+    if found.assessment.status is not InstanceStatus.UNDETERMINED:
+        assert (found.assessment.status is InstanceStatus.NON_COMPLIANT) == bool(bad)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(worlds(), min_size=2, max_size=4))
+def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> None:
+    """One evaluator for a whole fleet, packages learnt bit by bit, and few compiled approvals kept: as if each were alone."""
+    shared = Evaluator(max_compiled=2, max_records=30)
+    ids = dict[PackageLine, int]()
+    for again in range(2):
+        for number, world in enumerate(fleet):
+            new = [line for line in world.installed if line not in ids]
+            for line in new:
+                ids[line] = len(ids) + 1
+            shared.learn(Package(ids[line], line.nevra, line.module, line.nevra.key) for line in new)
+            repository = a_repository(f"repository-{number}")
+            manifest = manifest_of(world, repository.id)
+            for kind, name in shared.needs(manifest):
+                if kind == "updateinfo":
+                    renamed = [with_prefix(number, a) for a in world.advisories]
+                    shared.add_updateinfo(name, renamed, {f"{number}-{k}": at for k, at in world.first_seen.items()})
+                else:
+                    shared.add_primary(name, world.offers)
+            assert shared.needs(manifest) == ()
+            content, _ = encode_packages((line, 0, "") for line in world.installed)
+            snapshot = Snapshot(digest.of(content), FrozenBitMap(ids[line] for line in world.installed))
+            host = Host(an_instance(1), manifest, snapshot=snapshot, collected_at=NOW)
+            together = shared.evaluate(host, world.baseline, NOW, everything=True)
+            alone = evaluate(
+                host,
+                world.installed,
+                {repository.updateinfo: [with_prefix(number, a) for a in world.advisories]},
+                {repository.primary: world.offers},
+                world.baseline,
+                NOW,
+                first_seen={f"{number}-{k}": at for k, at in world.first_seen.items()},
+                everything=True,
+            )
+            assert together == alone, again
+
+
+def with_prefix(number: int, advisory: Advisory) -> Advisory:
+    return Advisory(
+        **{f: getattr(advisory, f) for f in advisory.__dataclass_fields__} | {"id": f"{number}-{advisory.id}"}
+    )

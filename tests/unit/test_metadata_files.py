@@ -1,0 +1,310 @@
+"""Repository files: whole, or an error that says what is wrong; never "no advisories"."""
+
+# ruff: noqa: N802 - rules and states keep their spelling in the names of tests
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import sqlite3
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from common.nevra import Nevra
+from controller.compliance.model import Category, Severity
+from controller.inventory import advisories
+from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
+from controller.inventory.parse_worker import MetadataParser
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared/data"
+
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared test data are not here")
+
+
+def updates(*entries: str) -> bytes:
+    return f'<?xml version="1.0"?><updates>{"".join(entries)}</updates>'.encode()
+
+
+def an_update(
+    inside: str = "",
+    kind: str = "security",
+    issued: str = "2023-03-20",
+    severity: str = "Important",
+    packages: str = "",
+) -> str:
+    return (
+        f'<update type="{kind}"><id>A-1</id><title>t</title><issued date="{issued}"/><severity>{severity}</severity>'
+        f'{inside}<pkglist><collection short="c">{packages}</collection></pkglist></update>'
+    )
+
+
+BASH = '<package name="bash" version="5.1" release="2.el9" epoch="1" arch="x86_64"/>'
+ONE = updates(an_update(packages=BASH))
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress],
+    ids=["plain", "gzip", "bzip2", "xz", "zstd"],
+)
+def test_every_compression_that_repositories_use_is_read(compress: Callable[[bytes], bytes]) -> None:
+    (advisory,) = parse_updateinfo(compress(ONE))
+    assert advisory.packages[0].nevra == Nevra("bash", 1, "5.1", "2.el9", "x86_64")
+
+
+@pytest.mark.parametrize(
+    "compress", [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress]
+)
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.99])
+def test_a_file_that_is_cut_off_is_an_error(compress: Callable[[bytes], bytes], keep: float) -> None:
+    whole = compress(updates(*(an_update(packages=BASH).replace("A-1", f"A-{n}") for n in range(200))))
+    with pytest.raises(MetadataError):
+        parse_updateinfo(whole[: int(len(whole) * keep)])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (b"<html><body>Not found</body></html>", "outermost element is <html>, not <updates>"),
+        (b"<metadata/>", "outermost element is <metadata>"),
+        (b"Not found", "is not XML"),
+        (b"<!-- nothing -->", "is not XML"),
+        (updates("<update>")[:-10], "is not whole XML"),
+        (b"\0ZCK1" + b"x" * 20, "compressed in a way that is not known"),
+        (b'<!DOCTYPE u [<!ENTITY a "b">]>' + ONE, "declares XML entities"),
+        (updates(an_update(packages='<package name="bash" arch="x86_64"/>')), "names bash without version"),
+        (updates(an_update(packages=BASH.replace('epoch="1"', 'epoch="x"'))), "'x' is not an epoch"),
+        (updates(an_update(packages=BASH).replace("<id>A-1</id>", "")), "advisory number 1 has no id"),
+        (updates(an_update(packages='<package version="1"/>')), "a package without a name"),
+    ],
+)
+def test_what_is_no_updateinfo_is_an_error_that_says_why(content: bytes, words: str) -> None:
+    with pytest.raises(MetadataError, match=r".") as refused:
+        parse_updateinfo(content)
+    assert words in str(refused.value)
+
+
+def test_an_updateinfo_that_lists_nothing_is_valid_and_empty() -> None:
+    assert parse_updateinfo(b"<updates/>") == ()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.ZstdCompressor().compress])
+def test_a_bomb_is_refused_when_it_passes_the_limit(compress: Callable[[bytes], bytes]) -> None:
+    bomb = compress(b"<updates>" + b" " * (8 << 20))
+    assert len(bomb) < 1 << 16
+    with pytest.raises(MetadataError, match="more than 1,048,576 bytes when unpacked"):
+        parse_updateinfo(bomb, max_bytes=1 << 20)
+
+
+@pytest.mark.slow
+def test_a_bomb_of_two_gibibytes_is_refused_by_the_default_limit() -> None:
+    compressor, parts = zstandard.ZstdCompressor().compressobj(), list[bytes]()
+    for _ in range(2048):
+        parts.append(compressor.compress(bytes(1 << 20)))
+    with pytest.raises(MetadataError, match="when unpacked"):
+        parse_primary(b"".join([*parts, compressor.flush()]))
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("2023-03-20", date(2023, 3, 20)),
+        ("2023-03-20 10:00:00", date(2023, 3, 20)),
+        ("2023-03-20 10:00", date(2023, 3, 20)),
+        ("2023-03-20T10:00:00Z", date(2023, 3, 20)),
+        ("1679270400", date(2023, 3, 20)),
+        ("", None),
+        ("0", None),
+        ("1970-01-01", None),
+        ("2023-13-45", None),
+        ("20.03.2023", None),
+        ("soon", None),
+        ("99999999999999999999", None),
+    ],
+)
+def test_R5_dates_are_read_in_the_forms_that_vendors_use_and_all_else_is_missing(
+    raw: str, expected: date | None
+) -> None:
+    assert advisories.day(raw) == expected
+    assert parse_updateinfo(updates(an_update(issued=raw)))[0].issued == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("Critical", Severity.CRITICAL),
+        ("critical", Severity.CRITICAL),
+        ("SEVERITY_MODERATE", Severity.MODERATE),
+        ("Medium", Severity.MODERATE),
+        ("high", Severity.IMPORTANT),
+        ("LOW", Severity.LOW),
+        ("None", Severity.NONE),
+        ("", Severity.NONE),
+        ("severity_1", Severity.NONE),
+    ],
+)
+def test_R6_severities_are_normalised_and_the_raw_text_is_kept(raw: str, expected: Severity) -> None:
+    (advisory,) = parse_updateinfo(updates(an_update(severity=raw)))
+    assert (advisory.severity, advisory.raw_severity) == (expected, raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("security", Category.SECURITY),
+        ("Security", Category.SECURITY),
+        ("TYPE_SECURITY", Category.SECURITY),
+        ("bugfix", Category.BUGFIX),
+        ("bug fix", Category.BUGFIX),
+        ("enhancement", Category.ENHANCEMENT),
+        ("recommended", Category.RECOMMENDED),
+        ("newpackage", Category.NEWPACKAGE),
+        ("new-package", Category.NEWPACKAGE),
+        ("whatever", Category.UNSPECIFIED),
+        ("", Category.UNSPECIFIED),
+    ],
+)
+def test_R6_types_are_normalised_and_the_raw_text_is_kept(raw: str, expected: Category) -> None:
+    (advisory,) = parse_updateinfo(updates(an_update(kind=raw)))
+    assert (advisory.category, advisory.raw_type) == (expected, raw)
+
+
+def test_CVEs_come_from_references_of_that_type_and_from_numbers_in_the_others() -> None:
+    references = (
+        '<references><reference type="cve" id="CVE-2023-0001"/><reference type="CVE" id="2999"/>'
+        '<reference type="bugzilla" id="77" title="cve-2023-00022 bash: hole; see CVE-2023-0001"/></references>'
+    )
+    (advisory,) = parse_updateinfo(updates(an_update(references)))
+    assert advisory.cves == ("CVE-2023-0001", "2999", "CVE-2023-00022")
+
+
+def test_R8_the_module_comes_from_its_element_or_else_the_release_tag_tells_that_there_is_one() -> None:
+    tagged = '<package name="ruby" version="2" release="1.module+el8.4.0+1+a" arch="x86_64"/>'
+    named = '<module name="ruby" stream="2.6" version="1" context="c" arch="x86_64"/>'
+    (advisory,) = parse_updateinfo(updates(an_update(packages=named + tagged)))
+    assert advisory.packages[0].module == "ruby:2.6"
+    (advisory,) = parse_updateinfo(updates(an_update(packages=tagged)))
+    assert advisory.packages[0].module == advisories.UNKNOWN_MODULE
+    assert parse_updateinfo(ONE)[0].packages[0].module == ""
+
+
+def test_R9_reboot_suggested_is_read_of_a_package_and_of_a_whole_advisory() -> None:
+    one = BASH.replace("/>", "><reboot_suggested/></package>") + BASH.replace("bash", "zsh")
+    (advisory,) = parse_updateinfo(updates(an_update(packages=one)))
+    assert [p.reboot_suggested for p in advisory.packages] == [True, False]
+    (advisory,) = parse_updateinfo(updates(an_update("<reboot_suggested>True</reboot_suggested>", packages=one)))
+    assert [p.reboot_suggested for p in advisory.packages] == [True, True]
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "count", "packages"),
+    [
+        ("rocky.updateinfo.xml", 4, None),
+        ("updateinfo.xml.gz", 2, 8),
+        ("updateinfo_00.xml", 0, 0),
+        ("updateinfo_01.xml", 1, 1),
+        ("updateinfo_02.xml.xz", 1, 0),
+        ("updateinfo_03.xml", 6, None),
+        ("updateinfo_1_item.xml.gz", 1, 13),
+        ("updateinfo_2_items.xml.gz", 2, 22),
+        ("updateinfo_AL2022.xml.gz", 1, 32),
+        ("updateinfo_AL2023.xml.gz", 1, 61),
+    ],
+)
+def test_real_updateinfo_files_are_read_whole(name: str, count: int, packages: int | None) -> None:
+    found = parse_updateinfo((DATA / "updateinfo" / name).read_bytes())
+    assert len(found) == count
+    if packages is not None:
+        assert sum(len(a.packages) for a in found) == packages
+    assert advisories.decode_advisories(advisories.encode_advisories(found)) == found
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["invalid_xml.gz", "rocky_invalid.updateinfo.xml.gz", "updateinfo_invalid.xml.gz"])
+def test_real_broken_updateinfo_files_are_errors(name: str) -> None:
+    with pytest.raises(MetadataError, match="XML"):
+        parse_updateinfo((DATA / "updateinfo" / name).read_bytes())
+
+
+PRIMARY = b"""<?xml version="1.0"?>
+<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm" packages="3">
+<package type="rpm"><name>kernel</name><arch>x86_64</arch><version epoch="0" ver="5.14" rel="2.el9"/>
+<checksum type="sha256" pkgid="YES">aa</checksum><time file="5" build="1679300000"/>
+<format><rpm:provides><rpm:entry name="installonlypkg(kernel)"/></rpm:provides>
+<rpm:obsoletes><rpm:entry name="old" flags="LT" epoch="1" ver="2" rel="3"/><rpm:entry name="older"/></rpm:obsoletes></format></package>
+<package type="rpm"><name>bash</name><arch>src</arch><version epoch="0" ver="5" rel="1"/>
+<checksum type="sha256" pkgid="YES">bb</checksum><format/></package>
+<package type="rpm"><name>bash</name><arch>x86_64</arch><version epoch="3" ver="5" rel="1"/>
+<checksum type="sha256" pkgid="YES">cc</checksum><format/></package></metadata>"""
+
+
+def test_a_primary_file_says_what_a_repository_offers() -> None:
+    kernel, bash = parse_primary(gzip.compress(PRIMARY))
+    assert (kernel.nevra, kernel.build_time) == (Nevra("kernel", 0, "5.14", "2.el9", "x86_64"), 1679300000)
+    assert kernel.install_only
+    assert kernel.obsoletes == ("old < 1:2-3", "older")
+    assert (bash.nevra.epoch, bash.build_time, bash.install_only) == (3, 0, False)
+    assert advisories.decode_available(advisories.encode_available((kernel, bash))) == (kernel, bash)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<updates/>", PRIMARY[:-40], PRIMARY.replace(b'ver="5.14" ', b""), b"SQLite format 3\0rubbish"]
+)
+def test_what_is_no_primary_is_an_error(content: bytes) -> None:
+    with pytest.raises(MetadataError):
+        parse_primary(content)
+
+
+def test_the_database_form_of_yum_3_says_the_same_as_the_XML(tmp_path: Path) -> None:
+    path = tmp_path / "primary.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        """
+        CREATE TABLE packages (pkgKey INTEGER PRIMARY KEY, name TEXT, arch TEXT, version TEXT, epoch TEXT, release TEXT,
+          time_build INTEGER);
+        CREATE TABLE provides (name TEXT, flags TEXT, epoch TEXT, version TEXT, release TEXT, pkgKey INTEGER);
+        CREATE TABLE obsoletes (name TEXT, flags TEXT, epoch TEXT, version TEXT, release TEXT, pkgKey INTEGER);
+        INSERT INTO packages VALUES (1, 'kernel', 'x86_64', '5.14', '0', '2.el9', 1679300000), (2, 'bash', 'src', '5', '0', '1', 1),
+          (3, 'bash', 'x86_64', '5', '3', '1', NULL);
+        INSERT INTO provides VALUES ('installonlypkg(kernel)', NULL, NULL, NULL, NULL, 1);
+        INSERT INTO obsoletes VALUES ('old', 'LT', '1', '2', '3', 1), ('older', NULL, NULL, NULL, NULL, 1);
+        """
+    )
+    connection.close()
+    assert parse_primary(bz2.compress(path.read_bytes())) == parse_primary(PRIMARY)
+    damaged = path.read_bytes()[:-5000]
+    with pytest.raises(MetadataError):
+        parse_primary(damaged)
+
+
+async def test_the_parser_works_in_a_process_of_its_own_and_names_the_file_that_it_cannot_read() -> None:
+    async with MetadataParser() as parser:
+        assert await parser.updateinfo("ab" * 32, gzip.compress(ONE)) == parse_updateinfo(ONE)
+        assert await parser.primary("cd" * 32, PRIMARY) == parse_primary(PRIMARY)
+        with pytest.raises(MetadataError, match="updateinfo efefefefefef: is not XML"):
+            await parser.updateinfo("ef" * 32, b"rubbish")
+        assert await parser.updateinfo("ab" * 32, ONE) == parse_updateinfo(ONE)
+
+
+async def test_a_file_on_which_the_worker_dies_is_an_error_and_the_next_file_gets_a_new_worker() -> None:
+    slow = bz2.compress(b"<metadata>") + bz2.compress(b" " * (1 << 20)) * 1000
+    async with MetadataParser(max_cpu_seconds=0) as parser:
+        with pytest.raises(MetadataError, match="primary abababababab: the parser died on it"):
+            await parser.primary("ab" * 32, slow)
+        assert await parser.updateinfo("cd" * 32, ONE) == parse_updateinfo(ONE)
+
+
+async def test_a_file_that_needs_too_much_memory_is_an_error() -> None:
+    many = updates(*(an_update(packages=BASH * 20) for _ in range(6_000)))
+    async with MetadataParser(max_memory_bytes=300 << 20) as parser:
+        with pytest.raises(MetadataError, match="updateinfo abababababab: "):
+            await parser.updateinfo("ab" * 32, many)
+        assert await parser.updateinfo("cd" * 32, ONE) == parse_updateinfo(ONE)
