@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from common.clock import Clock
@@ -14,13 +14,15 @@ from controller.api.checks import Checks, reference
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
 from controller.api.planning import DEFAULT_BASELINE
-from controller.api.summary import Row, summarise
 from controller.api.translate import INSTANCE_STATUS, LEVEL, REASON, timestamp
-from controller.compliance.model import Assessment, Baseline, InstanceStatus, Item, Level, PatchStatus
+from controller.compliance.aggregate import ComplianceCounts, oldest_missing, summarise
+from controller.compliance.model import Assessment, Baseline, InstanceStatus, Item
 from controller.dispatch.assess import Assessor
 from controller.fleet.model import Instance
 from controller.fleet.selection import check_references, matching
 from controller.store.api import Store
+
+Row = tuple[Instance, Assessment]
 
 
 class ReportService(report_pb2_grpc.ReportServiceServicer):
@@ -72,10 +74,12 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         summary = summarise(rows)
         response = pb.GetSummaryResponse(
             instances=summary.instances,
-            counts=_counts(summary.statuses),
+            counts=_counts(summary.counts),
             levels=[pb.LevelCount(level=LEVEL.to_wire(level), instances=n) for level, n in summary.levels],
             reasons=[pb.ReasonCount(reason=REASON.to_wire(reason), instances=n) for reason, n in summary.reasons],
-            groups=[pb.GroupSummary(attribute=a, value=v, counts=_counts(c)) for a, v, c in summary.groups],
+            groups=[
+                pb.GroupSummary(attribute=g.attribute, value=g.value, counts=_counts(g.counts)) for g in summary.groups
+            ],
             as_of=timestamp(as_of),
         )
         if (oldest := await self._oldest_missing(rows)) is not None:
@@ -123,38 +127,32 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
     async def _oldest_missing(self, rows: Collection[Row]) -> tuple[Instance, Item] | None:
         """Return the longest-standing MISSING item of the highest level, and whose it is.
 
-        Reads as few full reports as it can: instances whose oldest remembered item is younger than one already found cannot have it.
+        Reads as few full reports as it can: an instance has nothing older than its oldest remembered item, and nothing of a higher level
+        than its own.
         """
         candidates = list[tuple[datetime, Instance, Assessment]]()
         for instance, assessment in rows:
             if assessment.status is InstanceStatus.NON_COMPLIANT and assessment.counts.missing:
                 since = await self._store.assessments.since(instance.id, assessment.inputs.baseline_id)
-                if since:
-                    candidates.append((min(since.values()), instance, assessment))
-        candidates.sort(key=lambda c: (c[0], c[1].id))
-        read = dict[str, tuple[Item, ...]]()
-        for level in sorted(Level, reverse=True):
-            best: tuple[datetime, Instance, Item] | None = None
-            for earliest, instance, assessment in candidates:
-                if best is not None and earliest >= best[0]:
-                    break
-                if assessment.level < level:
-                    continue
-                if instance.id not in read:
-                    _, items = await self._assessor.report(instance)
-                    read[instance.id] = tuple(i for i in items if i.status is PatchStatus.MISSING)
-                for item in read[instance.id]:
-                    at = item.first_non_compliant_at
-                    if item.level is level and at is not None and (best is None or at < best[0]):
-                        best = (at, instance, item)
-            if best is not None:
-                return best[1], best[2]
-        return None
+                candidates.append((min(since.values(), default=self._clock.now()), instance, assessment))
+        candidates.sort(key=lambda c: (-c[2].level, c[0], c[1].id))
+        best: tuple[Instance, Item] | None = None
+        for earliest, instance, assessment in candidates:
+            if best is not None and _cannot_beat(best[1], assessment, earliest):
+                continue
+            _, items = await self._assessor.report(instance)
+            own = [(instance, item) for item in items]
+            best = oldest_missing([best, *own] if best is not None else own)
+        return best
 
 
-def _counts(counts: Mapping[InstanceStatus, int]) -> pb.ComplianceCounts:
+def _cannot_beat(best: Item, assessment: Assessment, earliest: datetime) -> bool:
+    if assessment.level != best.level:
+        return assessment.level < best.level
+    return best.first_non_compliant_at is not None and earliest > best.first_non_compliant_at
+
+
+def _counts(counts: ComplianceCounts) -> pb.ComplianceCounts:
     return pb.ComplianceCounts(
-        compliant=counts.get(InstanceStatus.COMPLIANT, 0),
-        non_compliant=counts.get(InstanceStatus.NON_COMPLIANT, 0),
-        undetermined=counts.get(InstanceStatus.UNDETERMINED, 0),
+        compliant=counts.compliant, non_compliant=counts.non_compliant, undetermined=counts.undetermined
     )
