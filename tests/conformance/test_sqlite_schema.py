@@ -126,5 +126,5 @@ END;
     for statement in found:
         connection.execute(statement)
     assert set(schema_of(connection)) == {"one", "t"}
-    with pytest.raises(ValueError, match="no semicolon ends the statement .*CREATE TABLE two"):
+    with pytest.raises(ValueError, match=r"no semicolon ends the statement .*CREATE TABLE two"):
         list(migrate.statements(script + "CREATE TABLE two (x)"))
