@@ -1,5 +1,8 @@
 """Content by digest: small in the database, compressed when that helps; large in files next to it.
 
+What hosts of one fleet say differs in a few words, so a small document is compressed with an earlier one as dictionary: some
+hundred bytes instead of some thousand.
+
 A repository's primary metadata can have 50 MB and more. Through the database it would be written twice (log, then file), hold
 the single writer up meanwhile, and stay in the log's size. A file is written beside, synced and renamed; the row that
 makes it known comes last, so a crash leaves either nothing or all of it.
@@ -8,22 +11,33 @@ makes it known comes last, so a crash leaves either nothing or all of it.
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import zstandard
 
 from common.errors import NotFound
-from controller.store.sqlite.database import Database, Row, disk_errors
+from controller.store.sqlite.database import Database, disk_errors
 from controller.store.sqlite.queries import queries
 
 FILE_BYTES: Final = 256 * 1024
 """Content from this size on goes into a file."""
-
+_BASE_BYTES: Final = 64 * 1024
+"""Only content up to this size has, or is, a dictionary."""
+_BASES: Final = 8
 _PART: Final = ".part"
 
 _SQL: Final = queries("blobs")
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    id: int
+    compressor: zstandard.ZstdCompressor
 
 
 class Blobs:
@@ -32,6 +46,9 @@ class Blobs:
     def __init__(self, database: Database) -> None:
         """Use the folder `<database>.blobs`; remove what a crash left half written there."""
         self._database = database
+        self._bases: deque[_Base] | None = None
+        """The latest dictionaries, newest first; used in the writer's thread only, None until they are read."""
+        database.on_lost(self._forget_bases)
         self._folder = database.path.with_name(database.path.name + ".blobs")
         with disk_errors(self._folder):
             for part in self._folder.glob(f"*/*{_PART}"):
@@ -39,34 +56,70 @@ class Blobs:
 
     async def put(self, digest: bytes, content: bytes) -> None:
         """Keep content; the same digest again changes nothing."""
-        if await self._database.row(_SQL["has"], {"digest": digest}) is not None:
-            return
-        packing, kept = "file", None
         if len(content) < FILE_BYTES:
-            packed = zstandard.compress(content)
-            packing, kept = ("zstd", packed) if len(packed) < len(content) else ("plain", content)
-        else:
+            await self._database.write(lambda db: self._put_small(db, digest, content))
+        elif await self._database.row(_SQL["has"], {"digest": digest}) is None:
             await self._database.read(lambda _: self._write(digest, content))
-        parameters = {"digest": digest, "size": len(content), "packing": packing, "content": kept}
-        await self._database.execute(_SQL["put"], parameters)
+            parameters = {"digest": digest, "size": len(content), "packing": "file", "base": None, "content": None}
+            await self._database.execute(_SQL["put"], parameters)
 
     async def get(self, digest: bytes) -> bytes:
         """Return content; raise NotFound."""
 
-        def unpack(row: Row | None) -> bytes:
-            match row:
-                case None:
-                    raise NotFound("content", digest.hex())
-                case (_, "plain", bytes(content)):
-                    return content
-                case (size, "zstd", bytes(packed)):
-                    return zstandard.decompress(packed, max_output_size=size)
-                case _:
-                    path = self._path(digest)
-                    with disk_errors(path):
-                        return path.read_bytes()
+        def work(db: sqlite3.Connection) -> bytes:
+            row = db.execute(_SQL["get"], {"digest": digest}).fetchone()
+            if row is None:
+                raise NotFound("content", digest.hex())
+            size, packing, content, _, base_size, base = row
+            if packing == "file":
+                path = self._path(digest)
+                with disk_errors(path):
+                    return path.read_bytes()
+            if packing == "plain":
+                return bytes(content)
+            dictionary = None if base is None else _dictionary(_unpacked(base, base_size))
+            return _unpacked(content, size, dictionary)
 
-        return await self._database.read(lambda db: unpack(db.execute(_SQL["get"], {"digest": digest}).fetchone()))
+        return await self._database.read(work)
+
+    def _put_small(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> None:
+        if db.execute(_SQL["has"], {"digest": digest}).fetchone() is not None:
+            return
+        packed, base = self._packed(db, content)
+        is_packed = len(packed) < len(content)
+        added = db.execute(
+            _SQL["put"],
+            {
+                "digest": digest,
+                "size": len(content),
+                "packing": "zstd" if is_packed else "plain",
+                "base": base,
+                "content": packed if is_packed else content,
+            },
+        )
+        if base is None and is_packed and len(content) <= _BASE_BYTES and self._bases is not None:
+            assert added.lastrowid is not None
+            self._bases.appendleft(_base(added.lastrowid, content))
+
+    def _packed(self, db: sqlite3.Connection, content: bytes) -> tuple[bytes, int | None]:
+        """Compress with the first dictionary that makes it half as long, else without one."""
+        alone = zstandard.compress(content)
+        if len(content) <= _BASE_BYTES:
+            for base in self._known_bases(db):
+                packed = base.compressor.compress(content)
+                if len(packed) <= len(alone) // 2:
+                    return packed, base.id
+        return alone, None
+
+    def _known_bases(self, db: sqlite3.Connection) -> deque[_Base]:
+        if self._bases is None:
+            rows = db.execute(_SQL["bases"], {"limit": _BASE_BYTES, "count": _BASES})
+            found = [_base(number, _unpacked(content, size)) for number, size, content in rows]
+            self._bases = deque(found, maxlen=_BASES)
+        return self._bases
+
+    def _forget_bases(self) -> None:
+        self._bases = None
 
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
@@ -88,6 +141,18 @@ class Blobs:
                 raise
             for folder in (path.parent, self._folder, self._folder.parent):  # the name is content of its folder
                 _sync(folder)
+
+
+def _base(number: int, content: bytes) -> _Base:
+    return _Base(number, zstandard.ZstdCompressor(dict_data=_dictionary(content)))
+
+
+def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def _unpacked(packed: bytes, size: int, dictionary: zstandard.ZstdCompressionDict | None = None) -> bytes:
+    return zstandard.ZstdDecompressor(dict_data=dictionary).decompress(packed, max_output_size=size)
 
 
 def _sync(folder: Path) -> None:

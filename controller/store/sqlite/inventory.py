@@ -1,4 +1,4 @@
-"""Interned packages, snapshots, reports and advisories in SQLite."""
+"""Content, packages, reports and advisories in SQLite."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from pyroaring import BitMap, FrozenBitMap
-
 from common.errors import NotFound
 from common.manifest import PackageLine
-from common.nevra import Nevra
 from controller.fleet.model import InstanceId
 from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
 from controller.store.codec import canonical, micros, moment
 from controller.store.sqlite.blobs import Blobs
-from controller.store.sqlite.database import Database, Parameters, Row
+from controller.store.sqlite.database import Database, Row
 from controller.store.sqlite.queries import queries
+from controller.store.sqlite.snapshots import Snapshots
+
+_KNOWN_DIGESTS: Final = 500_000
+"""So many digests are remembered as known, about 50 MB: an unchanged host then costs no question to the database."""
 
 _SQL: Final = queries("inventory")
 
@@ -29,19 +30,30 @@ class SqliteInventory:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._blobs = Blobs(database)
-        self._ids: dict[tuple[Nevra, str], int] | None = None
-        """Every interned package; used in the writer's thread only, None until it is read."""
-        database.on_lost(self._forget_ids)
+        self._snapshots = Snapshots(database)
+        self._known = set[bytes]()
+        """Digests that are stored. Nothing is ever removed, so they stay true."""
 
     async def missing(self, digests: Collection[bytes]) -> frozenset[bytes]:
         """Return those digests for which there is neither a blob nor a snapshot."""
-        return await self._database.read(
-            lambda db: frozenset(d for d in digests if db.execute(_SQL["is_known"], {"digest": d}).fetchone() == (0,))
+        unsure = frozenset(digests) - self._known
+        if not unsure:
+            return frozenset()
+        missing = await self._database.read(
+            lambda db: frozenset(d for d in unsure if db.execute(_SQL["is_known"], {"digest": d}).fetchone() == (0,))
         )
+        self._know(unsure - missing)
+        return missing
+
+    def _know(self, digests: Iterable[bytes]) -> None:
+        if len(self._known) > _KNOWN_DIGESTS:
+            self._known.clear()
+        self._known.update(digests)
 
     async def put_blob(self, digest: bytes, content: bytes) -> None:
         """Keep content; the same digest again changes nothing."""
         await self._blobs.put(digest, content)
+        self._know((digest,))
 
     async def get_blob(self, digest: bytes) -> bytes:
         """Return content; raise NotFound."""
@@ -49,40 +61,21 @@ class SqliteInventory:
 
     async def put_snapshot(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
         """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
-
-        def work(db: sqlite3.Connection) -> Snapshot:
-            row = db.execute(_SQL["get_snapshot"], {"digest": digest}).fetchone()
-            if row is not None:
-                return _snapshot(digest, row)
-            try:
-                ids = BitMap(self._intern(db, packages))
-                ids.run_optimize()
-                db.execute(_SQL["put_snapshot"], {"digest": digest, "bitmap": ids.serialize()})
-            except BaseException:
-                self._forget_ids()  # the packages interned just now are undone with the rest
-                raise
-            return Snapshot(digest, FrozenBitMap(ids))
-
-        return await self._database.write(work)
+        snapshot = await self._snapshots.put(digest, packages)
+        self._know((digest,))
+        return snapshot
 
     async def get_snapshot(self, digest: bytes) -> Snapshot:
         """Return a snapshot; raise NotFound."""
-        return _snapshot(digest, await self._database.row(_SQL["get_snapshot"], {"digest": digest}))
+        return await self._snapshots.get(digest)
 
     async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
         """Return interned packages in ascending order of id; unknown ids raise NotFound."""
-        wanted = set(ids)
-        query = {"ids": canonical(sorted(wanted))}
-        found = await self._database.read(lambda db: tuple(map(_package, db.execute(_SQL["packages"], query))))
-        if len(found) < len(wanted):
-            raise NotFound("package", str(min(wanted.difference(package.id for package in found))))
-        return found
+        return await self._snapshots.packages(ids)
 
     async def packages_after(self, package_id: int) -> tuple[Package, ...]:
         """Return all interned packages with a greater id, ascending. Ids start at 1 and only grow."""
-        return await self._database.read(
-            lambda db: tuple(map(_package, db.execute(_SQL["packages_after"], {"id": package_id})))
-        )
+        return await self._snapshots.packages_after(package_id)
 
     async def put_report(self, report: Report) -> Report:
         """Add to an instance's history and return its latest report; see the Protocol."""
@@ -130,80 +123,49 @@ class SqliteInventory:
         rows = await self._database.rows(_SQL["first_seen"], {"ids": canonical(list(ids))})
         return {advisory: moment(at) for advisory, at in rows}
 
-    def _intern(self, db: sqlite3.Connection, lines: Sequence[PackageLine]) -> list[int]:
-        if self._ids is None:
-            self._ids = {
-                (Nevra(name, epoch, version, release, arch), module): package_id
-                for package_id, name, epoch, version, release, arch, module in db.execute(_SQL["package_lines"])
-            }
-        known, ids = self._ids, list[int]()
-        for line in lines:
-            key = (line.nevra, line.module)
-            package_id = known.get(key)
-            if package_id is None:
-                package_id = known[key] = _add_package(db, line)
-            ids.append(package_id)
-        return ids
-
-    def _forget_ids(self) -> None:
-        self._ids = None
-
-
-def _add_package(db: sqlite3.Connection, line: PackageLine) -> int:
-    n = line.nevra
-    added = db.execute(
-        _SQL["put_package"],
-        {
-            "name": n.name,
-            "epoch": n.epoch,
-            "version": n.version,
-            "release": n.release,
-            "arch": n.arch,
-            "module": line.module,
-            "evr_key": n.key,
-        },
-    )
-    assert added.lastrowid is not None
-    return added.lastrowid
-
-
-def _package(row: Row) -> Package:
-    package_id, name, epoch, version, release, arch, module, evr_key = row
-    return Package(package_id, Nevra(name, epoch, version, release, arch), module, evr_key)
-
-
-def _snapshot(digest: bytes, row: Row | None) -> Snapshot:
-    if row is None:
-        raise NotFound("inventory", digest.hex())
-    return Snapshot(digest, FrozenBitMap.deserialize(row[0]))
-
 
 def _put_report(db: sqlite3.Connection, report: Report) -> Report:
-    key = _report_parameters(report)
-    if db.execute(_SQL["has_instance"], key).fetchone() is None:
+    if db.execute(_SQL["has_instance"], {"instance_id": report.instance_id}).fetchone() is None:
         raise NotFound("instance", report.instance_id)
-    if db.execute(_SQL["has_manifest"], key).fetchone() is None:
-        raise NotFound("manifest", report.manifest_digest.hex())
-    if report.inventory_digest is not None and db.execute(_SQL["has_snapshot"], key).fetchone() is None:
-        raise NotFound("inventory", report.inventory_digest.hex())
+    _contents(db, report)  # or NotFound, whether it makes a row or not
     where = {"instance_id": report.instance_id, "at": micros(report.collected_at)}
     before = db.execute(_SQL["begun_by"], where).fetchone()
     after = db.execute(_SQL["begun_after"], where).fetchone()
     placed = rules.place(before and _report(before[:-1]), after and _report(after[:-1]), report)
-    if placed.before is not None:
-        db.execute(_SQL["change_report"], {**_report_parameters(placed.before), "id": before[-1]})
-    if placed.after is not None:
-        db.execute(_SQL["change_report"], {**_report_parameters(placed.after), "id": after[-1]})
     for added in placed.added:
-        db.execute(_SQL["add_report"], _report_parameters(added))
-    return _report(db.execute(_SQL["latest"], {"instance_id": report.instance_id}).fetchone())
+        row = {**_parameters(added), **_contents(db, added), "arrival": _arrival(db, added)}
+        db.execute(_SQL["add_report"], row)
+    if placed.before is not None:
+        db.execute(_SQL["stretch_report"], {**_parameters(placed.before), "arrival": before[-1]})
+    if placed.after is not None:
+        was = {"was_first": after[3], "was_arrival": after[-1], "arrival": _arrival(db, placed.after)}
+        db.execute(_SQL["begin_earlier"], {**_parameters(placed.after), **was})
+    return _report(db.execute(_SQL["latest"], where).fetchone())
 
 
-def _report_parameters(report: Report) -> Parameters:
+def _contents(db: sqlite3.Connection, report: Report) -> Mapping[str, int | None]:
+    return {
+        "manifest": _number(db, "manifest", "manifest", report.manifest_digest),
+        "snapshot": _number(db, "snapshot", "inventory", report.inventory_digest),
+    }
+
+
+def _number(db: sqlite3.Connection, query: str, kind: str, digest: bytes | None) -> int | None:
+    if digest is None:
+        return None
+    row = db.execute(_SQL[query], {"digest": digest}).fetchone()
+    if row is None:
+        raise NotFound(kind, digest.hex())
+    return int(row[0])
+
+
+def _arrival(db: sqlite3.Connection, report: Report) -> int:
+    return int(db.execute(_SQL["next_arrival"], _parameters(report)).fetchone()[0])
+
+
+def _parameters(report: Report) -> Mapping[str, object]:
     return {
         "instance_id": report.instance_id,
-        "manifest_digest": report.manifest_digest,
-        "inventory_digest": report.inventory_digest,
         "first_collected_at": micros(report.first_collected_at),
         "collected_at": micros(report.collected_at),
         "received_at": micros(report.received_at),

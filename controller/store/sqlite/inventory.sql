@@ -1,75 +1,58 @@
 -- is_known
 SELECT EXISTS (SELECT 1 FROM blob WHERE digest = :digest) OR EXISTS (SELECT 1 FROM snapshot WHERE digest = :digest);
 
--- get_snapshot
-SELECT bitmap FROM snapshot WHERE digest = :digest;
-
--- put_snapshot
-INSERT INTO snapshot (digest, bitmap) VALUES (:digest, :bitmap);
-
--- packages
-SELECT id, name, epoch, version, release, arch, module, evr_key
-FROM package
-WHERE id IN (SELECT value
-FROM json_each(:ids))
-ORDER BY id;
-
--- packages_after
-SELECT id, name, epoch, version, release, arch, module, evr_key FROM package WHERE id > :id ORDER BY id;
-
--- package_lines
-SELECT id, name, epoch, version, release, arch, module FROM package;
-
--- put_package
-INSERT INTO package (name, epoch, version, release, arch, module, evr_key)
-VALUES (:name, :epoch, :version, :release, :arch, :module, :evr_key);
-
 -- has_instance
 SELECT 1 FROM instance WHERE id = :instance_id;
 
--- has_manifest
-SELECT 1 FROM blob WHERE digest = :manifest_digest;
+-- manifest
+SELECT id FROM blob WHERE digest = :digest;
 
--- has_snapshot
-SELECT 1 FROM snapshot WHERE digest = :inventory_digest;
+-- snapshot
+SELECT id FROM snapshot WHERE digest = :digest;
 
 -- begun_by
-SELECT instance_id, manifest_digest, inventory_digest, first_collected_at, collected_at, received_at, ticket_id, id
-FROM report
-WHERE instance_id = :instance_id AND first_collected_at <= :at
-ORDER BY first_collected_at DESC, id DESC LIMIT 1;
+SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
+FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.snapshot
+WHERE r.instance_id = :instance_id AND r.first_collected_at <= :at
+ORDER BY r.first_collected_at DESC, r.arrival DESC LIMIT 1;
 
 -- begun_after
-SELECT instance_id, manifest_digest, inventory_digest, first_collected_at, collected_at, received_at, ticket_id, id
-FROM report
-WHERE instance_id = :instance_id AND first_collected_at > :at
-ORDER BY first_collected_at, id LIMIT 1;
+SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
+FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.snapshot
+WHERE r.instance_id = :instance_id AND r.first_collected_at > :at
+ORDER BY r.first_collected_at, r.arrival LIMIT 1;
 
 -- latest
-SELECT instance_id, manifest_digest, inventory_digest, first_collected_at, collected_at, received_at, ticket_id
-FROM report
-WHERE instance_id = :instance_id
-ORDER BY first_collected_at DESC, id DESC LIMIT 1;
+SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id
+FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.snapshot
+WHERE r.instance_id = :instance_id
+ORDER BY r.first_collected_at DESC, r.arrival DESC LIMIT 1;
 
 -- all_latest
-SELECT instance_id, manifest_digest, inventory_digest, first_collected_at, collected_at, received_at, ticket_id
-FROM report
-WHERE id IN (
-  SELECT (SELECT r.id FROM report r WHERE r.instance_id = i.id
-          ORDER BY r.first_collected_at DESC, r.id DESC LIMIT 1)
-  FROM instance i WHERE i.deleted_at IS NULL
-) ORDER BY instance_id;
+SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id
+FROM instance i
+JOIN report r ON r.instance_id = i.id AND (r.first_collected_at, r.arrival) = (
+  SELECT l.first_collected_at, l.arrival FROM report l WHERE l.instance_id = i.id
+  ORDER BY l.first_collected_at DESC, l.arrival DESC LIMIT 1)
+JOIN blob m ON m.id = r.manifest
+LEFT JOIN snapshot s ON s.id = r.snapshot
+WHERE i.deleted_at IS NULL ORDER BY i.id;
+
+-- next_arrival
+SELECT coalesce(max(arrival) + 1, 0) FROM report
+WHERE instance_id = :instance_id AND first_collected_at = :first_collected_at;
 
 -- add_report
-INSERT INTO report (instance_id, manifest_digest, inventory_digest, first_collected_at, collected_at, received_at,
-  ticket_id)
-VALUES (:instance_id, :manifest_digest, :inventory_digest, :first_collected_at, :collected_at, :received_at,
-  :ticket_id);
+INSERT INTO report (instance_id, first_collected_at, arrival, collected_at, received_at, manifest, snapshot, ticket_id)
+VALUES (:instance_id, :first_collected_at, :arrival, :collected_at, :received_at, :manifest, :snapshot, :ticket_id);
 
--- change_report
-UPDATE report SET first_collected_at = :first_collected_at, collected_at = :collected_at,
-  received_at = :received_at, ticket_id = :ticket_id
-WHERE id = :id;
+-- stretch_report
+UPDATE report SET collected_at = :collected_at, received_at = :received_at, ticket_id = :ticket_id
+WHERE instance_id = :instance_id AND first_collected_at = :first_collected_at AND arrival = :arrival;
+
+-- begin_earlier
+UPDATE report SET first_collected_at = :first_collected_at, arrival = :arrival
+WHERE instance_id = :instance_id AND first_collected_at = :was_first AND arrival = :was_arrival;
 
 -- see_advisory
 INSERT INTO advisory_seen (id, first_seen_at) VALUES (:id, :at)

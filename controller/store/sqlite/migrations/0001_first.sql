@@ -62,33 +62,36 @@ CREATE TABLE package (
   UNIQUE (name, epoch, version, release, arch, module)
 ) STRICT;
 
--- Each distinct set of packages once.
+-- Each distinct set of packages once. Sets of one image differ in few packages: most say only in which from their base.
 CREATE TABLE snapshot (
-  digest BLOB PRIMARY KEY,
-  bitmap BLOB NOT NULL -- package ids, a serialised roaring bitmap
+  id INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL UNIQUE,
+  base INTEGER REFERENCES snapshot, -- NULL, or a snapshot without a base
+  bitmap BLOB NOT NULL -- a serialised roaring bitmap: the package ids; with a base, those that only one of both has
 ) STRICT;
 
--- Content by digest.
+-- Content by digest. Small documents of one fleet resemble each other: most are compressed with another as dictionary.
 CREATE TABLE blob (
-  digest BLOB PRIMARY KEY,
+  id INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL UNIQUE,
   size INTEGER NOT NULL,
   packing TEXT NOT NULL, -- plain, zstd, or file: too large for here, next to the database under its digest
+  base INTEGER REFERENCES blob, -- the dictionary: NULL, or content without a base
   content BLOB -- NULL when it is a file
 ) STRICT;
 
--- Who said what when. The intervals of one instance do not overlap; of two that begin together the greater id came later.
+-- Who said what when. The intervals of one instance do not overlap; of two that begin together the greater arrival came later.
 CREATE TABLE report (
-  id INTEGER PRIMARY KEY,
   instance_id TEXT NOT NULL REFERENCES instance,
-  manifest_digest BLOB NOT NULL REFERENCES blob,
-  inventory_digest BLOB REFERENCES snapshot,
   first_collected_at INTEGER NOT NULL,
+  arrival INTEGER NOT NULL,
   collected_at INTEGER NOT NULL,
   received_at INTEGER NOT NULL,
-  ticket_id TEXT NOT NULL
-) STRICT;
-
-CREATE INDEX report_history ON report (instance_id, first_collected_at);
+  manifest INTEGER NOT NULL REFERENCES blob,
+  snapshot INTEGER REFERENCES snapshot,
+  ticket_id TEXT NOT NULL,
+  PRIMARY KEY (instance_id, first_collected_at, arrival)
+) STRICT, WITHOUT ROWID;
 
 -- Where an instance ever had advisories: a repository that loses them must not look like one without updates (R11).
 CREATE TABLE advisory_repository (
