@@ -67,6 +67,7 @@ class Daemon:
         self._conversation = Conversation(outbox, blobs, self._worker, self._lost, clock)
         self._conversation.welcomed = self._welcomed
         self._identity: Identity | None = None
+        self._removed = False
         self._stop = asyncio.Event()
         self._again = asyncio.Event()  # set to stop waiting before the next try
         self._look = asyncio.Event()  # set when there is a new certificate to look at
@@ -151,6 +152,7 @@ class Daemon:
             log.warning("not enrolled, trying again", extra={"cause": str(error), "wait_seconds": round(wait, 1)})
         except Refused as error:
             wait = self._refused.next()
+            self._removed = True
             log.warning(
                 "the controller refuses this agent: was it removed? enrol it with a new token",
                 extra={"cause": str(error), "wait_seconds": round(wait, 1)},
@@ -173,9 +175,28 @@ class Daemon:
         me = self._identity or identity.load(self._identity_folder)
         if me is not None and self._clock.now() < me.not_after:
             self._identity = me
-            return me
+            if self._removed and await self._enrolled_again():
+                log.info("enrolled again", extra={"instance": self._identity.instance_id})
+            return self._identity
         if me is not None:
             log.warning("the agent's certificate has ended, enrolling anew", extra={"not_after": me.not_after})
+        me = await self._enrol()
+        self._enrolling.reset()
+        self._look.set()
+        log.info("enrolled", extra={"instance": me.instance_id})
+        return me
+
+    async def _enrolled_again(self) -> bool:
+        """Enrol a removed agent again, if it was given another token than the one it came with; say whether it was."""
+        try:
+            await self._enrol(only_new_token=True)
+        except NotEnrolled as error:
+            if error.why not in (identity.SAME_TOKEN, identity.NO_TOKEN):
+                log.warning("cannot enrol again", extra={"cause": str(error)})
+            return False
+        return True
+
+    async def _enrol(self, *, only_new_token: bool = False) -> Identity:
         try:
             token = self._settings.read_token()
         except PatchError as error:
@@ -183,7 +204,7 @@ class Daemon:
         if not token:
             raise NotEnrolled(
                 "there is no enrolment token: make one with patchctl tokens create, and name it as token or token_file",
-                "SETTINGS",
+                identity.NO_TOKEN,
             )
         await identity.ask(
             {
@@ -192,20 +213,19 @@ class Daemon:
                 "controller": self._settings.controller,
                 "join": str(self._settings.join),
                 "token": token,
+                "only_new_token": only_new_token,
                 "machine_id": host.machine_id(self._settings.root),
                 "placement": dataclasses.asdict(host.placement(self._settings)),
             }
         )
-        me = self._identity = identity.load(self._identity_folder)
-        if me is None:
+        self._identity = identity.load(self._identity_folder)
+        if self._identity is None:
             raise NotEnrolled(f"the identity in {self._identity_folder} was not written", "DISK")
-        self._enrolling.reset()
-        self._look.set()
-        log.info("enrolled", extra={"instance": me.instance_id})
-        return me
+        return self._identity
 
     def _welcomed(self, welcome: Welcome) -> None:
         self._refused.reset()
+        self._removed = False
         log.info(
             "connected",
             extra={"instance": welcome.instance_id, "controller_version": welcome.controller_version},

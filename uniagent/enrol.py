@@ -1,11 +1,12 @@
 """A short-lived child of the daemon that makes the key and asks for certificates, so that the daemon needs no cryptography.
 
 Reads one JSON object on standard input: {"do": "enrol" | "renew", "folder", "controller", and to enrol: "join", "token",
-"machine_id", "placement": {...}}. Writes the identity's files and then {"why": "", "sentence": ""}, or why it did not.
+"machine_id", "placement": {...}, "only_new_token"}. Writes the identity's files and then {"why": "", "sentence": ""}, or why it did not.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from datetime import UTC, datetime
@@ -29,6 +30,10 @@ _ADVICE: Final = {
 }
 
 
+class SameToken(Exception):
+    """The agent enrolled with this token already: whoever removed it since means it."""
+
+
 def main() -> int:
     """Do what standard input asks for; say how it went on standard output."""
     request = json.load(sys.stdin)
@@ -40,6 +45,8 @@ def main() -> int:
         why = error.code().name
         advice = _ADVICE.get(why, "")
         sentence = f"the controller at {controller} said {why}: {error.details()}" + (f"; {advice}" if advice else "")
+    except SameToken:
+        why, sentence = identity.SAME_TOKEN, "this host has enrolled with this token before"
     except ValueError as error:
         why, sentence = "SETTINGS", str(error)
     except OSError as error:
@@ -51,6 +58,9 @@ def main() -> int:
 def enrol(request: dict[str, Any]) -> None:
     """Turn a token into an identity. The key is on disk before it is asked for: when the answer is lost, ask again."""
     folder = durable.private_folder(Path(request["folder"]))
+    used = hashlib.sha256(request["token"].encode()).hexdigest().encode()
+    if request["only_new_token"] and _used_token(folder) == used:
+        raise SameToken(identity.SAME_TOKEN)
     join = _read_join(Path(request["join"]))
     key = _key(folder)
     with _channel(request["controller"], join.ca_pem, join.credential) as channel:
@@ -65,6 +75,7 @@ def enrol(request: dict[str, Any]) -> None:
         )
     _check(key, response.certificate_chain_pem)
     _keep(folder, response.ca_pem, response.certificate_chain_pem)
+    durable.write(folder / identity.USED_TOKEN, used)
     durable.write(folder / identity.INSTANCE_ID, response.instance_id.encode())  # last: now it is whole
 
 
@@ -79,6 +90,11 @@ def renew(request: dict[str, Any]) -> None:
         )
     _check(key, response.certificate_chain_pem)
     _keep(folder, response.ca_pem, response.certificate_chain_pem)
+
+
+def _used_token(folder: Path) -> bytes:
+    path = folder / identity.USED_TOKEN
+    return path.read_bytes() if path.exists() else b""
 
 
 def _channel(controller: str, ca_pem: bytes, credential: tls.Credential) -> grpc.Channel:

@@ -25,8 +25,11 @@ CERTIFICATE: Final = "certificate.pem"
 CA: Final = "ca.pem"
 INSTANCE_ID: Final = "instance_id"
 VALIDITY: Final = "validity.json"
+USED_TOKEN: Final = "token.sha256"
+SAME_TOKEN: Final = "SAME_TOKEN"
+NO_TOKEN: Final = "NO_TOKEN"
 _CHILD_SECONDS: Final = 60.0
-FINAL: Final = frozenset({"PERMISSION_DENIED", "INVALID_ARGUMENT", "SETTINGS"})
+FINAL: Final = frozenset({"PERMISSION_DENIED", "INVALID_ARGUMENT", "SETTINGS", NO_TOKEN})
 """Reasons that trying the same again does not mend."""
 
 

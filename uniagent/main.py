@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    # A width and names that are given, or argparse loads shutil and with it three compressors into the daemon.
+    columns = os.environ.get("COLUMNS", "")
+    shape = functools.partial(argparse.HelpFormatter, width=int(columns) if columns.isdecimal() else 100)
     parser = argparse.ArgumentParser(
-        prog="uniagent", description="Answers for this host what is installed and offered."
+        prog="uniagent", description="Answers for this host what is installed and offered.", formatter_class=shape
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="be the agent, in the foreground")
-    doctor = commands.add_parser("doctor", help="check settings, certificates, controller, rpm and repositories")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="uniagent")
+    add = functools.partial(commands.add_parser, formatter_class=shape)
+    run = add("run", help="be the agent, in the foreground")
+    doctor = add("doctor", help="check settings, certificates, controller, rpm and repositories")
     for each in (run, doctor):
         each.add_argument(
             "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="settings (default: %(default)s)"
@@ -47,12 +53,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     doctor.add_argument(
         "--output", choices=("text", "json"), default="text", help="how to print (default: %(default)s)"
     )
-    inventory = commands.add_parser("inventory", help="print what is installed; needs no controller")
+    inventory = add("inventory", help="print what is installed; needs no controller")
     if "inventory" in words:
         from uniagent import inventory_command
 
         inventory_command.add_arguments(inventory)
-    commands.add_parser("version", help="print the version")
+    add("version", help="print the version")
     return parser
 
 

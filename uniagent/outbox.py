@@ -53,7 +53,7 @@ class Outbox:
                     self._drawer.put(self._files[message.id], _to_document(message))
                 except OSError as error:
                     log.warning(
-                        "cannot write to the outbox, kept in memory", extra={"message": message.id, "cause": str(error)}
+                        "cannot write to the outbox, kept in memory", extra={"id": message.id, "cause": str(error)}
                     )
                     return False
                 self._unsaved.discard(message.id)
@@ -69,7 +69,7 @@ class Outbox:
         try:
             self._drawer.remove(number)
         except OSError as error:  # it will be sent once more after a restart, which is harmless
-            log.warning("cannot remove an acknowledged message", extra={"message": message_id, "cause": str(error)})
+            log.warning("cannot remove an acknowledged message", extra={"id": message_id, "cause": str(error)})
         return True
 
     def repeat(self, run_id: str) -> bool:

@@ -71,7 +71,8 @@ class Outgoing:
         self._uploading = ""
         self._sent = 0
         self._wake = asyncio.Event()
-        self._closing = False
+        self.closing = False
+        """Whether the stream is to end because we want it to."""
         self._quietly = False
         outbox.listener = self._wake.set
 
@@ -89,18 +90,18 @@ class Outgoing:
 
     def close(self, *, quietly: bool = False) -> None:
         """End after the message that is being sent; quietly: after all that waits to be sent."""
-        was_closing, self._closing = self._closing, True
+        was_closing, self.closing = self.closing, True
         self._quietly = quietly and (self._quietly or not was_closing)
         self._wake.set()
 
     async def next(self) -> ToController | None:
         """Wait for the next message and return it; None when the stream is to end."""
         while True:
-            if self._closing and not self._quietly:
+            if self.closing and not self._quietly:
                 return None
             if (message := self._take()) is not None:
                 return message
-            if self._closing:
+            if self.closing:
                 return None
             self._wake.clear()
             await self._wake.wait()
@@ -194,8 +195,8 @@ class Conversation:
         tasks = (sending, receiving, beating)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and sending.exception() is None:  # we leave: give the controller a moment to end as well
-                await asyncio.wait((receiving,), timeout=_LEAVE_SECONDS)
+            if outgoing.closing:  # we leave: give the controller a moment to end as well
+                await asyncio.wait((receiving, sending), timeout=_LEAVE_SECONDS)
                 return
             if not receiving.done():  # the reader knows why: writing only fails
                 await asyncio.wait((receiving,), timeout=_LEAVE_SECONDS)

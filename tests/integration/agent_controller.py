@@ -33,13 +33,16 @@ class Session:
         self.over = asyncio.Event()
         self.got = list[pb.ConnectRequest]()
         self._sent = 0
+        self._turn = asyncio.Lock()
 
     async def send(self, **body: Any) -> None:
-        self._sent += 1
-        await self.context.write(pb.ConnectResponse(sequence=self._sent, **body))
+        async with self._turn:  # the test and the answers speak on one stream
+            self._sent += 1
+            await self.context.write(pb.ConnectResponse(sequence=self._sent, **body))
 
     async def send_with_a_gap(self) -> None:
-        self._sent += 1
+        async with self._turn:
+            self._sent += 1
         await self.send(pace=pb.Pace())
 
     def all(self, kind: str) -> list[Any]:
@@ -77,7 +80,11 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        options = (("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000), ("grpc.so_reuseport", 0))
+        options = (
+            ("grpc.max_receive_message_length", 1 << 20),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.so_reuseport", 0),
+        )
         self._server = grpc.aio.server(options=options)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(self, self._server)
         mine = self._server_credential
@@ -162,7 +169,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         if kind == "blob_chunk" and message.blob_chunk.last:
             digest = message.blob_chunk.digest
             chunks = [c for c in session.all("blob_chunk") if c.digest == digest]
-            content = b"".join(c.data for c in chunks)
+            content = b"".join(c.data for c in chunks)  # of the whole stream: a blob is asked for once
             if chunks[0].encoding == pb.BLOB_ENCODING_ZSTD:
                 content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
             assert hashlib.sha256(content).digest() == digest
@@ -229,9 +236,9 @@ class Agent:
     def said(self) -> str:
         return self.log.read_text()
 
-    async def until_said(self, text: str) -> None:
+    async def until_said(self, text: str, times: int = 1) -> None:
         async with asyncio.timeout(WAIT):
-            while text not in self.said():
+            while self.said().count(text) < times:
                 await asyncio.sleep(0.05)
 
     def kept(self, folder: str) -> list[str]:

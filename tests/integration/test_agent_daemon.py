@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import random
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from common import manifest
 from common.pb.v1 import agent_pb2 as pb
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -25,7 +29,9 @@ Pair = tuple[Controller, Agent]
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with running(tmp_path) as both:
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    async with running(folder) as both:
         yield both
 
 
@@ -86,8 +92,8 @@ async def test_an_assignment_is_accepted_done_and_forgotten_after_its_ack(pair: 
     assert result.run_id == "run-1"
     assert (result.outcome, result.error) == (pb.SCAN_OUTCOME_SUCCEEDED, "")
     await controller.until(lambda: controller.blobs)
-    manifest = json.loads(controller.blobs[result.report.manifest_digest.hex()])
-    assert {"RPMDB"} <= {problem["code"] for problem in manifest["problems"]}
+    told = manifest.decode(controller.blobs[result.report.manifest_digest.hex()])
+    assert manifest.ProblemCode.RPMDB in {problem.code for problem in told.problems}
     steps = [p.step for p in session.all("run_progress")]
     assert steps[0] == "accepted"
     assert steps[-1] == "sending"
@@ -242,6 +248,112 @@ async def test_a_removed_agent_says_so_and_retries_slowly(pair: Pair) -> None:
     assert agent.said().count("refuses this agent") == 1
     agent.signal(signal.SIGTERM)
     assert await agent.wait(2) == 0
+
+
+async def test_a_removed_agent_comes_back_only_with_another_token(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    await controller.session()
+    await agent.kill()
+    controller.refuse = grpc.StatusCode.PERMISSION_DENIED
+    for token, enrolments in (("good", 1), ("second", 2)):
+        controller.tokens[token] = controller.tokens.get(token, "")
+        agent.configure(token=token)
+        agent.start()
+        await agent.until_said("refuses this agent")
+        agent.signal(signal.SIGHUP)  # looks again at once
+        await agent.until_said("refuses this agent", times=2)
+        assert controller.enrolments == enrolments
+        await agent.kill()
+        agent.log.unlink()
+    controller.refuse = None
+    agent.start()
+    assert (await controller.session(2)).hello.placement.name == "one"
+
+
+async def test_a_stream_cut_in_the_middle_of_a_blob_begins_the_blob_again(pair: Pair) -> None:
+    controller, agent = pair
+    controller.want = controller.acknowledge = False
+    agent.start()
+    session = await controller.session()
+    await session.assign("run-1")
+    (result,) = await controller.until(lambda: session.all("run_result"))
+    agent.signal(signal.SIGTERM)
+    await agent.wait()
+    content = random.Random(1).randbytes(40 << 20)
+    name = hashlib.sha256(content).hexdigest()
+    document = json.dumps({"primary": name}).encode()  # as if that had been collected
+    kept = hashlib.sha256(document).hexdigest()
+    for digest, blob in ((name, content), (kept, document)):
+        (agent.state / "blobs" / digest).write_bytes(blob)
+    for path in (agent.state / "outbox").glob("*.json"):
+        path.write_text(path.read_text().replace(result.report.manifest_digest.hex(), kept))
+    agent.start()
+    second = await controller.session(2)
+    await second.send(want=pb.Want(digests=[bytes.fromhex(name)]))
+    await controller.until(lambda: second.all("blob_chunk"))
+    await controller.stop()
+    assert name not in controller.blobs
+    await controller.start()
+    third = await controller.session(3)
+    await third.send(want=pb.Want(digests=[bytes.fromhex(name)]))
+    await controller.until(lambda: name in controller.blobs)
+    assert controller.blobs[name] == content
+    assert max(len(c.data) for c in third.all("blob_chunk")) == 256 * 1024
+    assert third.all("run_result")
+
+
+async def test_heartbeats_and_results_pass_a_large_upload(pair: Pair) -> None:
+    controller, agent = pair
+    controller.want = controller.acknowledge = False
+    controller.heartbeat_interval = timedelta(seconds=0.05)
+    agent.start()
+    session = await controller.session()
+    content = random.Random(2).randbytes(64 << 20)
+    name = hashlib.sha256(content).digest()
+    (agent.state / "blobs" / name.hex()).write_bytes(content)
+    await session.send(want=pb.Want(digests=[name]))
+    await session.assign("run-1")
+    await controller.until(lambda: name.hex() in controller.blobs)
+    assert {"heartbeat", "run_progress", "blob_chunk"} <= {m.WhichOneof("body") for m in session.got[:-1]}
+
+
+async def test_a_full_disk_fails_the_run_with_a_sentence_and_the_agent_lives_on(pair: Pair) -> None:
+    controller, agent = pair
+    agent.start()
+    session = await controller.session()
+    journal, away = agent.state / "journal", agent.state / "away"
+    journal.rename(away)  # nothing can be written there now, also by root
+    journal.write_text("")
+    await session.assign("run-1")
+    (result,) = await controller.until(lambda: session.all("run_result"))
+    assert result.outcome == pb.SCAN_OUTCOME_FAILED
+    assert "cannot write to" in result.error
+    journal.unlink()
+    away.rename(journal)
+    await session.assign("run-2")
+    await controller.until(lambda: len(session.all("run_result")) == 2)
+    assert session.all("run_result")[1].outcome == pb.SCAN_OUTCOME_SUCCEEDED
+
+
+async def test_a_real_installation_is_reported_whole_and_unchanged_costs_only_its_digest(
+    pair: Pair, centos_host: Any
+) -> None:
+    controller, agent = pair
+    agent.configure(root=centos_host.root)
+    agent.start()
+    session = await controller.session()
+    assert session.hello.os_id == "centos"
+    await session.assign("run-1")
+    (first,) = await controller.until(lambda: session.all("run_result"))
+    digest = first.report.manifest_digest.hex()
+    await controller.until(lambda: digest in controller.blobs)
+    told = manifest.decode(controller.blobs[digest])
+    assert (told.problems, told.package_count) == ((), 6)
+    await session.assign("run-2")
+    _, second = await controller.until(lambda: len(r := session.all("run_result")) == 2 and r)
+    assert second.report.manifest_digest == first.report.manifest_digest
+    assert {p.step for p in session.all("run_progress")} == {"accepted", "refreshing", "collecting", "sending"}
 
 
 async def test_the_certificate_is_renewed_in_time_and_the_new_one_is_used(pair: Pair) -> None:
