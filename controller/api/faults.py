@@ -13,7 +13,7 @@ from typing import Final
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped,unused-ignore]
 from grpc import aio
 from grpc_status import rpc_status
@@ -56,6 +56,10 @@ def fault_interceptor(ids: Ids) -> Interceptor:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         except (aio.AbortError, aio.UsageError):
             raise  # a handler of the libraries has already said how the call ends
+        except DecodeError:  # of a message on a stream
+            garbled = InvalidArgument.of("message", "is none of this call: client and controller do not speak alike")
+            log.warning("garbled message", extra={"method": method, "peer": context.peer()})
+            await context.abort_with_status(rpc_status.to_status(status_of(garbled)))
         except Exception:
             fault = ids.new("F-", 10)
             log.exception("a fault of the controller", extra={"method": method, "fault": fault})
