@@ -88,15 +88,26 @@ class Daemons:
 
 
 class Patchctl:
-    """The operator's shell command, with settings of its own."""
+    """The operator's shell command, with settings of its own; on leaving the context what it started is ended."""
 
     def __init__(self, program: Path, config: Path) -> None:
         """Run `program` with the settings file `config`."""
         self._program = str(program)
         self._environment = os.environ | {"PATCHCTL_CONFIG": str(config)}
+        self._started = list[subprocess.Popen[bytes]]()
 
-    def ask(self, *arguments: str) -> tuple[str, str]:
-        """Run it and return its data and its remarks; raise DemoError when it does not end well."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._started:
+            process.kill()  # one that has ended is left alone
+            process.wait()
+
+    def ask(self, *arguments: str) -> str:
+        """Run it and return its data; raise DemoError when it does not end well."""
         done = subprocess.run(
             [self._program, *arguments],
             check=False,
@@ -108,12 +119,16 @@ class Patchctl:
         )
         if done.returncode != 0:
             raise DemoError(f"patchctl {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout, done.stderr
+        return done.stdout
 
     def data(self, *arguments: str) -> Any:
         """Run it with --output json and return what that says."""
-        return json.loads(self.ask(*arguments, "--output", "json")[0])
+        return json.loads(self.ask(*arguments, "--output", "json"))
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start it with the story's own output."""
-        return subprocess.Popen([self._program, *arguments], stdin=subprocess.DEVNULL, env=self._environment)
+        """Start it with the story's own output, its remarks among its data."""
+        started = subprocess.Popen(
+            [self._program, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, env=self._environment
+        )
+        self._started.append(started)
+        return started

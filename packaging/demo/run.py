@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import io
 import json
 import os
-import re
 import select
 import shlex
 import shutil
@@ -59,7 +59,7 @@ class Story:
         """Run it from beginning to end; return the reports by instance name. Raises DemoError or BuildError."""
         self._clear()
         print("Patchwarden: a controller and twelve agents, each with a real installation of its own. About a minute.")
-        with self._daemons:
+        with self._daemons, self._patchctl:
             self._build()
             self._start()
             self._scan()
@@ -155,11 +155,11 @@ class Story:
 
     def _scan(self) -> None:
         self._say("Scan them all", "in automatic batches, and stop when 80 % can no longer be reached")
+        print(f"  On purpose: the agent of {hosts.KILLED} is killed (SIGKILL) while its run is out.")
         with _mirror_that_never_answers() as mirror:
             address = f"http://127.0.0.1:{mirror.getsockname()[1]}/"
             realroots.point_repository(self.root(hosts.KILLED), "updates", address)
-            ticket = self._create("--all", "--batch", "auto", "--success-rate", "80")
-            watch = self._watch(ticket)
+            watch = self._start_scan("--all", "--batch", "auto", "--success-rate", "80")
             # A connection to its mirror says that the agent is at work: its run is out.
             self._daemons.wait(
                 f"{hosts.KILLED} at work", _TICKET_SECONDS, lambda: _asked(mirror) or watch.poll() is not None
@@ -178,7 +178,7 @@ class Story:
         before = realroots.installed(self.root(hosts.SHOWN))
         realroots.upgrade_root(self.root(hosts.SHOWN))
         print(f"  dnf upgrade: {len(realroots.installed(self.root(hosts.SHOWN)) - before)} packages")
-        self._finish(self._watch(self._create("--instance", hosts.SHOWN)))
+        self._finish(self._start_scan("--instance", hosts.SHOWN))
         self._show("report", "show", hosts.SHOWN)
 
     def _export(self) -> dict[str, Any]:
@@ -199,7 +199,6 @@ class Story:
             f"  {_relative(_BIN)}/patchctl instances list\n"
             f"Ctrl-C ends it."
         )
-        sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
 
@@ -209,30 +208,25 @@ class Story:
         self._step += 1
         print(f"\n{self._step}. {what} {more}".rstrip())
 
-    def _show(self, *arguments: str) -> str:
-        """Run patchctl, show the command and what it says, and return its data."""
+    def _show(self, *arguments: str) -> None:
+        """Show a patchctl command and what it says; it must end well."""
+        if self._command(*arguments).wait() != 0:
+            raise DemoError(f"patchctl {shlex.join(arguments)} did not end well")
+
+    def _command(self, *arguments: str) -> subprocess.Popen[bytes]:
         print(f"$ patchctl {shlex.join(arguments)}")
-        data, remarks = self._patchctl.ask(*arguments)
-        print((data + remarks).rstrip())
-        return data
+        return self._patchctl.start(*arguments)
 
-    def _create(self, *selection: str) -> str:
-        policy = ("--timeout", _RUN_TIMEOUT, "--unreachable-after", _AGENT_AWAY)
-        said = self._show("scan", "create", *selection, *policy)
-        found = re.search(r"\bT-[0-9A-Z]+\b", said)
-        if found is None:
-            raise DemoError("patchctl scan create named no ticket")
-        return found.group()
-
-    def _watch(self, ticket: str) -> subprocess.Popen[bytes]:
-        print(f"$ patchctl ticket watch {ticket}", flush=True)
-        return self._patchctl.start("ticket", "watch", ticket)
+    def _start_scan(self, *selection: str) -> subprocess.Popen[bytes]:
+        """Start a scan and watch it."""
+        patience = ("--timeout", _RUN_TIMEOUT, "--unreachable-after", _AGENT_AWAY)
+        return self._command("scan", "create", *selection, *patience, "--watch")
 
     def _finish(self, watch: subprocess.Popen[bytes]) -> None:
         """Wait for a watch to end: 0 when all went well, 1 when the ticket is abnormal."""
         self._daemons.wait("the ticket's end", _TICKET_SECONDS, lambda: watch.poll() is not None)
         if watch.returncode not in (0, 1):
-            raise DemoError(f"patchctl ticket watch ended with {watch.returncode}")
+            raise DemoError(f"patchctl scan create --watch ended with {watch.returncode}")
 
     def _clear(self) -> None:
         for name in ("repositories", "roots", "agents", "controller", "patchctl", "logs"):
@@ -277,6 +271,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     _become_root()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # patchctl writes to the same place
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:

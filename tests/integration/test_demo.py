@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -160,3 +163,68 @@ def test_a_report_that_contradicts_the_fleet_is_an_error() -> None:
     assert run.differences(good | {hosts.BROKEN: {"status": "UNDETERMINED", "reasons": []}}) == [
         f"{hosts.BROKEN} should say REPO_ERROR and says nothing"
     ]
+
+
+def demo(folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(REPOSITORY / "packaging/demo/run.py"), "--folder", str(folder), *options]
+    return subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the command lines of all processes that were started with a file of this folder."""
+    found = list[str]()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if f"{folder}/" in command:
+            found.append(command)
+    return found
+
+
+def test_the_whole_story_is_told_in_time_and_comes_out_as_it_must(package_cache: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    said, errors = demo(tmp_path / "demo").communicate(timeout=180)
+    assert errors == ""
+    assert time.monotonic() - started < 90
+    assert "12 agents are ONLINE" in said
+    assert f"{hosts.KILLED} UNREACHABLE" in said or f"{hosts.KILLED} TIMEOUT" in said
+    missing = f"{hosts.SHOWN} is missing {hosts.ASKED} 1:1.0.2k-26.el7_9 because advisory CESA-"
+    assert missing in " ".join(said.split())
+    assert said.index(f"{hosts.SHOWN}  NON_COMPLIANT") < said.index(f"{hosts.SHOWN}  COMPLIANT")
+    report = json.loads((tmp_path / "demo/report.json").read_text())
+    assert run.differences({each["instance_name"]: each for each in report["reports"]}) == []
+    assert {path.stem for path in (tmp_path / "demo/logs").iterdir()} == {"controller", *(i.name for i in INSTANCES)}
+    assert processes_in(tmp_path / "demo") == []
+
+
+@pytest.mark.slow
+def test_kept_running_it_can_be_asked_until_ctrl_c_ends_it(package_cache: Path, tmp_path: Path) -> None:
+    story = demo(tmp_path / "demo", "--keep")
+    assert story.stdout is not None
+    said = ""
+    while "Ctrl-C ends it" not in said:
+        line = story.stdout.readline()
+        assert line, "it ended by itself"
+        said += line
+    config = next(line.split("=", 1)[1].strip() for line in said.splitlines() if "PATCHCTL_CONFIG" in line)
+    patchctl = [str(Path(sys.executable).parent / "patchctl"), "instances", "list", "--output", "json"]
+    listed = subprocess.run(patchctl, check=True, capture_output=True, env=os.environ | {"PATCHCTL_CONFIG": config})
+    assert len(json.loads(listed.stdout)) == len(INSTANCES)
+    story.send_signal(signal.SIGINT)
+    assert story.wait(30) == 0
+    assert processes_in(tmp_path / "demo") == []
+
+
+@pytest.mark.slow
+def test_ended_early_it_leaves_nothing_running(package_cache: Path, tmp_path: Path) -> None:
+    story = demo(tmp_path / "demo")
+    assert story.stdout is not None
+    while "ONLINE" not in story.stdout.readline():
+        assert story.poll() is None
+    story.send_signal(signal.SIGTERM)
+    _, errors = story.communicate(timeout=60)
+    assert story.returncode == 130
+    assert "Ended early" in errors
+    assert processes_in(tmp_path / "demo") == []
