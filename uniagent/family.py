@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 _POLL_SECONDS: Final = 0.05
+_LAST_POLLS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,16 @@ async def end(pid: int, grace_seconds: float) -> None:
     except TimeoutError:
         members |= set(family(pid))
     for member in members:
-        now = look(member.pid)
-        if now is not None and now.start == member.start:  # its parent may be another by now
+        if _runs(member):
             with contextlib.suppress(ProcessLookupError):  # gone just now
                 os.kill(member.pid, signal.SIGKILL)
+    for _ in range(_LAST_POLLS):  # dying takes a moment, longer in the middle of a read from a slow disk
+        if not any(_runs(member) for member in members):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _runs(member: Process) -> bool:
+    """Say whether it still runs; its parent may be another by now."""
+    now = look(member.pid)
+    return now is not None and now.start == member.start

@@ -117,7 +117,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         async with self.changed:
             self.changed.notify_all()
 
-    async def Enroll(self, request: pb.EnrollRequest, context: Any) -> pb.EnrollResponse:  # noqa: N802
+    async def Enroll(self, request: pb.EnrollRequest, context: Any) -> pb.EnrollResponse:
         assert _uri(context) == tls.JOIN_URI
         key = tls.read_request(request.certificate_request_pem)
         instance = tls.instance_id(key)
@@ -131,7 +131,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         chain = self.authority.issue_agent(key, datetime.now(UTC), self.lifetime)
         return pb.EnrollResponse(instance_id=instance, certificate_chain_pem=chain, ca_pem=self.authority.ca_pem)
 
-    async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
+    async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:
         key = tls.read_request(request.certificate_request_pem)
         assert tls.agent_of(_uri(context)) == tls.instance_id(key)
         self.renewals += 1
@@ -140,7 +140,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         await self.note()
         return pb.RenewResponse(certificate_chain_pem=chain, ca_pem=self.authority.ca_pem)
 
-    async def Connect(self, _: Any, context: Any) -> None:  # noqa: N802
+    async def Connect(self, _: Any, context: Any) -> None:
         if self.refuse is not None:
             await context.abort(self.refuse, "this agent was removed")
         first = await context.read()

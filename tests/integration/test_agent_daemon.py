@@ -280,7 +280,7 @@ async def test_a_stream_cut_in_the_middle_of_a_blob_begins_the_blob_again(pair: 
     (result,) = await controller.until(lambda: session.all("run_result"))
     agent.signal(signal.SIGTERM)
     await agent.wait()
-    content = random.Random(1).randbytes(40 << 20)
+    content = random.Random(1).randbytes(24 << 20)
     name = hashlib.sha256(content).hexdigest()
     document = json.dumps({"primary": name}).encode()  # as if that had been collected
     kept = hashlib.sha256(document).hexdigest()
@@ -309,7 +309,7 @@ async def test_heartbeats_and_results_pass_a_large_upload(pair: Pair) -> None:
     controller.heartbeat_interval = timedelta(seconds=0.05)
     agent.start()
     session = await controller.session()
-    content = random.Random(2).randbytes(64 << 20)
+    content = random.Random(2).randbytes(24 << 20)
     name = hashlib.sha256(content).digest()
     (agent.state / "blobs" / name.hex()).write_bytes(content)
     await session.send(want=pb.Want(digests=[name]))
