@@ -15,6 +15,7 @@ from controller.api.auth import operator
 from controller.api.checks import MAX_REFERENCE, Checks
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline
+from controller.api.planning import DEFAULT_BASELINE
 from controller.api.translate import RESOURCE_TYPE
 from controller.compliance.baseline import violations
 from controller.compliance.model import Baseline
@@ -67,9 +68,12 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         with checks.part("baseline"):
             if wrong := tuple(v for v in violations(wanted) if f"baseline.{v.field}" not in seen):
                 raise InvalidArgument(tuple(Violation(v.field, v.description) for v in wrong))
+        there = await self._store.baselines()
+        if wanted.name.lower() == DEFAULT_BASELINE or wanted.name in {b.id for b in there}:
+            checks.refuse("baseline.name", f"{wanted.name!r} already means something else; choose another")
         checks.done()
         made = replace(wanted, created_by=operator().name, created_at=self._clock.now())
-        before = next((b for b in await self._store.baselines() if b.name == wanted.name), None)
+        before = next((b for b in there if b.name == wanted.name), None)
         if before is None:
             made = replace(made, id=self._ids.new("b-", 8), version=1)
         else:

@@ -310,7 +310,7 @@ def test_a_ticket_and_its_runs_say_everything() -> None:
     )
 
 
-def test_R14_every_piece_of_evidence_goes_out() -> None:  # noqa: N802
+def test_R14_every_piece_of_evidence_goes_out() -> None:
     item = Item(
         status=PatchStatus.MISSING,
         name="openssl-libs",
@@ -342,7 +342,7 @@ def test_R14_every_piece_of_evidence_goes_out() -> None:  # noqa: N802
     assert (message.date_basis, message.date, message.approved_on) == ("build_time", "2023-03-20", "2023-03-27")
 
 
-def test_R1_the_five_inputs_go_out_with_every_report() -> None:  # noqa: N802
+def test_R1_the_five_inputs_go_out_with_every_report() -> None:
     inputs = Inputs("aa", "bb", "cc", "b-1", 3, 4, NOW)
     counts = StatusCounts(*range(1, 10))
     message = translate_report.report_message(
