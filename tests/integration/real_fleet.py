@@ -1,0 +1,107 @@
+"""A fleet of real processes for tests: a controller, agents each with a real installation of its own, and a typed client."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from processes import Daemons
+
+from common.errors import Unavailable
+from controller.client import Client, connect
+
+PROGRAMS = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RealFleet:
+    """Processes under one folder. On leaving the context all of them are ended."""
+
+    def __init__(self, folder: Path, *, heartbeat: str = "1s", report_interval: str = "0s") -> None:
+        """Write the controller's settings; nothing runs yet."""
+        self.folder = folder
+        self.data = folder / "data"
+        self.address = f"127.0.0.1:{free_port()}"
+        self.daemons = Daemons(folder)
+        self._client: Client | None = None
+        (folder / "controller.toml").write_text(
+            f'data = "{self.data}"\nlisten = "{self.address}"\nhosts = ["127.0.0.1"]\n'
+            f'heartbeat_interval = "{heartbeat}"\nreport_interval = "{report_interval}"\n'
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+        self.daemons.stop()
+
+    @property
+    def client(self) -> Client:
+        """The admin's client, connected when first asked for."""
+        if self._client is None:
+            token = (self.data / "admin-token").read_text().strip()
+            self._client = connect(self.address, self.data / "join.pem", token)
+        return self._client
+
+    def start_controller(self) -> None:
+        """Start the controller; it serves soon."""
+        (self.data / "address").unlink(missing_ok=True)
+        self.daemons.start(
+            "controller",
+            [str(PROGRAMS / "patchwarden-controller"), "run", "--config", str(self.folder / "controller.toml")],
+        )
+
+    def wait_for_controller(self) -> None:
+        """Return when the controller serves."""
+        self.wait("the controller serves", lambda: (self.data / "address").exists())
+
+    def add_agent(self, name: str, root: Path, *, group: str = "web") -> None:
+        """Start an agent of its own on a copy of an installation. The controller must be there."""
+        own = self.folder / f"{name}.root"
+        shutil.copytree(root, own, symlinks=True)
+        token = self.client.create_enrolment_token(note=name).secret
+        (self.folder / f"{name}.toml").write_text(
+            f'controller = "{self.address}"\njoin = "{self.data / "join.pem"}"\nstate = "{self.folder / name}"\n'
+            f'token = "{token}"\nname = "{name}"\nregion = "cn-test"\nzone = "a"\napplication_group = "{group}"\n'
+            f'root = "{own}"\n'
+        )
+        self.start_agent(name)
+
+    def start_agent(self, name: str) -> None:
+        """Start an agent that was added before."""
+        self.daemons.start(name, [str(PROGRAMS / "uniagent"), "run", "--config", str(self.folder / f"{name}.toml")])
+
+    def wait_for_agents(self, count: int) -> None:
+        """Return when so many instances can be selected."""
+        self.wait(
+            f"{count} agents are there", lambda: len(list(self.client.list_instances(selectable_only=True))) == count
+        )
+
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+        """Return when `ready` says so; a controller that is away meanwhile is no answer."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if ready():
+                    return
+            except Unavailable:
+                time.sleep(0.1)
+            self.daemons.check()
+            assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s; see {self.folder}"
+            time.sleep(0.1)
