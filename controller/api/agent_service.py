@@ -237,9 +237,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             pretty_name=hello.os_pretty_name[:200],
             arch=hello.arch[:32],
         )
-        changed = apply_hello(
-            instance, _placement(hello.placement), system, hello.ip_address[:64], hello.agent_version[:32]
-        )
+        address, version = hello.ip_address[:64], hello.agent_version[:32]
+        try:
+            changed = apply_hello(instance, _placement(hello.placement), system, address, version)
+        except InvalidArgument as wrong:  # a slip in a host's settings is no reason to lose sight of the host
+            log.warning("an agent's placement is refused", extra={"instance": instance.id, "error": str(wrong)})
+            changed = apply_hello(instance, Placement(), system, address, version)
         await self._store.put_instance(replace(changed, machine_id=hello.machine_id[:64], last_seen_at=now))
 
     def _welcome(self, instance_id: InstanceId, not_after: datetime) -> pb.Welcome:

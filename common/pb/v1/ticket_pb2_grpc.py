@@ -151,7 +151,7 @@ class TicketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Continue(self, request, context):
-        """Go on after a pause or a suspension; failures seen so far are forgiven once.
+        """Go on after a pause or a suspension. After a suspension the failures seen so far are forgiven once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

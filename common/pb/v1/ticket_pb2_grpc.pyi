@@ -48,7 +48,7 @@ class TicketServiceStub:
     Pause: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.PauseRequest, _ticket_pb2.PauseResponse]
     """Send nothing more; what is out finishes. Allowed while READY or PROCESSING."""
     Continue: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.ContinueRequest, _ticket_pb2.ContinueResponse]
-    """Go on after a pause or a suspension; failures seen so far are forgiven once."""
+    """Go on after a pause or a suspension. After a suspension the failures seen so far are forgiven once."""
     End: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.EndRequest, _ticket_pb2.EndResponse]
     """Cancel what has not started and stop waiting for what is out."""
     RetryBatch: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.RetryBatchRequest, _ticket_pb2.RetryBatchResponse]
@@ -78,7 +78,7 @@ class TicketServiceAsyncStub(TicketServiceStub):
     Pause: _aio.UnaryUnaryMultiCallable[_ticket_pb2.PauseRequest, _ticket_pb2.PauseResponse]  # type: ignore[assignment]
     """Send nothing more; what is out finishes. Allowed while READY or PROCESSING."""
     Continue: _aio.UnaryUnaryMultiCallable[_ticket_pb2.ContinueRequest, _ticket_pb2.ContinueResponse]  # type: ignore[assignment]
-    """Go on after a pause or a suspension; failures seen so far are forgiven once."""
+    """Go on after a pause or a suspension. After a suspension the failures seen so far are forgiven once."""
     End: _aio.UnaryUnaryMultiCallable[_ticket_pb2.EndRequest, _ticket_pb2.EndResponse]  # type: ignore[assignment]
     """Cancel what has not started and stop waiting for what is out."""
     RetryBatch: _aio.UnaryUnaryMultiCallable[_ticket_pb2.RetryBatchRequest, _ticket_pb2.RetryBatchResponse]  # type: ignore[assignment]
@@ -153,7 +153,7 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ticket_pb2.ContinueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_pb2.ContinueResponse, _abc.Awaitable[_ticket_pb2.ContinueResponse]]:
-        """Go on after a pause or a suspension; failures seen so far are forgiven once."""
+        """Go on after a pause or a suspension. After a suspension the failures seen so far are forgiven once."""
 
     @_abc_1.abstractmethod
     def End(
