@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 _STOP_SECONDS: Final = 15.0
 _ASK_SECONDS: Final = 120.0
@@ -120,10 +119,6 @@ class Patchctl:
         if done.returncode != 0:
             raise DemoError(f"patchctl {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
-
-    def data(self, *arguments: str) -> Any:
-        """Run it with --output json and return what that says."""
-        return json.loads(self.ask(*arguments, "--output", "json"))
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start it with the story's own output, its remarks among its data."""

@@ -31,11 +31,13 @@ from hosts import INSTANCES, SYSTEMS, Instance
 from processes import Daemons, DemoError, Patchctl
 
 import realroots
+from common.pb.v1 import types_pb2
+from controller.client import Client, connect
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _BIN: Final = Path(sys.executable).parent
-_START_SECONDS: Final = 45.0
-_TICKET_SECONDS: Final = 60.0
+_START_SECONDS: Final = 120.0
+_TICKET_SECONDS: Final = 180.0
 _AGENT_AWAY: Final = "4s"
 _RUN_TIMEOUT: Final = "40s"
 _HALF: Final = 2  # processors used for building
@@ -119,14 +121,15 @@ class Story:
         )
         address, token = wanted[0].read_text().strip(), str(wanted[2])
         self._patchctl.ask("login", "--controller", address, "--join", str(data / "join.pem"), "--token-file", token)
-        with ThreadPoolExecutor(_HALF) as pool:
-            list(pool.map(lambda i: self._start_agent(i, address), INSTANCES))
-        self._daemons.wait("twelve agents ONLINE", _START_SECONDS, lambda: self._online() == len(INSTANCES))
+        with connect(address, wanted[1], wanted[2].read_text().strip()) as client:
+            for instance in INSTANCES:
+                self._start_agent(instance, address, client.create_enrolment_token(note=instance.name).secret)
+            self._daemons.wait("twelve agents ONLINE", _START_SECONDS, lambda: _online(client) == len(INSTANCES))
         print(f"  The controller listens on {address}; 12 agents are ONLINE:")
         for place, names in hosts.described():
             print(f"    {place:<22} {names}")
 
-    def _start_agent(self, instance: Instance, address: str) -> None:
+    def _start_agent(self, instance: Instance, address: str, token: str) -> None:
         folder = self.folder / "agents" / instance.name
         folder.mkdir(parents=True)
         config = folder / "uniagent.toml"
@@ -135,7 +138,7 @@ class Story:
                 controller=address,
                 join=str(self.folder / "controller/join.pem"),
                 state=str(folder / "state"),
-                token=self._patchctl.data("tokens", "create")["secret"],
+                token=token,
                 name=instance.name,
                 region=instance.region,
                 zone=instance.zone,
@@ -148,10 +151,6 @@ class Story:
         )
         config.chmod(0o600)
         self._daemons.start(instance.name, [str(_BIN / "uniagent"), "run", "--config", str(config)])
-
-    def _online(self) -> int:
-        instances = self._patchctl.data("instances", "list")
-        return sum(instance["agent_state"] == "ONLINE" for instance in instances)
 
     def _scan(self) -> None:
         self._say("Scan them all", "in automatic batches, and stop when 80 % can no longer be reached")
@@ -313,6 +312,10 @@ def _mirror_that_never_answers() -> Iterator[socket.socket]:
 def _asked(mirror: socket.socket) -> bool:
     """Say whether anybody has connected; nobody is ever answered."""
     return bool(select.select([mirror], [], [], 0)[0])
+
+
+def _online(client: Client) -> int:
+    return sum(instance.agent_state == types_pb2.AGENT_STATE_ONLINE for instance in client.list_instances())
 
 
 def _toml(**settings: str | list[str]) -> str:
