@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Final
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"
 _MIB: Final = 1 << 20
+_HOST: Final = re.compile(r"[A-Za-z0-9_.:*-]{1,253}")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -58,8 +60,10 @@ class Settings:
             parse_listen(self.listen)
         except ValueError as error:
             raise ValueError(f"listen: {error}") from None
-        if not self.hosts or not all(0 < len(h) <= 253 and h.isascii() and not h.isspace() for h in self.hosts):
-            raise ValueError("hosts: must name at least one host name or address, each of 1 to 253 ASCII characters")
+        if not self.hosts or not all(_HOST.fullmatch(host) for host in self.hosts):
+            raise ValueError(
+                "hosts: must name at least one host name or address, like patchwarden.example.com or 10.0.0.1"
+            )
         for name, least, most in (
             ("heartbeat_interval", timedelta(seconds=1), timedelta(hours=1)),
             ("stream_life", timedelta(seconds=10), timedelta(days=30)),
