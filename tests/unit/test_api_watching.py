@@ -1,0 +1,249 @@
+"""What a watch sends and when; how tokens are remembered; and how the oldest missing item is found without reading every report.
+
+grpcio-testing fakes the synchronous server only and cannot drive grpc.aio servicers: the wire is tested over a real one
+(tests/integration/test_api_*.py), the parts behind it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from common import digest
+from common.errors import NotFound, Unauthenticated, Unavailable
+from common.evr import Evr
+from common.pb.v1 import ticket_pb2 as pb
+from controller.api import watching
+from controller.api.auth import Gate
+from controller.api.report_service import ReportService
+from controller.api.watching import Watcher
+from controller.compliance.model import Assessment, InstanceStatus, Item, Level, PatchStatus, StatusCounts
+from controller.dispatch.engine import Engine
+from controller.fleet.model import Instance, OperatorToken
+from controller.fleet.sessions import Sessions
+from controller.hub.local import LocalHub
+from controller.store.memory import MemoryStore
+from controller.tickets.model import Continued, Ended, Paused, Ticket, TicketId
+from tests.builders import NOW, a_ticket, an_assessment, an_instance, an_operator_token, instance_id
+from tests.fakes import FakeClock
+
+MINUTE = timedelta(minutes=1)
+
+
+class DeafHub(LocalHub):
+    """Loses every hint."""
+
+    def publish(self, topic: str) -> None:
+        """Lose it."""
+
+
+class Watch:
+    """A ticket, its engine, and one who watches it."""
+
+    def __init__(self, hub: LocalHub) -> None:
+        self.clock, self.hub, self.store = FakeClock(), hub, MemoryStore()
+        self.engine = Engine(self.store.tickets, Sessions(self.clock, MINUTE), hub, self.clock)
+        self.watcher = Watcher(self.store.tickets, self.engine, hub, self.clock)
+        self.said: list[pb.WatchResponse] = []
+        self.reading: asyncio.Task[None] | None = None
+
+    async def begin(self, ticket: Ticket) -> None:
+        await self.engine.create(ticket)
+        await self.clock.advance(0)
+        self.reading = asyncio.create_task(self._read(ticket.id))
+        await self.clock.advance(0)
+
+    async def _read(self, ticket_id: TicketId) -> None:
+        async for response in self.watcher.watch(ticket_id):
+            self.said.append(response)
+
+    async def ended(self) -> None:
+        assert self.reading is not None
+        async with asyncio.timeout(5):
+            while not self.reading.done():
+                await self.clock.advance(1)
+                await asyncio.sleep(0.01)
+        await self.reading
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Watch]:
+    made = Watch(LocalHub())
+    yield made
+    if made.reading is not None:
+        made.reading.cancel()
+    await made.engine.stop()
+
+
+async def test_the_ticket_is_sent_at_once(watch: Watch) -> None:
+    await watch.begin(a_ticket(3))
+    assert [s.ticket.id for s in watch.said] == ["T-1"]
+
+
+async def test_hints_without_a_change_send_nothing(watch: Watch) -> None:
+    await watch.begin(a_ticket(3))
+    for _ in range(20):
+        watch.hub.publish("ticket/T-1")
+        await watch.clock.advance(1)
+    assert len(watch.said) == 1
+
+
+async def test_a_busy_ticket_is_sent_five_times_a_second_and_no_more(watch: Watch) -> None:
+    await watch.begin(a_ticket(3))
+    for number in range(100):
+        event = Paused(NOW, f"{number}") if number % 2 == 0 else Continued(NOW)
+        await watch.engine.apply(TicketId("T-1"), lambda _, event=event: event)  # type: ignore[misc]
+        await watch.clock.advance(0.01)
+    assert 3 <= len(watch.said) <= 6
+    await watch.clock.advance(1)
+    assert watch.said[-1].ticket.state == pb.TICKET_STATE_PROCESSING
+
+
+async def test_a_watch_ends_with_its_ticket(watch: Watch) -> None:
+    await watch.begin(a_ticket(3))
+    await watch.engine.apply(TicketId("T-1"), lambda now: Ended(now, "enough"))
+    await watch.ended()
+    assert watch.said[-1].ticket.state == pb.TICKET_STATE_CANCELED
+    assert not watch.hub.listeners
+
+
+async def test_a_lost_hint_costs_a_poll_and_never_the_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_POLL_SECONDS", 0.02)
+    deaf = Watch(DeafHub())
+    await deaf.begin(a_ticket(3))
+    await deaf.engine.apply(TicketId("T-1"), lambda now: Paused(now, "lunch"))
+    await deaf.engine.apply(TicketId("T-1"), Ended)
+    await deaf.ended()
+    assert deaf.said[-1].ticket.state == pb.TICKET_STATE_CANCELED
+    await deaf.engine.stop()
+
+
+async def test_a_ticket_at_rest_is_not_read_whole_to_learn_that_nothing_changed(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_POLL_SECONDS", 0.01)
+    await watch.begin(a_ticket(3))
+    await watch.engine.apply(TicketId("T-1"), lambda now: Paused(now, "lunch"))
+    await watch.clock.advance(1)
+    loaded = 0
+    load = watch.store.tickets.load
+
+    async def counting(ticket_id: TicketId) -> Ticket:
+        nonlocal loaded
+        loaded += 1
+        return await load(ticket_id)
+
+    monkeypatch.setattr(watch.store.tickets, "load", counting)
+    await asyncio.sleep(0.2)
+    assert loaded == 0
+    assert watch.said[-1].ticket.state == pb.TICKET_STATE_PAUSED
+
+
+async def test_a_stopping_controller_ends_the_watch_with_unavailable(watch: Watch) -> None:
+    await watch.begin(a_ticket(3))
+    watch.watcher.stop()
+    with pytest.raises(Unavailable, match="stopping"):
+        await watch.ended()
+
+
+async def test_a_ticket_that_does_not_exist_is_not_found(watch: Watch) -> None:
+    with pytest.raises(NotFound):
+        await anext(watch.watcher.watch(TicketId("T-none")))
+
+
+class CountingFleet:
+    """Counts how often tokens are asked for."""
+
+    def __init__(self, token: OperatorToken) -> None:
+        self.token, self.asked = token, 0
+
+    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
+        self.asked += 1
+        if secret_hash != self.token.secret_hash:
+            raise NotFound("operator token", "")
+        return self.token
+
+
+async def test_a_token_is_remembered_for_seconds_not_for_ever() -> None:
+    clock, fleet = FakeClock(), CountingFleet(an_operator_token())
+    gate = Gate(cast(Any, fleet), clock)
+    for _ in range(5):
+        assert await gate._find(fleet.token.secret_hash) == fleet.token
+    assert fleet.asked == 1
+    await clock.advance(16)
+    await gate._find(fleet.token.secret_hash)
+    assert fleet.asked == 2
+
+
+async def test_guessed_tokens_are_not_remembered_and_do_not_look_into_the_folder_each_time() -> None:
+    clock, fleet, looked = FakeClock(), CountingFleet(an_operator_token()), 0
+
+    async def look() -> bool:
+        nonlocal looked
+        looked += 1
+        return False
+
+    gate = Gate(cast(Any, fleet), clock, look)
+    for number in range(2000):
+        with pytest.raises(Unauthenticated):
+            await gate._find(digest.of(str(number).encode()))
+    assert looked == 1
+    assert not gate._known
+
+
+class Reports:
+    """An assessor with reports that a test wrote, and a count of those that were read."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, tuple[Item, ...]] = {}
+        self.read = 0
+
+    async def report(self, instance: Instance) -> tuple[Assessment | None, tuple[Item, ...]]:
+        self.read += 1
+        return None, self.items[instance.id]
+
+
+def missing(name: str, level: Level, since: datetime) -> Item:
+    return Item(PatchStatus.MISSING, name, "x86_64", Evr(0, "1", "1"), level, first_non_compliant_at=since)
+
+
+async def oldest(fleet: dict[int, list[Item]]) -> tuple[str, str, int]:
+    store, reports = MemoryStore(), Reports()
+    rows = []
+    for number, items in fleet.items():
+        await store.fleet.put_instance(an_instance(number))
+        worst = max(i.level for i in items)
+        answer = an_assessment(
+            number, InstanceStatus.NON_COMPLIANT, level=worst, counts=StatusCounts(missing=len(items))
+        )
+        for item in items:
+            assert item.first_non_compliant_at is not None
+        for at in sorted({i.first_non_compliant_at for i in items if i.first_non_compliant_at}):
+            keys = [i.key for i in items if i.first_non_compliant_at is not None and i.first_non_compliant_at <= at]
+            await store.assessments.put_assessment(answer, keys, at, deciding=True)
+        reports.items[instance_id(number)] = tuple(items)
+        rows.append((an_instance(number), answer))
+    service = ReportService(store, cast(Any, reports), FakeClock())
+    found = await service._oldest_missing(rows)
+    assert found is not None
+    return found[0].name, found[1].name, reports.read
+
+
+async def test_the_oldest_missing_item_is_of_the_highest_level_however_old_others_are() -> None:
+    fleet = {
+        1: [missing("old-but-low", Level.LOW, NOW - 90 * MINUTE)],
+        2: [missing("newer", Level.CRITICAL, NOW - 5 * MINUTE), missing("older-low", Level.LOW, NOW - 99 * MINUTE)],
+        3: [missing("wanted", Level.CRITICAL, NOW - 10 * MINUTE)],
+    }
+    assert (await oldest(fleet))[:2] == ("ecs-0003", "wanted")
+
+
+async def test_reports_that_cannot_have_the_oldest_item_are_not_read() -> None:
+    fleet = {n: [missing("bash", Level.CRITICAL, NOW - n * MINUTE)] for n in range(1, 101)}
+    fleet |= {n: [missing("bash", Level.LOW, NOW - n * MINUTE)] for n in range(101, 201)}
+    name, _, read = await oldest(fleet)
+    assert (name, read) == ("ecs-0100", 1)
