@@ -35,7 +35,7 @@ _LARGEST: Final = 2**32 - 1
 
 
 def baseline_of(document: object) -> baseline_pb2.Baseline:
-    """Return the baseline that a YAML document describes; raise Misuse that names each key that is wrong."""
+    """Return the baseline that a YAML document describes; raise Misuse that names the key that is wrong, as the API would."""
     table = _table("", document, _DOCUMENT)
     baseline = baseline_pb2.Baseline(
         name=_text("name", table.get("name")),
@@ -46,7 +46,7 @@ def baseline_of(document: object) -> baseline_pb2.Baseline:
     rules = table.get("rules")
     if rules is not None and not isinstance(rules, list):
         raise Misuse("rules: must be a list")
-    baseline.rules.extend(_rule(f"rules[{i}]", entry) for i, entry in enumerate(rules or (), 1))
+    baseline.rules.extend(_rule(f"rules[{i}]", entry) for i, entry in enumerate(rules or ()))
     return baseline
 
 
@@ -123,7 +123,7 @@ def _list(at: str, value: object, read: Callable[[str, object], Any]) -> list[An
     if value is None:
         return []
     entries = value if isinstance(value, list) else [value]
-    return [read(f"{at}[{i}]", entry) for i, entry in enumerate(entries, 1)]
+    return [read(f"{at}[{i}]", entry) for i, entry in enumerate(entries)]
 
 
 def _of(kind: object) -> Callable[[str, object], Any]:

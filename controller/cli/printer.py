@@ -116,7 +116,7 @@ class Printer:
         for part in parts:
             if isinstance(part, str):
                 self._print(self.painted(clean(part)))
-            else:
+            elif part.rows:  # titles over nothing say nothing
                 for line in lines_of(part, self.width):
                     self._print(Text.assemble(*map(_coloured, line)))
 

@@ -80,6 +80,8 @@ def _snippet(address: str, made: fleet_pb2.CreateEnrolmentTokenResponse) -> str:
         f"  controller = {json.dumps(address)}",
         '  join = "join.pem"',
         f"  token = {json.dumps(made.secret)}",
+        "",
+        "Then: uniagent run --config /etc/uniagent/uniagent.toml",
     ]
     return "\n".join(lines)
 

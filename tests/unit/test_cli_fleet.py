@@ -186,10 +186,10 @@ def test_a_baseline_goes_out_and_comes_back_as_the_same_yaml(server: ScriptedCon
     ("text", "says"),
     [
         ("name: x\nrulez: []", "rulez: unknown; known are name"),
-        ("name: x\nrules: [{product: [All], colour: red}]", "rules[1].product, rules[1].colour: unknown"),
-        ("name: x\nrules: [{}, {categories: [Fun]}]", "rules[2].categories[1]: 'Fun' is unknown; known are SECURITY"),
+        ("name: x\nrules: [{product: [All], colour: red}]", "rules[0].product, rules[0].colour: unknown"),
+        ("name: x\nrules: [{}, {categories: [Fun]}]", "rules[1].categories[0]: 'Fun' is unknown; known are SECURITY"),
         ("name: on", "name: must be a text, put True in quotes"),
-        ("name: x\nrules: [{approve_after_days: soon}]", "rules[1].approve_after_days: 'soon' is not a number of days"),
+        ("name: x\nrules: [{approve_after_days: soon}]", "rules[0].approve_after_days: 'soon' is not a number of days"),
         ("name: x\nrules: [{approve_after_days: -1}]", "allowed 0 to 365"),
         ("name: x\nrules: [{approve_after_days: 1, approve_until: 2026-01-01}]", "not both"),
         ("name: x\nrules: [{include_without_advisory: perhaps}]", "must be true or false"),
