@@ -73,8 +73,8 @@ class Settings:
                 raise ValueError(f"{name}: must be between {least} and {most}")
         if self.report_interval and not timedelta(seconds=1) <= self.report_interval <= timedelta(days=30):
             raise ValueError("report_interval: must be 0s for none, or between 1s and 30d")
-        if not 64 * 1024 <= self.max_message_bytes <= 64 * _MIB:
-            raise ValueError(f"max_message_bytes: must be between {64 * 1024} and {64 * _MIB}")
+        if not _MIB <= self.max_message_bytes <= 64 * _MIB:  # a piece of content, 256 KiB, must pass with ease
+            raise ValueError(f"max_message_bytes: must be between {_MIB} and {64 * _MIB}")
         if not _MIB <= self.max_blob_bytes <= 4096 * _MIB:
             raise ValueError(f"max_blob_bytes: must be between {_MIB} and {4096 * _MIB}")
         if self.log not in ("text", "json"):

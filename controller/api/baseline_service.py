@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ from controller.api.translate import RESOURCE_TYPE
 from controller.compliance.baseline import violations
 from controller.compliance.model import Baseline
 from controller.store.api import BaselineStore
+
+log = logging.getLogger(__name__)
 
 
 class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
@@ -86,7 +89,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
                 )
             made = replace(made, id=before.id, version=before.version + 1)
         await self._store.put_baseline(made)
-        await self._changed()
+        await self._tell(made, "made")
         return pb.CreateBaselineResponse(baseline=_message(made, await self._defaults()))
 
     async def SetDefaultBaseline(  # noqa: N802
@@ -95,7 +98,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         """Make a baseline the default of its scenario and operating system."""
         found = await find_baseline(self._store, "baseline", request.baseline)
         await self._store.set_default(found.id)
-        await self._changed()
+        await self._tell(found, "made the default")
         return pb.SetDefaultBaselineResponse(baseline=_message(found, await self._defaults()))
 
     async def DeleteBaseline(self, request: pb.DeleteBaselineRequest, context: Context) -> pb.DeleteBaselineResponse:  # noqa: N802
@@ -108,8 +111,15 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
                 "patchctl baseline set-default"
             )
         await self._store.delete_baseline(found.id)
-        await self._changed()
+        await self._tell(found, "deleted")
         return pb.DeleteBaselineResponse()
+
+    async def _tell(self, baseline: Baseline, what: str) -> None:
+        log.info(
+            "baseline changed by an operator",
+            extra={"baseline": baseline.name, "version": baseline.version, "by": operator().name, "what": what},
+        )
+        await self._changed()
 
     async def _defaults(self) -> Collection[str]:
         return frozenset((await self._store.defaults()).values())

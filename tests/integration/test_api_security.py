@@ -269,11 +269,11 @@ async def test_deleting_an_instance_ends_its_stream(harness: Harness) -> None:
 
 
 async def test_a_message_over_the_limit_is_refused_with_the_limit_named(tmp_path: Path) -> None:
-    async with serving(tmp_path / "small", max_message_bytes=64 * 1024) as harness:
-        spec = ticket_pb2.TicketSpec(selector=fleet_pb2.Selector(names=["x" * 100_000]))
+    async with serving(tmp_path / "small", max_message_bytes=1 << 20) as harness:
+        spec = ticket_pb2.TicketSpec(selector=fleet_pb2.Selector(names=["x" * 1_100_000]))
         refused = await refusal((await harness.admin()).tickets.Preview(ticket_pb2.PreviewRequest(spec=spec)))
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "65536" in refused.sentence
+        assert "1048576" in refused.sentence
 
 
 async def test_bytes_that_are_no_message_are_a_refusal_not_a_crash(harness: Harness) -> None:
