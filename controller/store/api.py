@@ -38,7 +38,7 @@ class FleetStore(Protocol):
         ...
 
     async def put_enrolment_token(self, token: EnrolmentToken) -> None:
-        """Write an enrolment token, new or changed."""
+        """Write an enrolment token, new or changed; raise Conflict when another one has its secret."""
         ...
 
     async def get_enrolment_token(self, token_id: str) -> EnrolmentToken:
@@ -50,7 +50,7 @@ class FleetStore(Protocol):
 
         A token serves one instance: raise NotFound when no token has this hash, and Conflict when it is revoked, or
         used by another instance. The same instance again (its answer was lost) is written again and is no error. Whether the
-        token has expired is the caller's question: it has the clock.
+        token has expired is the caller's question: it has the clock. `used_at` becomes the instance's enrolled_at, the first time only.
         """
         ...
 
@@ -63,7 +63,7 @@ class FleetStore(Protocol):
         ...
 
     async def put_operator_token(self, token: OperatorToken) -> None:
-        """Write an operator's token."""
+        """Write an operator's token, new or changed; raise Conflict when another one has its secret."""
         ...
 
     async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
@@ -83,7 +83,10 @@ class InventoryStore(Protocol):
         ...
 
     async def put_blob(self, digest: bytes, content: bytes) -> None:
-        """Keep content; the same digest again changes nothing. The caller has checked that it hashes to `digest`."""
+        """Keep content, all of it or nothing; the same digest again changes nothing.
+
+        The caller has checked that it hashes to `digest`. A repository's primary may have 50 MB and more.
+        """
         ...
 
     async def get_blob(self, digest: bytes) -> bytes:
@@ -99,7 +102,7 @@ class InventoryStore(Protocol):
         ...
 
     async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
-        """Return interned packages in ascending order of id; unknown ids raise NotFound."""
+        """Return interned packages in ascending order of id, each once; unknown ids raise NotFound."""
         ...
 
     async def packages_after(self, package_id: int) -> tuple[Package, ...]:
@@ -107,11 +110,12 @@ class InventoryStore(Protocol):
         ...
 
     async def put_report(self, report: Report) -> Report:
-        """Add to an instance's history; raise NotFound when its snapshot or manifest is absent.
+        """Add to an instance's history; raise NotFound when its instance, snapshot or manifest is absent.
 
         When the latest report of the instance has the same manifest, its interval is stretched (collected_at never goes
         back) instead of adding a row. A report that is older than the latest is kept in its place in history. Returns
-        the latest report of the instance afterwards.
+        the latest report of the instance afterwards. Only `collected_at` of `report` counts, not its first_collected_at; of two
+        reports of one instant the later to arrive is the latest. rules.py says it exactly.
         """
         ...
 
@@ -132,12 +136,13 @@ class InventoryStore(Protocol):
     ) -> frozenset[str]:
         """Add to the repositories in which this instance ever had advisories; return them all.
 
-        Costs a read when there is nothing to add. A repository that loses its advisories is not compliance (R11).
+        Costs a read when there is nothing to add; raise NotFound when there is and the instance is absent. A repository
+        that loses its advisories is not compliance (R11).
         """
         ...
 
     async def see_advisories(self, ids: Collection[str], at: datetime) -> None:
-        """Remember when each advisory was first seen; one already known keeps its earlier time."""
+        """Remember when each advisory was first seen: the earliest time that was ever told."""
         ...
 
     async def first_seen(self, ids: Collection[str]) -> Mapping[str, datetime]:
@@ -149,7 +154,11 @@ class BaselineStore(Protocol):
     """Baselines, all their versions, and the defaults."""
 
     async def put_baseline(self, baseline: Baseline) -> None:
-        """Write one version of a baseline; raise Conflict if this (id, version) exists or the name has another id."""
+        """Write one version of a baseline.
+
+        Raise Conflict if this (id, version) exists, the name has another id, or the baseline is deleted. The name of a deleted
+        baseline is free, so is the former name of one that was renamed.
+        """
         ...
 
     async def get_baseline(self, baseline_id: str, version: int = 0) -> Baseline:
@@ -157,7 +166,7 @@ class BaselineStore(Protocol):
         ...
 
     async def find_baseline(self, reference: str) -> Baseline:
-        """Return the newest version of the baseline with this id or name, not deleted; raise NotFound."""
+        """Return the newest version of the baseline with this id, else with this name, not deleted; raise NotFound."""
         ...
 
     async def baselines(self) -> tuple[Baseline, ...]:
@@ -165,7 +174,7 @@ class BaselineStore(Protocol):
         ...
 
     async def delete_baseline(self, baseline_id: str) -> None:
-        """Take a baseline out of lists; its versions stay readable for old reports. Raise NotFound."""
+        """Take a baseline out of lists and defaults; its versions stay readable for old reports. Raise NotFound, the second time too."""
         ...
 
     async def set_default(self, baseline_id: str) -> None:
@@ -190,6 +199,8 @@ class TicketStore(Protocol):
     async def save(self, ticket: Ticket) -> Ticket:
         """Write what changed (header, unsaved batches, unsaved runs) if the stored version is still `ticket.version`.
 
+        Never written again: spec, created_by, created_at, request_id, and a batch's members and place; they cannot change.
+
         Return the ticket as saved (version + 1, nothing unsaved); else raise Conflict, NotFound. The cost depends on what changed,
         not on the size of the ticket.
         """
@@ -210,13 +221,19 @@ class TicketStore(Protocol):
     async def heads(
         self, states: Collection[TicketState], limit: int, before: tuple[datetime, TicketId] | None
     ) -> tuple[Ticket, ...]:
-        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
+        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`.
+
+        Only in these states; without any, in all.
+        """
         ...
 
     async def runs(
         self, ticket_id: TicketId, batch: int, states: Collection[RunState], limit: int, after: tuple[int, int] | None
     ) -> tuple[tuple[tuple[int, int], Run], ...]:
-        """Return (position, run) of a ticket in dispatch order; position = (batch, place in it); only those above `after`."""
+        """Return (position, run) of a ticket in dispatch order; position = (batch, place in it); only those above `after`.
+
+        Places count from 0. Only runs of this batch (0: of all) in these states (none: in all). Raise NotFound.
+        """
         ...
 
     async def unfinished(self) -> tuple[TicketId, ...]:
@@ -234,7 +251,8 @@ class AssessmentStore(Protocol):
 
         An item that was non-compliant in the answer before, for the same (instance, baseline), keeps its time; a new one
         gets `at`; one that is gone is forgotten. An UNDETERMINED answer without items leaves the remembered times as they
-        are. Returns the times of `items`. `deciding` answers replace the instance's deciding one (R16); others do not touch it.
+        are. Returns the times of `items`. Raise NotFound when the instance is absent. `deciding` answers replace the instance's
+        deciding one (R16); others do not touch it.
         """
         ...
 

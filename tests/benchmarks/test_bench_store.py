@@ -1,4 +1,8 @@
-"""Taking in a fleet's inventories, against a store of one row per package at one transaction per host. Prints the ratios."""
+"""Taking in a fleet's inventories, against a store of one row per package at one transaction per host. Prints the ratios.
+
+Processor time, as a busy machine makes any clock lie; waiting for the disk's sync is not in it, which the plain way does once a
+host and ours once for all who wait.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,22 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from common import digest, manifest
-from common.manifest import PackageLine
 from controller.store.sqlite import SqliteStore
 from tests.builders import NOW, a_manifest, a_package, a_report, an_instance, instance_id, packages_blob
 
-HOSTS = 1000
+ROW_HOSTS = 100
+"""The plain way costs the same for each host, so a hundred tell enough."""
 PACKAGES = 1000
-AT_ONCE = 200
+CHUNK = 500
+AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class Host:
     manifest: bytes
 
 
-def a_fleet(images: int, drift: int) -> list[Host]:
+def a_fleet(hosts: int, images: int, drift: int) -> Iterator[Host]:
     """Hosts made from so many images, on each of which so many packages differ from its image."""
     rng = random.Random(1)
     builds = [
@@ -40,17 +46,19 @@ def a_fleet(images: int, drift: int) -> list[Host]:
     pictures = [
         {n: builds[n][rng.randrange(5)] for n in rng.sample(range(len(builds)), PACKAGES)} for _ in range(images)
     ]
-    hosts, blobs = list[Host](), dict[tuple[PackageLine, ...], bytes]()
-    for number in range(1, HOSTS + 1):
-        has = dict(pictures[number % images])
-        for n in rng.sample(sorted(has), drift):
-            has[n] = builds[n][rng.randrange(5)]
-        lines = tuple(has[n] for n in sorted(has))
-        blob = blobs.setdefault(lines, b"") or packages_blob(lines)
-        blobs[lines] = blob
-        made = a_manifest(lines, boot_id=f"{number:032x}", details=digest.of(b"details").hex())
-        hosts.append(Host(number, blob, manifest.encode(made)))
-    return hosts
+    blobs = [packages_blob(list(picture.values())) for picture in pictures]
+    for number in range(1, hosts + 1):
+        has, blob = pictures[number % images], blobs[number % images]
+        if drift:
+            has = has | {n: builds[n][rng.randrange(5)] for n in rng.sample(sorted(has), drift)}
+            blob = packages_blob(list(has.values()))
+        made = replace(
+            TEMPLATE, packages=digest.of(blob).hex(), package_count=PACKAGES, boot_id=f"{rng.getrandbits(128):032x}"
+        )
+        yield Host(number, blob, manifest.encode(made))
+
+
+TEMPLATE = a_manifest(())
 
 
 def ingest_rows(path: Path, hosts: Sequence[Host]) -> None:
@@ -76,15 +84,22 @@ def ingest_rows(path: Path, hosts: Sequence[Host]) -> None:
 
 
 async def ingest(store: SqliteStore, hosts: Sequence[Host], seconds: int) -> None:
-    """Our way: digests first, content only when it is new; many agents speak at once."""
+    """Our way: digests first, content only when it is new and from one agent; many agents speak at once."""
+    asked = dict[bytes, asyncio.Task[None]]()
+
+    async def put(wanted: bytes, content: bytes, is_inventory: bool) -> None:
+        if is_inventory:
+            await store.inventory.put_snapshot(wanted, manifest.decode_packages(content))
+        else:
+            await store.inventory.put_blob(wanted, content)
 
     async def one(host: Host) -> None:
         said, installed = digest.of(host.manifest), digest.of(host.packages)
-        wanted = await store.inventory.missing((said, installed))
-        if said in wanted:
-            await store.inventory.put_blob(said, host.manifest)
-        if installed in wanted:
-            await store.inventory.put_snapshot(installed, manifest.decode_packages(host.packages))
+        contents = {said: host.manifest, installed: host.packages}
+        for wanted in await store.inventory.missing(contents):
+            if wanted not in asked:
+                asked[wanted] = asyncio.create_task(put(wanted, contents[wanted], wanted == installed))
+            await asked[wanted]
         at = NOW + timedelta(seconds=seconds)
         await store.inventory.put_report(a_report(host.number, at=at, manifest_digest=said, inventory_digest=installed))
 
@@ -102,34 +117,43 @@ def size_of(path: Path) -> int:
 
 
 @pytest.mark.bench
-@pytest.mark.parametrize(("images", "drift"), [(10, 0), (10, 10), (HOSTS, 0)])
+@pytest.mark.parametrize(("count", "images", "drift"), [(10_000, 10, 0), (2_000, 10, 10), (500, 500, 0)])
 async def test_bench_ingest_of_a_fleet(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], images: int, drift: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, images: int, drift: int
 ) -> None:
-    hosts = a_fleet(images, drift)
-    begun = time.perf_counter()
-    ingest_rows(tmp_path / "rows.db", hosts)
-    rows_seconds, rows_bytes = time.perf_counter() - begun, size_of(tmp_path / "rows.db")
+    sample = list(islice(a_fleet(count, images, drift), ROW_HOSTS))
+    begun = time.process_time()
+    ingest_rows(tmp_path / "rows.db", sample)
+    rows_seconds = (time.process_time() - begun) / ROW_HOSTS
+    rows_bytes = size_of(tmp_path / "rows.db") / ROW_HOSTS
 
-    store = SqliteStore.open(tmp_path / "ours.db")
-    await asyncio.gather(*(store.fleet.put_instance(an_instance(host.number)) for host in hosts))
+    path = tmp_path / "ours.db"
+    store = SqliteStore.open(path)
+    await asyncio.gather(*(store.fleet.put_instance(an_instance(n)) for n in range(1, count + 1)))
     await store.close()
-    empty = size_of(tmp_path / "ours.db")
-    store = SqliteStore.open(tmp_path / "ours.db")
-    begun = time.perf_counter()
-    await ingest(store, hosts, 0)
-    first = time.perf_counter() - begun
-    begun = time.perf_counter()
-    await ingest(store, hosts, 3600)
-    again = time.perf_counter() - begun
-    assert len(await store.inventory.latest_reports()) == HOSTS
+    empty = size_of(path)
+    store = SqliteStore.open(path)
+    first = again = 0.0
+    fleet = a_fleet(count, images, drift)
+    while chunk := list(islice(fleet, CHUNK)):  # one after the other: the texts of all would not fit into memory
+        begun = time.process_time()
+        await ingest(store, chunk, 0)
+        between = time.process_time()
+        await ingest(store, chunk, 3600)
+        first, again = first + between - begun, again + time.process_time() - between
+    assert len(await store.inventory.latest_reports()) == count
     await store.close()
-    ours_bytes = size_of(tmp_path / "ours.db") - empty
+    first, again, ours_bytes = first / count, again / count, (size_of(path) - empty) / count
+    begun = time.process_time()
+    for host in sample:
+        manifest.decode_packages(host.packages)
+    decoding = (time.process_time() - begun) / ROW_HOSTS
     with capsys.disabled():
         print(
-            f"\n{HOSTS} hosts x {PACKAGES} packages, {images} images, {drift} packages of each host drifted\n"
-            f"  row per package {rows_seconds / HOSTS * 1e3:8.2f} ms a host  {rows_bytes / HOSTS / 1e3:8.1f} kB a host\n"
-            f"  first report    {first / HOSTS * 1e3:8.2f} ms a host  {ours_bytes / HOSTS / 1e3:8.1f} kB a host"
+            f"\n{count} hosts x {PACKAGES} packages, {images} images, {drift} packages of each host drifted"
+            f" (reading a package list: {decoding * 1e3:.2f} ms)\n"
+            f"  row per package {rows_seconds * 1e3:8.2f} ms a host  {rows_bytes / 1e3:8.2f} kB a host\n"
+            f"  first report    {first * 1e3:8.2f} ms a host  {ours_bytes / 1e3:8.2f} kB a host"
             f"  {rows_seconds / first:6.1f} x faster, 1/{rows_bytes / ours_bytes:.0f} of the bytes\n"
-            f"  unchanged       {again / HOSTS * 1e3:8.2f} ms a host  {'':18}{rows_seconds / again:8.1f} x faster"
+            f"  unchanged       {again * 1e3:8.2f} ms a host  {'':18}{rows_seconds / again:8.1f} x faster"
         )

@@ -59,7 +59,7 @@ async def check(store: Store, line: list[str]) -> None:
             raise AssertionError(line)
 
 
-async def test_all_that_was_acknowledged_survives_SIGKILL_at_any_moment(tmp_path: Path) -> None:  # noqa: N802
+async def test_all_that_was_acknowledged_survives_SIGKILL_at_any_moment(tmp_path: Path) -> None:
     rng = random.Random(7)
     path, acknowledged = tmp_path / "patchwarden.db", list[list[str]]()
     for killed in range(ROUNDS):

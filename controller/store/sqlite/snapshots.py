@@ -95,14 +95,12 @@ class Snapshots:
                 (Nevra(name, epoch, version, release, arch), module): package_id
                 for package_id, name, epoch, version, release, arch, module in db.execute(_SQL["package_lines"])
             }
-        known, ids = self._ids, list[int]()
-        for line in lines:
-            key = (line.nevra, line.module)
-            package_id = known.get(key)
-            if package_id is None:
-                package_id = known[key] = _add_package(db, line)
-            ids.append(package_id)
-        return ids
+        known = self._ids
+        keys = [(line.nevra, line.module) for line in lines]
+        for key, line in zip(keys, lines, strict=True):
+            if key not in known:
+                known[key] = _add_package(db, line)
+        return [known[key] for key in keys]
 
     def _forget(self) -> None:
         self._ids = self._bases = None

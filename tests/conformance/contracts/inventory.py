@@ -1,7 +1,5 @@
 """What an InventoryStore promises."""
 
-# ruff: noqa: N802 - rules are named as SEMANTICS spells them
-
 from __future__ import annotations
 
 import random
