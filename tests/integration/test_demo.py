@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -125,6 +126,34 @@ def test_the_sample_settings_are_accepted_and_so_are_their_commented_lines(kind,
     assert {line.split(" = ")[0] for line in lines if " = " in line and not line.startswith(("[", "#"))} - known <= {
         "owner"
     }
+
+
+def commands_in(page: Path) -> set[tuple[tuple[str, ...], frozenset[str]]]:
+    """Return the commands of ours that a page shows: program and subcommand words, and the options they are given."""
+    found = set[tuple[tuple[str, ...], frozenset[str]]]()
+    for line in page.read_text().splitlines():
+        words = line.split("#")[0].split()
+        if words and words[0] in ("patchctl", "uniagent", "patchwarden-controller"):
+            depth = 3 if words[0] == "patchctl" and words[1] != "login" else 2
+            found.add((tuple(words[:depth]), frozenset(w for w in words[depth:] if w.startswith("--"))))
+    return found
+
+
+@pytest.mark.parametrize(("command", "options"), sorted(commands_in(REPOSITORY / "README.md"), key=str))
+def test_every_command_that_the_readme_shows_exists_with_its_options(
+    command: tuple[str, ...], options: frozenset[str]
+) -> None:
+    program = Path(sys.executable).parent / command[0]
+    environment = os.environ | {"COLUMNS": "160", "NO_COLOR": "1"}
+    shown = subprocess.run([program, *command[1:], "--help"], capture_output=True, text=True, env=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert options <= set(re.findall(r"--[a-z-]+", shown.stdout))
+
+
+def test_make_alone_lists_the_targets_that_people_use() -> None:
+    listed = subprocess.run(["make"], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    targets = [line.split()[1] for line in listed.splitlines()]
+    assert targets == ["help", "setup", "proto", "check", "test", "test-slow", "bench", "demo", "clean"]
 
 
 def test_daemons_end_with_their_context_and_a_killed_one_ends_at_once(tmp_path: Path) -> None:
