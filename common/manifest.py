@@ -26,6 +26,10 @@ MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_PACKAGES: Final = 200_000
 MAX_PACKAGES_BYTES: Final = 32 << 20
 MAX_FIELD: Final = 1024
+MAX_EPOCH: Final = (1 << 32) - 1
+"""rpm keeps an epoch in 32 bits."""
+_SURROGATES: Final = frozenset(map(chr, range(0xD800, 0xE000)))
+"""JSON can spell them, UTF-8 and databases cannot."""
 HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -227,7 +231,7 @@ def decode_packages(content: bytes) -> tuple[PackageLine, ...]:
             raise ValueError(f"packages: more than {MAX_PACKAGES} lines")
         match line.split("\t"):
             case [name, epoch, version, release, arch, module] if (
-                name and version and release and arch and epoch.isascii() and epoch.isdigit() and line >= before
+                name and version and release and arch and _is_epoch(epoch) and line >= before
             ):
                 found.append(PackageLine(Nevra(name, int(epoch), version, release, arch), module))
             case _:
@@ -256,8 +260,12 @@ def _clean(text: str) -> str:
     return " ".join(text.split())
 
 
+def _is_epoch(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_EPOCH)) and int(text) <= MAX_EPOCH
+
+
 def _text(where: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_FIELD:
+    if not isinstance(value, str) or len(value) > MAX_FIELD or not _SURROGATES.isdisjoint(value):
         raise ValueError(f"{where}: is not a text of at most {MAX_FIELD} characters")
     return value
 

@@ -187,7 +187,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         session.send(Ack(report_id))
 
     async def _take_report(self, session: Session, offer: _Offer, ticket_id: str) -> None:
-        report, _ = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
+        report, said = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
+        if said.os.id:
+            instance = await self._store.get_instance(session.instance_id)
+            system = _system(said.os.id, said.os.version, said.os.pretty_name, said.os.arch)
+            if instance.operating_system != system:
+                await self._store.put_instance(replace(instance, operating_system=system))
         self._reported(report)
 
     def heard(self, session: Session) -> None:
@@ -230,13 +235,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             log.warning(
                 "an agent's clock is off", extra={"instance": instance.id, "seconds": round(skew.total_seconds())}
             )
-        system = OperatingSystem(
-            id=hello.os_id[:64],
-            version=hello.os_version[:64],
-            product=product_of(hello.os_id, hello.os_version),
-            pretty_name=hello.os_pretty_name[:200],
-            arch=hello.arch[:32],
-        )
+        system = _system(hello.os_id, hello.os_version, hello.os_pretty_name, hello.arch)
+        if replace(system, version="", product="") == replace(instance.operating_system, version="", product=""):
+            system = instance.operating_system  # a report knows the version more exactly than a greeting
         address, version = hello.ip_address[:64], hello.agent_version[:32]
         try:
             changed = apply_hello(instance, _placement(hello.placement), system, address, version)
@@ -431,6 +432,10 @@ def _ticket_of(run_id: str) -> str:
         return parse_run_id(run_id)[0]
     except ValueError:
         return ""
+
+
+def _system(os_id: str, version: str, pretty_name: str, arch: str) -> OperatingSystem:
+    return OperatingSystem(os_id[:64], version[:64], product_of(os_id, version), pretty_name[:200], arch[:32])
 
 
 def _placement(said: pb.Placement) -> Placement:
