@@ -78,6 +78,11 @@ class Line:
         """Return the steps that are newer than an installed version (an EVR key)."""
         return tuple(step for step in self.steps if step.key > installed)
 
+    def level(self, installed: bytes) -> Level:
+        """Return the highest level of all approved versions that are newer than an installed one."""
+        approvals = (step.approval for step in self.steps if step.key > installed)
+        return max((a.level for a in approvals if a is not None), default=Level.UNSPECIFIED)
+
 
 LineKey = tuple[str, str, bool]
 """Name, architecture, and whether the installed build belongs to a module (R8)."""

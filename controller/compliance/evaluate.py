@@ -17,7 +17,6 @@ from controller.compliance.holds import held_by
 from controller.compliance.host import Host
 from controller.compliance.judge import Judged, PackageTable, line_of
 from controller.compliance.model import (
-    NON_COMPLIANT_STATUSES,
     Assessment,
     Baseline,
     Inputs,
@@ -42,13 +41,15 @@ class Verdict:
     satisfied: FrozenBitMap
     pending: Mapping[int, Nevra]
     """Of the satisfied: those that run in an older version, and which (R7)."""
+    level: Level
+    """The highest among what is missing or pending."""
     not_applicable: int
     without_advisory: int
     kernel_matters: bool
     """An approved kernel is installed, so that the running one decides."""
 
 
-NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, 0, 0, kernel_matters=False)
+NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, Level.UNSPECIFIED, 0, 0, kernel_matters=False)
 
 
 def decide(
@@ -63,6 +64,7 @@ def decide(
         missing,
         satisfied,
         pending,
+        max(judged.worst(missing), _pending_level(pending, approved, table)),
         len(approved.names) - newest.intersection_cardinality(judged.covered_names),
         newest.intersection_cardinality(judged.without_advisory),
         kernel_matters,
@@ -75,11 +77,9 @@ def assess(
     as_of: datetime,
     verdict: Verdict,
     reasons: Sequence[Undetermined],
-    items: Iterable[Item],
     metadata_digest: str,
 ) -> Assessment:
-    """Put the answer together. `items` are the non-compliant ones."""
-    found = list(items)
+    """Put the answer together."""
     counts = StatusCounts(
         installed=len(verdict.satisfied) - len(verdict.pending),
         installed_other=len(verdict.newest) - len(verdict.satisfied) - len(verdict.missing),
@@ -90,7 +90,7 @@ def assess(
     )
     if reasons:
         status = InstanceStatus.UNDETERMINED
-    elif any(item.status in NON_COMPLIANT_STATUSES for item in found):
+    elif verdict.missing or verdict.pending:
         status = InstanceStatus.NON_COMPLIANT
     else:
         status = InstanceStatus.COMPLIANT
@@ -106,7 +106,7 @@ def assess(
             as_of=as_of,
         ),
         reasons=tuple(reasons),
-        level=max((item.level for item in found), default=Level.UNSPECIFIED),
+        level=verdict.level,
         counts=counts,
         baseline_name=baseline.name if baseline is not None else "",
         baseline_source=host.baseline_source,
@@ -171,11 +171,7 @@ class Items:
 
     def _installed(self, package: Package) -> Item:
         line = self._line(package)
-        item = replace(
-            self._evidence(PatchStatus.INSTALLED, package, line, b""),
-            level=Level.UNSPECIFIED,
-            first_non_compliant_at=None,
-        )
+        item = replace(self._evidence(PatchStatus.INSTALLED, package, line, b""), first_non_compliant_at=None)
         return self._told(item, line.target)
 
     def _line(self, package: Package) -> Line:
@@ -195,7 +191,7 @@ class Items:
             name=build.name,
             arch=build.arch,
             installed=build.evr,
-            level=max(step.approval.level for step in steps if step.approval is not None),
+            level=line.level(effective) if status is not PatchStatus.INSTALLED else Level.UNSPECIFIED,
             required=target.evr,
             category=approval.category,
             severity=approval.severity,
@@ -229,6 +225,16 @@ def _union(first: list[str], steps: Sequence[Step], words: Callable[[Step], Iter
 
 def _order(item: Item) -> tuple[int, str, str]:
     return (-item.level, item.name, item.arch)
+
+
+def non_compliant_keys(verdict: Verdict, table: PackageTable) -> tuple[str, ...]:
+    """Return the keys (name.arch) of what is missing or pending, in order."""
+    return tuple(sorted(table.keys([*verdict.missing, *verdict.pending])))
+
+
+def _pending_level(pending: Mapping[int, Nevra], approved: Approved, table: PackageTable) -> Level:
+    lines = ((line_of(approved, table[number]), running.key) for number, running in pending.items())
+    return max((line.level(key) for line, key in lines if line is not None), default=Level.UNSPECIFIED)
 
 
 def running_kernel(manifest: Manifest) -> Nevra | None:

@@ -8,7 +8,7 @@ For the controller's results loop and report API. No I/O happens here: the calle
     for kind, digest in evaluator.needs(manifest):  # hexadecimal; usually there are none
         ...                                         # parse the blob in a worker process (inventory.parse_worker), then
         evaluator.add_updateinfo(digest, advisories, first_seen)  # or add_primary, or add_unreadable
-    found = evaluator.evaluate(Host(instance, manifest, ...), baseline, as_of)
+    found = evaluator.assess(Host(instance, manifest, ...), baseline, as_of)
     since = await store.assessments.put_assessment(found.assessment, found.non_compliant_keys, as_of, deciding=True)
 
 and later, for a report page: `evaluator.evaluate(host, baseline, as_of, since=since, everything=True).items`.
@@ -28,14 +28,14 @@ from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
 from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals
-from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide
-from controller.compliance.host import Evaluation, Host, Limits
+from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, non_compliant_keys
+from controller.compliance.host import Answer, Evaluation, Host, Limits
 from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, newest_builds
-from controller.compliance.model import Advisory, Available, Baseline
+from controller.compliance.model import Advisory, Assessment, Available, Baseline
 from controller.fleet import products
 from controller.inventory.model import Package, Snapshot
 
-__all__ = ["Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
+__all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
 
 _MAX_SNAPSHOTS: Final = 4096
 _UNREADABLE: Final = "!"
@@ -60,6 +60,13 @@ class _Compiled:
     metadata_digest: str
     advisory_counts: Mapping[str, int] = field(default_factory=dict)
     judged: Judged = NOTHING_JUDGED
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    assessment: Assessment
+    verdict: Verdict
+    compiled: _Compiled
 
 
 class Evaluator:
@@ -142,14 +149,23 @@ class Evaluator:
         they carry no first_non_compliant_at. `everything` also lists INSTALLED and INSTALLED_OTHER packages.
         Raises ValueError when something `needs` names, or a package of the snapshot, was not brought.
         """
+        answered = self._answer(host, baseline, as_of)
+        maker = Items(host, baseline, answered.compiled.approved, self._table, since or {})
+        items = maker.non_compliant(answered.verdict) + (maker.others(answered.verdict) if everything else ())
+        return Evaluation(answered.assessment, items)
+
+    def assess(self, host: Host, baseline: Baseline | None, as_of: datetime) -> Answer:
+        """Return what `evaluate` does, but for the items: their keys only. This is what a whole fleet can be asked."""
+        answered = self._answer(host, baseline, as_of)
+        return Answer(answered.assessment, non_compliant_keys(answered.verdict, self._table))
+
+    def _answer(self, host: Host, baseline: Baseline | None, as_of: datetime) -> _Answered:
         manifest = host.manifest or _NO_MANIFEST
         product = host.instance.operating_system.product
-        fits = baseline is not None and bool(product) and products.family_of(product) == baseline.operating_system
-        compiled = (
-            self._compile(manifest, baseline, as_of, product)
-            if baseline is not None and fits
-            else _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
-        )
+        if baseline is not None and product and products.family_of(product) == baseline.operating_system:
+            compiled = self._compile(manifest, baseline, as_of, product)
+        else:
+            compiled = _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
         verdict = self._decide(host, manifest, compiled)
         reasons = undetermined.undetermined_reasons(
             host,
@@ -160,10 +176,7 @@ class Evaluator:
             compiled.advisory_counts,
             kernel_matters=verdict.kernel_matters,
         )
-        maker = Items(host, baseline, compiled.approved, self._table, since or {})
-        items = maker.non_compliant(verdict)
-        assessment = assess(host, baseline, as_of, verdict, reasons, items, compiled.metadata_digest)
-        return Evaluation(assessment, items + (maker.others(verdict) if everything else ()))
+        return _Answered(assess(host, baseline, as_of, verdict, reasons, compiled.metadata_digest), verdict, compiled)
 
     def _decide(self, host: Host, manifest: Manifest, compiled: _Compiled) -> Verdict:
         if host.snapshot is None:

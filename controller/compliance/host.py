@@ -49,6 +49,15 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer for one instance and one baseline, without items: what is kept and counted."""
+
+    assessment: Assessment
+    non_compliant_keys: tuple[str, ...]
+    """Keys (name.arch) of the non-compliant items: what `AssessmentStore.put_assessment` takes as `items`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The answer for one instance and one baseline, and its items: non-compliant first, by level, then by name and arch."""
 

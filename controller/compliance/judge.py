@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyroaring import BitMap, FrozenBitMap
 
 from controller.compliance.approvals import Approved, Line
+from controller.compliance.model import Level
 from controller.inventory.advisories import is_modular
 from controller.inventory.model import Package, Snapshot
 
@@ -23,6 +25,8 @@ class PackageTable:
         self._packages = list[Package | None]([None])
         self._names = dict[tuple[str, str], BitMap]()
         self._kernels = BitMap()
+        self._keys = list[str]([""])
+        self._spelled = dict[tuple[str, str], str]()
 
     @property
     def last_id(self) -> int:
@@ -40,6 +44,8 @@ class PackageTable:
             if name not in self._names:
                 self._names[name] = BitMap()
             self._names[name].add(package.id)
+            self._keys += [""] * (package.id - len(self._keys))
+            self._keys.append(self._spelled.setdefault(name, f"{name[0]}.{name[1]}"))
             if name[0].startswith("kernel"):
                 self._kernels.add(package.id)
 
@@ -48,6 +54,17 @@ class PackageTable:
         if package is None:
             raise ValueError(f"package {package_id} was not learnt")
         return package
+
+    def keys(self, package_ids: Iterable[int]) -> list[str]:
+        """Return name.arch of some packages, in their order. Raises ValueError for one that is not known."""
+        keys = self._keys
+        try:
+            found = [keys[number] for number in package_ids]
+        except IndexError:
+            raise ValueError("a package was not learnt") from None
+        if "" in found:
+            raise ValueError("a package was not learnt")
+        return found
 
     def builds(self, name: str, arch: str) -> BitMap | FrozenBitMap:
         """Return the ids of all builds of a name.arch."""
@@ -68,6 +85,8 @@ def newest_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
 
     Raises ValueError for a package that `table` does not know.
     """
+    if len(set(table.keys(snapshot.packages))) == len(snapshot.packages):
+        return snapshot.packages  # nearly always: nothing is installed twice
     newest = dict[tuple[str, str], Package]()
     older = list[int]()
     for package_id in snapshot.packages:
@@ -96,6 +115,14 @@ class Judged:
     """Of a name.arch for which anything is approved, whether or not it applies to this build."""
     without_advisory: FrozenBitMap
     """A newer build is offered that no advisory mentions and no rule asks for."""
+    levels: Mapping[Level, FrozenBitMap] = field(default_factory=dict)
+    """`behind`, apart by level."""
+
+    def worst(self, missing: FrozenBitMap) -> Level:
+        """Return the highest level of some packages that are behind."""
+        return next(
+            (lvl for lvl in sorted(self.levels, reverse=True) if missing.intersect(self.levels[lvl])), Level.UNSPECIFIED
+        )
 
 
 NOTHING_JUDGED: Final = Judged(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
@@ -116,7 +143,8 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
     """Judge the packages that came after `before`, and return the verdicts of all."""
     if before.last_id == table.last_id:
         return before
-    behind, satisfied, covered, without = list[int](), list[int](), list[int](), list[int]()
+    satisfied, covered, without = list[int](), list[int](), list[int]()
+    behind = defaultdict[Level, list[int]](list)
     names, newer = approved.names, approved.without_advisory
     for package in table.after(before.last_id):
         build = package.nevra
@@ -125,14 +153,21 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
             covered.append(package.id)
             line = line_of(approved, package)
             if line is not None:
-                (satisfied if package.key >= line.target.key else behind).append(package.id)
+                if package.key >= line.target.key:
+                    satisfied.append(package.id)
+                else:
+                    behind[line.level(package.key)].append(package.id)
         offer = newer.get(name)
         if offer is not None and offer > package.key and not belongs_to_module(package):
             without.append(package.id)
+    levels = dict(before.levels)
+    for level, ids in behind.items():
+        levels[level] = levels.get(level, _NOTHING) | FrozenBitMap(ids)
     return Judged(
         table.last_id,
-        before.behind | FrozenBitMap(behind),
+        FrozenBitMap.union(*levels.values()) if levels else _NOTHING,
         before.satisfied | FrozenBitMap(satisfied),
         before.covered_names | FrozenBitMap(covered),
         before.without_advisory | FrozenBitMap(without),
+        levels,
     )

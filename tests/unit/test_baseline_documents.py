@@ -1,6 +1,6 @@
 """Baselines as people write them, and the public ones."""
 
-# ruff: noqa: N802 - rules and states keep their spelling in the names of tests
+
 from __future__ import annotations
 
 from dataclasses import replace

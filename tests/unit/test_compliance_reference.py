@@ -1,6 +1,5 @@
 """The fast evaluator against a slow one: a page of SEMANTICS over plain lists, host by host, without keys, bitmaps or caches."""
 
-# ruff: noqa: N802 - rules keep their spelling in the names of tests
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -207,7 +206,7 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
 
 # --- random worlds -----------------------------------------------------------------------------------------------------------
 
-NAMES = ("bash", "openssl", "ruby", "kernel", "kernel-core")
+NAMES = ("bash", "ruby", "ruby", "kernel", "kernel-core")
 versions = st.sampled_from(["1", "1.0", "1.1", "1.1~rc", "1.1^git", "2", "10", "1.a"])
 releases = st.sampled_from(["1", "2.el7", "10.el7_9", "1.module+el8+1+a", "2.module+el8+2+b"])
 nevras = st.builds(
@@ -216,16 +215,16 @@ nevras = st.builds(
     st.sampled_from([0, 0, 0, 1]),
     versions,
     releases,
-    st.sampled_from(["x86_64", "x86_64", "noarch"]),
+    st.sampled_from(["x86_64", "x86_64", "x86_64", "noarch"]),
 )
-modules = st.sampled_from(["", "", "", "ruby:1", "ruby:2", "?"])
+modules = st.sampled_from(["", "", "ruby:1", "ruby:1", "ruby:2", "?"])
 days = st.one_of(st.none(), st.integers(0, 12).map(lambda n: TODAY - timedelta(days=n)))
 lines = st.builds(PackageLine, nevras, st.sampled_from(["", "", "ruby:1:1:a", "ruby:2:1:a"]))
 rules = st.builds(
     Rule,
     products=st.sampled_from([("All",), ("All",), ("CentOS 7.9",), ("CentOS 7.8",)]),
-    categories=st.sampled_from([(), (Category.SECURITY,), (Category.BUGFIX, Category.SECURITY)]),
-    severities=st.sampled_from([(), (Severity.CRITICAL,), (Severity.IMPORTANT, Severity.NONE)]),
+    categories=st.sampled_from([(), (), (Category.SECURITY,), (Category.BUGFIX, Category.SECURITY)]),
+    severities=st.sampled_from([(), (), (Severity.CRITICAL,), (Severity.IMPORTANT, Severity.NONE)]),
     approve_after_days=st.integers(0, 8),
     date_basis=st.sampled_from([DateBasis.ISSUED, DateBasis.UPDATED, DateBasis.FIRST_SEEN]),
     level=st.sampled_from(list(Level)),
@@ -269,7 +268,7 @@ def worlds(draw: st.DrawFn) -> World:
     }
     return World(
         draw(st.lists(lines, max_size=8, unique_by=lambda line: line.nevra)),
-        draw(st.sampled_from([[], ["ruby:1"], ["ruby:2"]])),
+        draw(st.sampled_from([["ruby:1"], ["ruby:1", "ruby:2"], []])),
         draw(
             st.one_of(
                 st.none(), st.builds(Nevra, st.just("kernel-core"), st.just(0), versions, releases, st.just("x86_64"))
@@ -329,7 +328,7 @@ def normal(evr: Evr | None, others: dict[str, Evr]) -> str:
     return next(text for text, other in others.items() if same(evr, other))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(worlds())
 def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
     found, expected = fast(world), reference(world)
@@ -357,7 +356,7 @@ def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
         assert (found.assessment.status is InstanceStatus.NON_COMPLIANT) == bool(bad)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(worlds(), min_size=2, max_size=4))
 def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> None:
     """One evaluator for a whole fleet, packages learnt bit by bit, and few compiled approvals kept: as if each were alone."""
@@ -381,6 +380,7 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
             content, _ = encode_packages((line, 0, "") for line in world.installed)
             snapshot = Snapshot(digest.of(content), FrozenBitMap(ids[line] for line in world.installed))
             host = Host(an_instance(1), manifest, snapshot=snapshot, collected_at=NOW)
+            assessed = shared.assess(host, world.baseline, NOW)
             together = shared.evaluate(host, world.baseline, NOW, everything=True)
             alone = evaluate(
                 host,
@@ -393,6 +393,9 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
                 everything=True,
             )
             assert together == alone, again
+            assert assessed.assessment == together.assessment
+            assert assessed.non_compliant_keys == tuple(sorted(together.non_compliant_keys))
+            assert assessed.assessment.level == max((i.level for i in together.items), default=Level.UNSPECIFIED)
 
 
 def with_prefix(number: int, advisory: Advisory) -> Advisory:

@@ -1,6 +1,6 @@
 """SEMANTICS §1 and R1-R16, as far as they concern evaluation: each test is named after its rule."""
 
-# ruff: noqa: N802 - rules and states keep their spelling in the names of tests
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -358,6 +358,11 @@ def test_R8_an_old_rpm_without_labels_is_known_by_its_release_tag() -> None:
 def test_R8_a_plain_build_is_not_asked_to_become_a_build_of_a_disabled_stream() -> None:
     found = answer(["ruby-2.5-1.el8.x86_64"], [modular(RUBY_NEW, "ruby:2.6")], everything=True)
     assert status(found, "ruby") is PatchStatus.INSTALLED_OTHER
+
+
+def test_R8_a_plain_build_is_asked_to_become_a_build_of_an_enabled_stream() -> None:
+    advisories, enabled = [modular(RUBY_NEW, "ruby:2.6")], (Stream("ruby", "2.6"),)
+    assert status(answer(["ruby-2.5-1.el8.x86_64"], advisories, streams=enabled), "ruby") is PatchStatus.MISSING
 
 
 def test_R13_items_carry_since_when_they_are_non_compliant() -> None:

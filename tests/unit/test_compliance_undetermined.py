@@ -1,6 +1,6 @@
 """R11: missing data is never COMPLIANT. Every reason, and what it says to do."""
 
-# ruff: noqa: N802 - rules and states keep their spelling in the names of tests
+
 from __future__ import annotations
 
 from collections.abc import Sequence

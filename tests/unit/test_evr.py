@@ -1,6 +1,6 @@
 """R2: the order of versions is rpm's, by rpm's own table, by its properties, and by asking librpm."""
 
-# ruff: noqa: N802 - rules keep their spelling in the names of tests
+
 from __future__ import annotations
 
 import random

@@ -1,6 +1,6 @@
 """Repository files: whole, or an error that says what is wrong; never "no advisories"."""
 
-# ruff: noqa: N802 - rules and states keep their spelling in the names of tests
+
 from __future__ import annotations
 
 import bz2
