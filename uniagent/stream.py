@@ -163,7 +163,6 @@ class Conversation:
         async with connection as stream:
             await stream.send(hello)
             welcome = await self._welcome(stream)
-            self._backoff.reset()
             self._outgoing = outgoing = Outgoing(self._outbox, self._blobs)
             self._worker.say = outgoing.say
             if self._leave_quietly is not None:
@@ -222,6 +221,7 @@ class Conversation:
                     self._worker.assign(message)
                 case Ack(id=message_id):
                     self._worker.acknowledge(message_id)
+                    self._backoff.reset()  # it took what we said; a mere Welcome may come before the next failure
                 case Want(digests=digests):
                     outgoing.want(digests)
                 case CancelRun(run_id=run_id):
@@ -237,6 +237,7 @@ class Conversation:
         while True:
             await self._clock.sleep(self._heartbeat)
             outgoing.say(Heartbeat())
+            self._backoff.reset()  # the stream has lived for a while
             new_wall, new_steady = self._clock.now(), self._clock.monotonic()
             jump = (new_wall - wall).total_seconds() - (new_steady - steady)
             if abs(jump) > _JUMP_SECONDS:

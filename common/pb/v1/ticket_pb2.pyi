@@ -886,7 +886,7 @@ class CreateTicketRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The same key again within a day answers with the ticket that the first call made. Any string up to 64 characters; empty means none."""
+    """The same key again by the same caller answers with the ticket that the first call made. Any string up to 64 characters; empty means none."""
     @_builtins.property
     def spec(self) -> Global___TicketSpec:
         """What to do."""
