@@ -1,6 +1,5 @@
 """Baselines as people write them, and the public ones."""
 
-
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,6 +1,5 @@
 """SEMANTICS §1 and R1-R16, as far as they concern evaluation: each test is named after its rule."""
 
-
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,6 +1,5 @@
 """R11: missing data is never COMPLIANT. Every reason, and what it says to do."""
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
 """R2: the order of versions is rpm's, by rpm's own table, by its properties, and by asking librpm."""
 
-
 from __future__ import annotations
 
 import random

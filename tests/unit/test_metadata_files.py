@@ -1,6 +1,5 @@
 """Repository files: whole, or an error that says what is wrong; never "no advisories"."""
 
-
 from __future__ import annotations
 
 import bz2
