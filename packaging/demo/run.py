@@ -39,7 +39,6 @@ _BIN: Final = Path(sys.executable).parent
 _START_SECONDS: Final = 120.0
 _TICKET_SECONDS: Final = 180.0
 _AGENT_AWAY: Final = "4s"
-_RUN_TIMEOUT: Final = "40s"
 _HALF: Final = 2  # processors used for building
 
 
@@ -158,7 +157,9 @@ class Story:
         with _mirror_that_never_answers() as mirror:
             address = f"http://127.0.0.1:{mirror.getsockname()[1]}/"
             realroots.point_repository(self.root(hosts.KILLED), "updates", address)
-            watch = self._start_scan("--all", "--batch", "auto", "--success-rate", "80")
+            watch = self._start_scan(
+                "--all", "--batch", "auto", "--success-rate", "80", "--unreachable-after", _AGENT_AWAY
+            )
             # A connection to its mirror says that the agent is at work: its run is out.
             self._daemons.wait(
                 f"{hosts.KILLED} at work", _TICKET_SECONDS, lambda: _asked(mirror) or watch.poll() is not None
@@ -218,8 +219,7 @@ class Story:
 
     def _start_scan(self, *selection: str) -> subprocess.Popen[bytes]:
         """Start a scan and watch it."""
-        patience = ("--timeout", _RUN_TIMEOUT, "--unreachable-after", _AGENT_AWAY)
-        return self._command("scan", "create", *selection, *patience, "--watch")
+        return self._command("scan", "create", *selection, "--watch")
 
     def _finish(self, watch: subprocess.Popen[bytes]) -> None:
         """Wait for a watch to end: 0 when all went well, 1 when the ticket is abnormal."""
