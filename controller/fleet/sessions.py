@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from common.clock import Clock
-from controller.fleet.orders import Order
 from controller.fleet.model import AgentState, Instance, InstanceId, Presence
+from controller.fleet.orders import Order
 
 MISSED_HEARTBEATS: Final = 3
 """An agent that is silent for so many heartbeat intervals is OFFLINE, whatever TCP says."""
