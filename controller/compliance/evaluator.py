@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Final
@@ -76,7 +77,7 @@ class Evaluator:
     right before `evaluate`.
     """
 
-    def __init__(self, limits: Limits | None = None, *, max_records: int = 500_000, max_compiled: int = 64) -> None:
+    def __init__(self, limits: Limits | None = None, *, max_records: int = 2_000_000, max_compiled: int = 64) -> None:
         """Keep about so many parsed records (advisory packages and builds) and compiled approvals."""
         self._limits = limits or Limits()
         self._max_records = max_records
@@ -212,7 +213,7 @@ class Evaluator:
                 {name: len(self._updateinfo[name]) for _, name, _ in question.repositories if _is_read(name)},
             )
             self._compiled[question] = compiled
-            self._trim()
+            self._trim({name for _, *files in question.repositories for name in files})
         self._compiled.move_to_end(question)
         return compiled
 
@@ -242,14 +243,16 @@ class Evaluator:
                 files.move_to_end(name)
         return RepositoryContent(repository, advisories, available)
 
-    def _trim(self) -> None:
-        """Drop what was not used for long. The file used last stays, however large."""
+    def _trim(self, in_use: AbstractSet[str]) -> None:
+        """Drop what was not used for long, but nothing that is in use now: it would be asked for again at once."""
         while len(self._compiled) > self._max_compiled:
             self._compiled.popitem(last=False)
         total = sum(self._records.values())
         for files in (self._primary, self._updateinfo):
-            while total > self._max_records and len(files) > 1:
-                name, _ = files.popitem(last=False)
+            for name in [name for name in files if name not in in_use]:
+                if total <= self._max_records:
+                    return
+                del files[name]
                 total -= self._records.pop(name)
 
 
