@@ -38,6 +38,8 @@ class System:
     """An operating system: what its image holds and what came out since."""
 
     key: str
+    product: str
+    """Its exact name, as reports must have it."""
     vendor: str
     releasever: str
     os_release: Mapping[str, str]
@@ -82,6 +84,7 @@ def _lines(text: str) -> tuple[str, ...]:
 
 HCE: Final = System(
     key="hce",
+    product="Huawei Cloud EulerOS 2.0",
     vendor="Huawei Cloud EulerOS",
     releasever="2.0",
     os_release={
@@ -129,6 +132,7 @@ HCE: Final = System(
 
 CENTOS: Final = System(
     key="centos",
+    product="CentOS 7.9",
     vendor="CentOS",
     releasever="7",
     os_release={
@@ -182,6 +186,7 @@ CENTOS: Final = System(
 
 EULEROS: Final = System(
     key="euleros",
+    product="EulerOS 2.10",
     vendor="EulerOS",
     releasever="2.10",
     os_release={

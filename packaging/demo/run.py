@@ -240,9 +240,13 @@ def differences(reports: dict[str, Any]) -> list[str]:
     wrong = list[str]()
     for instance in INSTANCES:
         expected = "COMPLIANT" if instance.name == hosts.SHOWN else instance.expected
-        status = reports.get(instance.name, {}).get("status", "absent")
-        if status != expected:
-            wrong.append(f"{instance.name} should be {expected} and is {status}")
+        report = reports.get(instance.name, {"status": "absent", "operating_system": {"product": "absent"}})
+        for should, is_ in (
+            (expected, report["status"]),
+            (SYSTEMS[instance.system].product, report["operating_system"]["product"]),
+        ):
+            if should != is_:
+                wrong.append(f"{instance.name} should be {should} and is {is_}")
     reasons = {reason["reason"] for reason in reports.get(hosts.BROKEN, {}).get("reasons", [])}
     if "REPO_ERROR" not in reasons:
         wrong.append(f"{hosts.BROKEN} should say REPO_ERROR and says {', '.join(sorted(reasons)) or 'nothing'}")

@@ -182,14 +182,22 @@ def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_report_that_contradicts_the_fleet_is_an_error() -> None:
     good = {
-        i.name: {"status": "COMPLIANT" if i.name == hosts.SHOWN else i.expected, "reasons": [{"reason": "REPO_ERROR"}]}
+        i.name: {
+            "status": "COMPLIANT" if i.name == hosts.SHOWN else i.expected,
+            "operating_system": {"product": SYSTEMS[i.system].product},
+            "reasons": [{"reason": "REPO_ERROR"}],
+        }
         for i in INSTANCES
     }
     assert run.differences(good) == []
-    assert run.differences(good | {"ecs-web-01": {"status": "NON_COMPLIANT"}}) == [
+    first, broken = good["ecs-web-01"], good[hosts.BROKEN]
+    assert run.differences(good | {"ecs-web-01": first | {"status": "NON_COMPLIANT"}}) == [
         "ecs-web-01 should be COMPLIANT and is NON_COMPLIANT"
     ]
-    assert run.differences(good | {hosts.BROKEN: {"status": "UNDETERMINED", "reasons": []}}) == [
+    assert run.differences(good | {"ecs-web-01": first | {"operating_system": {"product": ""}}}) == [
+        "ecs-web-01 should be Huawei Cloud EulerOS 2.0 and is "
+    ]
+    assert run.differences(good | {hosts.BROKEN: broken | {"reasons": []}}) == [
         f"{hosts.BROKEN} should say REPO_ERROR and says nothing"
     ]
 
