@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from typing import Final
 
 from common.manifest import Hold, HoldKind
 from common.nevra import Nevra
+
+_INCLUDE: Final = "includepkgs="
+"""How an agent spells a word of includepkgs: the list of what a repository may offer."""
 
 
 def held_by(target: Nevra, installed: Nevra, holds: Iterable[Hold], repository: str) -> Hold | None:
     """Return what keeps `target`, offered by `repository`, from replacing `installed`; None when nothing does.
 
     A lock keeps a package at the versions that locks name; a lock that begins with "!" keeps it away from those. An exclude
-    hides the builds that it matches, everywhere or in one repository.
+    hides the builds that it matches, everywhere or in one repository; one that begins with "includepkgs=" is a word of a list that
+    hides all the builds that none of its words matches.
     """
-    locks = list[Hold]()
+    locks, includes = list[Hold](), list[Hold]()
     for hold in holds:
         if hold.repository and hold.repository != repository:
             continue
-        if hold.kind is HoldKind.EXCLUDE:
+        if hold.pattern.startswith(_INCLUDE):
+            includes.append(hold)
+        elif hold.kind is HoldKind.EXCLUDE:
             if matches(hold.pattern, target):
                 return hold
         elif hold.pattern.startswith("!"):
@@ -27,6 +34,8 @@ def held_by(target: Nevra, installed: Nevra, holds: Iterable[Hold], repository: 
                 return hold
         elif _concerns(hold.pattern, target, installed):
             locks.append(hold)
+    if includes and not any(matches(word.pattern.removeprefix(_INCLUDE), target) for word in includes):
+        return includes[0]
     if locks and not any(matches(lock.pattern, target) for lock in locks):
         return locks[0]
     return None

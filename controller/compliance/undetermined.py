@@ -75,7 +75,7 @@ def _reasons(
     repositories = sorted(manifest.repositories, key=lambda r: r.id)
     yield from _repository_reasons(repositories, unreadable, age, limits)
     if baseline is not None and not unfit:
-        yield from _advisory_reasons(host, baseline, repositories, advisory_counts)
+        yield from _advisory_reasons(host, baseline, repositories, unreadable, advisory_counts)
 
 
 def _baseline_reasons(host: Host, baseline: Baseline | None) -> Iterator[Undetermined]:
@@ -130,7 +130,11 @@ def _repository_reasons(
 
 
 def _advisory_reasons(
-    host: Host, baseline: Baseline, repositories: list[Repository], advisory_counts: Mapping[str, int]
+    host: Host,
+    baseline: Baseline,
+    repositories: list[Repository],
+    unreadable: Mapping[str, str],
+    advisory_counts: Mapping[str, int],
 ) -> Iterator[Undetermined]:
     product = host.instance.operating_system.product
     if not needs_advisories(baseline, product):
@@ -142,6 +146,8 @@ def _advisory_reasons(
     ]
     for repository in lost:
         yield undetermined(Reason.NO_ADVISORIES, f"repository {repository} had advisories before and has none now")
+    if any(r.error or r.updateinfo in unreadable for r in repositories):
+        return  # one that could not be read may be the one that has them; the answer is undetermined already
     if not lost and not any(advisory_counts.get(r.updateinfo, 0) for r in repositories):
         yield undetermined(
             Reason.NO_ADVISORIES,

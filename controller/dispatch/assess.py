@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from common import manifest
 from common.clock import Clock
 from common.errors import NotFound, PatchError, Unavailable
-from controller.compliance.evaluator import Evaluation, Evaluator, Host, Limits
+from controller.compliance.evaluator import Evaluator, Host, Limits
 from controller.compliance.model import Assessment, Baseline, Item
 from controller.fleet.model import Instance, InstanceId, ResourceType
 from controller.fleet.products import family_of
@@ -103,10 +103,11 @@ class Assessor:
         known = self._answers.get(instance.id)
         if known is not None and known[0] == key:
             return known[1]
-        found = await self._evaluate(instance, baseline, source)
-        await self._keep(found)
-        self._answers[instance.id] = (key, found.assessment)
-        return found.assessment
+        host = await self._host(instance, source)
+        answer = await self._ask(host, lambda as_of: self._evaluator.assess(host, baseline, as_of))
+        await self._keep(answer.assessment, answer.non_compliant_keys)
+        self._answers[instance.id] = (key, answer.assessment)
+        return answer.assessment
 
     async def assessments(self, instances: Iterable[Instance]) -> Mapping[InstanceId, Assessment]:
         """Return the answers of these instances as of now."""
@@ -121,12 +122,17 @@ class Assessor:
         """
         if baseline is None:
             await self.assessment(instance)  # dates what is new
-            deciding, source = await self.deciding_baseline(instance)
+            baseline, source = await self.deciding_baseline(instance)
+            host = await self._host(instance, source)
         else:
-            deciding, source = baseline, "ticket"
-            await self._keep(await self._evaluate(instance, deciding, source), deciding=False)
-        since = await self._store.assessments.since(instance.id, deciding.id if deciding is not None else "")
-        found = await self._evaluate(instance, deciding, source, since=since, everything=all_items)
+            once = baseline
+            host = await self._host(instance, "ticket")
+            answer = await self._ask(host, lambda as_of: self._evaluator.assess(host, once, as_of))
+            await self._keep(answer.assessment, answer.non_compliant_keys, deciding=False)
+        since = await self._store.assessments.since(instance.id, baseline.id if baseline is not None else "")
+        found = await self._ask(
+            host, lambda as_of: self._evaluator.evaluate(host, baseline, as_of, since=since, everything=all_items)
+        )
         return found.assessment, found.items
 
     def _key(self, instance: Instance, baseline: Baseline | None, source: str) -> _Key:
@@ -154,16 +160,8 @@ class Assessor:
             except Exception:  # a fault of ours must not stop the evaluation of everybody else
                 log.exception("evaluation failed", extra={"instance": instance_id})
 
-    async def _evaluate(
-        self,
-        instance: Instance,
-        baseline: Baseline | None,
-        source: str,
-        *,
-        since: Mapping[str, datetime] | None = None,
-        everything: bool = False,
-    ) -> Evaluation:
-        host = await self._host(instance, source)
+    async def _ask(self, host: Host, question: Callable[[datetime], R]) -> R:
+        """Bring what the evaluator needs for a host, and put a question to it as of now."""
         as_of = self._clock.now().replace(microsecond=0)
         while True:
             last = await self._call(lambda: self._evaluator.last_package_id)
@@ -171,9 +169,7 @@ class Assessor:
                 await self._call(self._learn, newer)
             needs = await self._call(self._evaluator.needs, host.manifest) if host.manifest is not None else ()
             if not needs:
-                return await self._call(
-                    lambda: self._evaluator.evaluate(host, baseline, as_of, since=since, everything=everything)
-                )
+                return await self._call(question, as_of)
             for kind, name in needs:
                 await self._bring(kind, name)
 
@@ -222,11 +218,10 @@ class Assessor:
         first_seen = await self._store.inventory.first_seen(ids)
         await self._call(self._evaluator.add_updateinfo, name, advisories, first_seen)
 
-    async def _keep(self, found: Evaluation, *, deciding: bool = True) -> None:
-        assessment = found.assessment
+    async def _keep(self, assessment: Assessment, items: Collection[str], *, deciding: bool = True) -> None:
         at = assessment.inputs.as_of or self._clock.now()
         try:
-            await self._store.assessments.put_assessment(assessment, found.non_compliant_keys, at, deciding=deciding)
+            await self._store.assessments.put_assessment(assessment, items, at, deciding=deciding)
         except Unavailable as error:  # the answer is right all the same; it is stored with the next one
             log.warning("answer could not be stored", extra={"instance": assessment.instance_id, "error": str(error)})
 

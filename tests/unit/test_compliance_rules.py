@@ -190,6 +190,8 @@ def test_R2_an_epoch_is_never_dropped() -> None:
         (Hold(HoldKind.VERSIONLOCK, "bash-0:4.2.46-35.el7_9.*"), ""),
         (Hold(HoldKind.VERSIONLOCK, "zsh-0:5-1.*"), ""),
         (Hold(HoldKind.EXCLUDE, "bas*"), "HELD(exclude)"),
+        (Hold(HoldKind.EXCLUDE, "includepkgs=zsh", repository="updates"), "HELD(exclude)"),
+        (Hold(HoldKind.EXCLUDE, "includepkgs=bas*", repository="updates"), ""),
         (Hold(HoldKind.EXCLUDE, "bash-4.2.46-35*"), "HELD(exclude)"),
         (Hold(HoldKind.EXCLUDE, "bash.i686"), ""),
         (Hold(HoldKind.EXCLUDE, "bash", repository="updates"), "HELD(exclude)"),
