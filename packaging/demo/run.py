@@ -27,12 +27,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import hosts
-from hosts import INSTANCES, SYSTEMS, Instance
-from processes import Daemons, DemoError, Patchctl
-
 import realroots
 from common.pb.v1 import types_pb2
 from controller.client import Client, connect
+from hosts import INSTANCES, SYSTEMS, Instance
+from processes import Daemons, DemoError, Patchctl
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _BIN: Final = Path(sys.executable).parent

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from processes import Daemons
-
 from common.errors import Unavailable
 from controller.client import Client, connect
+from processes import Daemons
 
 PROGRAMS = Path(sys.executable).parent
 
