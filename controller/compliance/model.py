@@ -114,9 +114,42 @@ class Rule:
     include_without_advisory: bool = False
 
 
+class RejectAction(StrEnum):
+    """What a rejection does. ALLOW_AS_DEPENDENCY: not required; BLOCK: must not be installed."""
+
+    ALLOW_AS_DEPENDENCY = "ALLOW_AS_DEPENDENCY"
+    BLOCK = "BLOCK"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedPatch:
+    """A patch approved by hand: package name or glob, n-v, n-v-r, n-v-r.a, e:n-v-r.a, n-e:v-r.a, CVE id, or advisory id."""
+
+    entry: str
+    level: Level = Level.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedPatch:
+    """A patch rejected by hand: the package forms of ApprovedPatch only."""
+
+    entry: str
+    action: RejectAction = RejectAction.ALLOW_AS_DEPENDENCY
+
+
+@dataclass(frozen=True, slots=True)
+class CustomPackage:
+    """A row of a custom baseline: installed at least at this version. `version` may have its epoch in front, "1:1.0.2k"."""
+
+    name: str
+    version: str
+    release: str
+    level: Level = Level.UNSPECIFIED
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A patch baseline, one version of it."""
+    """A patch baseline, one version of it. With `custom` packages it has neither rules nor lists."""
 
     id: str
     name: str
@@ -129,6 +162,76 @@ class Baseline:
     public: bool = False
     created_by: str = ""
     created_at: datetime | None = None
+    approved: tuple[ApprovedPatch, ...] = ()
+    rejected: tuple[RejectedPatch, ...] = ()
+    custom: tuple[CustomPackage, ...] = ()
+
+
+class ExceptionScope(StrEnum):
+    """For whom an exception holds (R10)."""
+
+    INSTANCE = "INSTANCE"
+    GROUP = "GROUP"
+    ALL = "ALL"
+
+
+class ExceptionMatch(StrEnum):
+    """What an exception matches: a package glob, or items all of whose advisories (CVEs) are this one."""
+
+    PACKAGE = "PACKAGE"
+    ADVISORY = "ADVISORY"
+    CVE = "CVE"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchException:
+    """What would be non-compliant and is excused for a while (R10). Live from created_at until the earlier of the two ends."""
+
+    id: str
+    scope: ExceptionScope
+    scope_value: str
+    """Instance id or application group; empty for ALL."""
+    match: ExceptionMatch
+    match_value: str
+    reason: str
+    approver: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exceptions:
+    """The exceptions at one version: which rises by 1 with every change, 0 before the first."""
+
+    version: int = 0
+    all: tuple[PatchException, ...] = ()
+
+
+class AssignmentScope(StrEnum):
+    """For whom a baseline is assigned; DEFAULT is everybody of its scenario and operating system."""
+
+    INSTANCE = "INSTANCE"
+    GROUP = "GROUP"
+    PROJECT = "PROJECT"
+    DEFAULT = "DEFAULT"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A baseline and for whom it decides, from `since` on until the next assignment of the same key.
+
+    The key is (scope, value, scenario, operating_system). An empty baseline_id takes an assignment back.
+    """
+
+    scope: AssignmentScope
+    value: str
+    """Instance id, application group or enterprise project; empty for DEFAULT."""
+    scenario: ResourceType
+    operating_system: str
+    baseline_id: str
+    since: datetime
+    assigned_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +309,8 @@ class Item:
     last_attempt_at: datetime | None = None
     last_error_class: str = ""
     why: str = ""
+    available_security: Evr | None = None
+    """A newer security build that is not approved yet; does not count (R4)."""
 
     @property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from common.manifest import PackageLine
-from controller.compliance.model import Assessment, Baseline
+from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, PatchException
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
@@ -177,8 +177,34 @@ class BaselineStore(Protocol):
         """Take a baseline out of lists and defaults; its versions stay readable for old reports. Raise NotFound, the second time too."""
         ...
 
-    async def set_default(self, baseline_id: str) -> None:
-        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
+    async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
+        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound.
+
+        It is an assignment of scope DEFAULT since `at`; None: since the beginning of time.
+        """
+        ...
+
+    async def baseline_as_of(self, baseline_id: str, at: datetime) -> Baseline:
+        """Return the version that was the newest at an instant (created_at <= at; a version without a date counts); raise NotFound."""
+        ...
+
+    async def put_assignment(self, assignment: Assignment) -> None:
+        """Add to the history of assignments. `since` must not be before the newest of the same key: raise Conflict."""
+        ...
+
+    async def assignments(self, at: datetime | None = None) -> tuple[Assignment, ...]:
+        """Return the assignments that hold now, or held at an instant: the newest of each key; those taken back are absent.
+
+        Ordered by scope, value, scenario, operating system. Defaults are among them, as scope DEFAULT.
+        """
+        ...
+
+    async def put_exception(self, exception: PatchException) -> Exceptions:
+        """Write an exception, new or changed, and raise the version of all; return all."""
+        ...
+
+    async def exceptions(self) -> Exceptions:
+        """Return all exceptions, those that have ended too, ordered by (created_at, id), and their version."""
         ...
 
     async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:

@@ -22,43 +22,94 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from common.pb.v1 import fleet_pb2 as common_dot_pb_dot_v1_dot_fleet__pb2
 from common.pb.v1 import types_pb2 as common_dot_pb_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommon/pb/v1/baseline.proto\x12\x0epatchwarden.v1\x1a\x18\x63ommon/pb/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x02\n\x0c\x42\x61selineRule\x12\x10\n\x08products\x18\x01 \x03(\t\x12,\n\ncategories\x18\x02 \x03(\x0e\x32\x18.patchwarden.v1.Category\x12,\n\nseverities\x18\x03 \x03(\x0e\x32\x18.patchwarden.v1.Severity\x12\x1c\n\x12\x61pprove_after_days\x18\x04 \x01(\rH\x00\x12\x17\n\rapprove_until\x18\x05 \x01(\tH\x00\x12-\n\ndate_basis\x18\x06 \x01(\x0e\x32\x19.patchwarden.v1.DateBasis\x12\x39\n\x10\x63ompliance_level\x18\x07 \x01(\x0e\x32\x1f.patchwarden.v1.ComplianceLevel\x12 \n\x18include_without_advisory\x18\x08 \x01(\x08\x42\n\n\x08\x61pproval\"\xa9\x02\n\x08\x42\x61seline\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12.\n\x08scenario\x18\x04 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x18\n\x10operating_system\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\r\x12\x0e\n\x06public\x18\x07 \x01(\x08\x12\x12\n\nis_default\x18\x08 \x01(\x08\x12+\n\x05rules\x18\t \x03(\x0b\x32\x1c.patchwarden.v1.BaselineRule\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x0b \x01(\t\"\x87\x01\n\x14ListBaselinesRequest\x12\x18\n\x10operating_system\x18\x01 \x01(\t\x12.\n\x08scenario\x18\x02 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x15ListBaselinesResponse\x12+\n\tbaselines\x18\x01 \x03(\x0b\x32\x18.patchwarden.v1.Baseline\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x12GetBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"A\n\x13GetBaselineResponse\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\"C\n\x15\x43reateBaselineRequest\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\"D\n\x16\x43reateBaselineResponse\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\"-\n\x19SetDefaultBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\"H\n\x1aSetDefaultBaselineResponse\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\")\n\x15\x44\x65leteBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteBaselineResponse*q\n\tDateBasis\x12\x1a\n\x16\x44\x41TE_BASIS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TE_BASIS_ISSUED\x10\x01\x12\x16\n\x12\x44\x41TE_BASIS_UPDATED\x10\x02\x12\x19\n\x15\x44\x41TE_BASIS_FIRST_SEEN\x10\x03\x32\xf6\x03\n\x0f\x42\x61selineService\x12\\\n\rListBaselines\x12$.patchwarden.v1.ListBaselinesRequest\x1a%.patchwarden.v1.ListBaselinesResponse\x12V\n\x0bGetBaseline\x12\".patchwarden.v1.GetBaselineRequest\x1a#.patchwarden.v1.GetBaselineResponse\x12_\n\x0e\x43reateBaseline\x12%.patchwarden.v1.CreateBaselineRequest\x1a&.patchwarden.v1.CreateBaselineResponse\x12k\n\x12SetDefaultBaseline\x12).patchwarden.v1.SetDefaultBaselineRequest\x1a*.patchwarden.v1.SetDefaultBaselineResponse\x12_\n\x0e\x44\x65leteBaseline\x12%.patchwarden.v1.DeleteBaselineRequest\x1a&.patchwarden.v1.DeleteBaselineResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommon/pb/v1/baseline.proto\x12\x0epatchwarden.v1\x1a\x18\x63ommon/pb/v1/fleet.proto\x1a\x18\x63ommon/pb/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcb\x02\n\x0c\x42\x61selineRule\x12\x10\n\x08products\x18\x01 \x03(\t\x12,\n\ncategories\x18\x02 \x03(\x0e\x32\x18.patchwarden.v1.Category\x12,\n\nseverities\x18\x03 \x03(\x0e\x32\x18.patchwarden.v1.Severity\x12\x1c\n\x12\x61pprove_after_days\x18\x04 \x01(\rH\x00\x12\x17\n\rapprove_until\x18\x05 \x01(\tH\x00\x12-\n\ndate_basis\x18\x06 \x01(\x0e\x32\x19.patchwarden.v1.DateBasis\x12\x39\n\x10\x63ompliance_level\x18\x07 \x01(\x0e\x32\x1f.patchwarden.v1.ComplianceLevel\x12 \n\x18include_without_advisory\x18\x08 \x01(\x08\x42\n\n\x08\x61pproval\"\xd3\x03\n\x08\x42\x61seline\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12.\n\x08scenario\x18\x04 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x18\n\x10operating_system\x18\x05 \x01(\t\x12\x0f\n\x07version\x18\x06 \x01(\r\x12\x0e\n\x06public\x18\x07 \x01(\x08\x12\x12\n\nis_default\x18\x08 \x01(\x08\x12+\n\x05rules\x18\t \x03(\x0b\x32\x1c.patchwarden.v1.BaselineRule\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x0b \x01(\t\x12\x37\n\x10\x61pproved_patches\x18\x0c \x03(\x0b\x32\x1d.patchwarden.v1.ApprovedPatch\x12\x37\n\x10rejected_patches\x18\r \x03(\x0b\x32\x1d.patchwarden.v1.RejectedPatch\x12\x36\n\x0f\x63ustom_packages\x18\x0e \x03(\x0b\x32\x1d.patchwarden.v1.CustomPackage\"Y\n\rApprovedPatch\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12\x39\n\x10\x63ompliance_level\x18\x02 \x01(\x0e\x32\x1f.patchwarden.v1.ComplianceLevel\"L\n\rRejectedPatch\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12,\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1c.patchwarden.v1.RejectAction\"z\n\rCustomPackage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\t\x12\x39\n\x10\x63ompliance_level\x18\x04 \x01(\x0e\x32\x1f.patchwarden.v1.ComplianceLevel\"\x87\x01\n\x14ListBaselinesRequest\x12\x18\n\x10operating_system\x18\x01 \x01(\t\x12.\n\x08scenario\x18\x02 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x15ListBaselinesResponse\x12+\n\tbaselines\x18\x01 \x03(\x0b\x32\x18.patchwarden.v1.Baseline\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x12GetBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"A\n\x13GetBaselineResponse\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\"C\n\x15\x43reateBaselineRequest\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\"D\n\x16\x43reateBaselineResponse\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\"-\n\x19SetDefaultBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\"H\n\x1aSetDefaultBaselineResponse\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\")\n\x15\x44\x65leteBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteBaselineResponse\"l\n\x12TryBaselineRequest\x12*\n\x08\x62\x61seline\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Baseline\x12*\n\x08selector\x18\x02 \x01(\x0b\x32\x18.patchwarden.v1.Selector\"N\n\x0cStatusTotals\x12\x11\n\tcompliant\x18\x01 \x01(\x05\x12\x15\n\rnon_compliant\x18\x02 \x01(\x05\x12\x14\n\x0cundetermined\x18\x03 \x01(\x05\"\xd9\x01\n\x0e\x42\x61selineChange\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12.\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0e\x32\x1e.patchwarden.v1.InstanceStatus\x12-\n\x05\x61\x66ter\x18\x04 \x01(\x0e\x32\x1e.patchwarden.v1.InstanceStatus\x12\x1b\n\x13newly_non_compliant\x18\x05 \x03(\t\x12\x1f\n\x17no_longer_non_compliant\x18\x06 \x03(\t\"\xc6\x01\n\x13TryBaselineResponse\x12\x10\n\x08replaces\x18\x01 \x01(\t\x12\x11\n\tinstances\x18\x02 \x01(\x05\x12,\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32\x1c.patchwarden.v1.StatusTotals\x12+\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32\x1c.patchwarden.v1.StatusTotals\x12/\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\x1e.patchwarden.v1.BaselineChange\"\x8f\x02\n\x12\x42\x61selineAssignment\x12.\n\x05scope\x18\x01 \x01(\x0e\x32\x1f.patchwarden.v1.AssignmentScope\x12\r\n\x05value\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61seline_id\x18\x03 \x01(\t\x12\x15\n\rbaseline_name\x18\x04 \x01(\t\x12.\n\x08scenario\x18\x05 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x18\n\x10operating_system\x18\x06 \x01(\t\x12/\n\x0b\x61ssigned_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61ssigned_by\x18\x08 \x01(\t\"h\n\x15\x41ssignBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\x12.\n\x05scope\x18\x02 \x01(\x0e\x32\x1f.patchwarden.v1.AssignmentScope\x12\r\n\x05value\x18\x03 \x01(\t\"P\n\x16\x41ssignBaselineResponse\x12\x36\n\nassignment\x18\x01 \x01(\x0b\x32\".patchwarden.v1.BaselineAssignment\"j\n\x17UnassignBaselineRequest\x12\x10\n\x08\x62\x61seline\x18\x01 \x01(\t\x12.\n\x05scope\x18\x02 \x01(\x0e\x32\x1f.patchwarden.v1.AssignmentScope\x12\r\n\x05value\x18\x03 \x01(\t\"\x1a\n\x18UnassignBaselineResponse\"?\n\x16ListAssignmentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x17ListAssignmentsResponse\x12\x37\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\".patchwarden.v1.BaselineAssignment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x02\n\x0ePatchException\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.patchwarden.v1.ExceptionScope\x12\x13\n\x0bscope_value\x18\x03 \x01(\t\x12-\n\x05match\x18\x04 \x01(\x0e\x32\x1e.patchwarden.v1.ExceptionMatch\x12\x13\n\x0bmatch_value\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08\x61pprover\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x16\x43reateExceptionRequest\x12\x31\n\texception\x18\x01 \x01(\x0b\x32\x1e.patchwarden.v1.PatchException\"L\n\x17\x43reateExceptionResponse\x12\x31\n\texception\x18\x01 \x01(\x0b\x32\x1e.patchwarden.v1.PatchException\"U\n\x15ListExceptionsRequest\x12\x15\n\rinclude_ended\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x16ListExceptionsResponse\x12\x32\n\nexceptions\x18\x01 \x03(\x0b\x32\x1e.patchwarden.v1.PatchException\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x16RevokeExceptionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"L\n\x17RevokeExceptionResponse\x12\x31\n\texception\x18\x01 \x01(\x0b\x32\x1e.patchwarden.v1.PatchException*q\n\tDateBasis\x12\x1a\n\x16\x44\x41TE_BASIS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TE_BASIS_ISSUED\x10\x01\x12\x16\n\x12\x44\x41TE_BASIS_UPDATED\x10\x02\x12\x19\n\x15\x44\x41TE_BASIS_FIRST_SEEN\x10\x03*m\n\x0cRejectAction\x12\x1d\n\x19REJECT_ACTION_UNSPECIFIED\x10\x00\x12%\n!REJECT_ACTION_ALLOW_AS_DEPENDENCY\x10\x01\x12\x17\n\x13REJECT_ACTION_BLOCK\x10\x02*\x8c\x01\n\x0f\x41ssignmentScope\x12 \n\x1c\x41SSIGNMENT_SCOPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENT_SCOPE_INSTANCE\x10\x01\x12\x1a\n\x16\x41SSIGNMENT_SCOPE_GROUP\x10\x02\x12\x1c\n\x18\x41SSIGNMENT_SCOPE_PROJECT\x10\x03*\x83\x01\n\x0e\x45xceptionScope\x12\x1f\n\x1b\x45XCEPTION_SCOPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45XCEPTION_SCOPE_INSTANCE\x10\x01\x12\x19\n\x15\x45XCEPTION_SCOPE_GROUP\x10\x02\x12\x17\n\x13\x45XCEPTION_SCOPE_ALL\x10\x03*\x85\x01\n\x0e\x45xceptionMatch\x12\x1f\n\x1b\x45XCEPTION_MATCH_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XCEPTION_MATCH_PACKAGE\x10\x01\x12\x1c\n\x18\x45XCEPTION_MATCH_ADVISORY\x10\x02\x12\x17\n\x13\x45XCEPTION_MATCH_CVE\x10\x03\x32\xa3\t\n\x0f\x42\x61selineService\x12\\\n\rListBaselines\x12$.patchwarden.v1.ListBaselinesRequest\x1a%.patchwarden.v1.ListBaselinesResponse\x12V\n\x0bGetBaseline\x12\".patchwarden.v1.GetBaselineRequest\x1a#.patchwarden.v1.GetBaselineResponse\x12_\n\x0e\x43reateBaseline\x12%.patchwarden.v1.CreateBaselineRequest\x1a&.patchwarden.v1.CreateBaselineResponse\x12k\n\x12SetDefaultBaseline\x12).patchwarden.v1.SetDefaultBaselineRequest\x1a*.patchwarden.v1.SetDefaultBaselineResponse\x12_\n\x0e\x44\x65leteBaseline\x12%.patchwarden.v1.DeleteBaselineRequest\x1a&.patchwarden.v1.DeleteBaselineResponse\x12V\n\x0bTryBaseline\x12\".patchwarden.v1.TryBaselineRequest\x1a#.patchwarden.v1.TryBaselineResponse\x12_\n\x0e\x41ssignBaseline\x12%.patchwarden.v1.AssignBaselineRequest\x1a&.patchwarden.v1.AssignBaselineResponse\x12\x65\n\x10UnassignBaseline\x12\'.patchwarden.v1.UnassignBaselineRequest\x1a(.patchwarden.v1.UnassignBaselineResponse\x12\x62\n\x0fListAssignments\x12&.patchwarden.v1.ListAssignmentsRequest\x1a\'.patchwarden.v1.ListAssignmentsResponse\x12\x62\n\x0f\x43reateException\x12&.patchwarden.v1.CreateExceptionRequest\x1a\'.patchwarden.v1.CreateExceptionResponse\x12_\n\x0eListExceptions\x12%.patchwarden.v1.ListExceptionsRequest\x1a&.patchwarden.v1.ListExceptionsResponse\x12\x62\n\x0fRevokeException\x12&.patchwarden.v1.RevokeExceptionRequest\x1a\'.patchwarden.v1.RevokeExceptionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'common.pb.v1.baseline_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATEBASIS']._serialized_start=1426
-  _globals['_DATEBASIS']._serialized_end=1539
-  _globals['_BASELINERULE']._serialized_start=107
-  _globals['_BASELINERULE']._serialized_end=438
-  _globals['_BASELINE']._serialized_start=441
-  _globals['_BASELINE']._serialized_end=738
-  _globals['_LISTBASELINESREQUEST']._serialized_start=741
-  _globals['_LISTBASELINESREQUEST']._serialized_end=876
-  _globals['_LISTBASELINESRESPONSE']._serialized_start=878
-  _globals['_LISTBASELINESRESPONSE']._serialized_end=971
-  _globals['_GETBASELINEREQUEST']._serialized_start=973
-  _globals['_GETBASELINEREQUEST']._serialized_end=1028
-  _globals['_GETBASELINERESPONSE']._serialized_start=1030
-  _globals['_GETBASELINERESPONSE']._serialized_end=1095
-  _globals['_CREATEBASELINEREQUEST']._serialized_start=1097
-  _globals['_CREATEBASELINEREQUEST']._serialized_end=1164
-  _globals['_CREATEBASELINERESPONSE']._serialized_start=1166
-  _globals['_CREATEBASELINERESPONSE']._serialized_end=1234
-  _globals['_SETDEFAULTBASELINEREQUEST']._serialized_start=1236
-  _globals['_SETDEFAULTBASELINEREQUEST']._serialized_end=1281
-  _globals['_SETDEFAULTBASELINERESPONSE']._serialized_start=1283
-  _globals['_SETDEFAULTBASELINERESPONSE']._serialized_end=1355
-  _globals['_DELETEBASELINEREQUEST']._serialized_start=1357
-  _globals['_DELETEBASELINEREQUEST']._serialized_end=1398
-  _globals['_DELETEBASELINERESPONSE']._serialized_start=1400
-  _globals['_DELETEBASELINERESPONSE']._serialized_end=1424
-  _globals['_BASELINESERVICE']._serialized_start=1542
-  _globals['_BASELINESERVICE']._serialized_end=2044
+  _globals['_DATEBASIS']._serialized_start=4104
+  _globals['_DATEBASIS']._serialized_end=4217
+  _globals['_REJECTACTION']._serialized_start=4219
+  _globals['_REJECTACTION']._serialized_end=4328
+  _globals['_ASSIGNMENTSCOPE']._serialized_start=4331
+  _globals['_ASSIGNMENTSCOPE']._serialized_end=4471
+  _globals['_EXCEPTIONSCOPE']._serialized_start=4474
+  _globals['_EXCEPTIONSCOPE']._serialized_end=4605
+  _globals['_EXCEPTIONMATCH']._serialized_start=4608
+  _globals['_EXCEPTIONMATCH']._serialized_end=4741
+  _globals['_BASELINERULE']._serialized_start=133
+  _globals['_BASELINERULE']._serialized_end=464
+  _globals['_BASELINE']._serialized_start=467
+  _globals['_BASELINE']._serialized_end=934
+  _globals['_APPROVEDPATCH']._serialized_start=936
+  _globals['_APPROVEDPATCH']._serialized_end=1025
+  _globals['_REJECTEDPATCH']._serialized_start=1027
+  _globals['_REJECTEDPATCH']._serialized_end=1103
+  _globals['_CUSTOMPACKAGE']._serialized_start=1105
+  _globals['_CUSTOMPACKAGE']._serialized_end=1227
+  _globals['_LISTBASELINESREQUEST']._serialized_start=1230
+  _globals['_LISTBASELINESREQUEST']._serialized_end=1365
+  _globals['_LISTBASELINESRESPONSE']._serialized_start=1367
+  _globals['_LISTBASELINESRESPONSE']._serialized_end=1460
+  _globals['_GETBASELINEREQUEST']._serialized_start=1462
+  _globals['_GETBASELINEREQUEST']._serialized_end=1517
+  _globals['_GETBASELINERESPONSE']._serialized_start=1519
+  _globals['_GETBASELINERESPONSE']._serialized_end=1584
+  _globals['_CREATEBASELINEREQUEST']._serialized_start=1586
+  _globals['_CREATEBASELINEREQUEST']._serialized_end=1653
+  _globals['_CREATEBASELINERESPONSE']._serialized_start=1655
+  _globals['_CREATEBASELINERESPONSE']._serialized_end=1723
+  _globals['_SETDEFAULTBASELINEREQUEST']._serialized_start=1725
+  _globals['_SETDEFAULTBASELINEREQUEST']._serialized_end=1770
+  _globals['_SETDEFAULTBASELINERESPONSE']._serialized_start=1772
+  _globals['_SETDEFAULTBASELINERESPONSE']._serialized_end=1844
+  _globals['_DELETEBASELINEREQUEST']._serialized_start=1846
+  _globals['_DELETEBASELINEREQUEST']._serialized_end=1887
+  _globals['_DELETEBASELINERESPONSE']._serialized_start=1889
+  _globals['_DELETEBASELINERESPONSE']._serialized_end=1913
+  _globals['_TRYBASELINEREQUEST']._serialized_start=1915
+  _globals['_TRYBASELINEREQUEST']._serialized_end=2023
+  _globals['_STATUSTOTALS']._serialized_start=2025
+  _globals['_STATUSTOTALS']._serialized_end=2103
+  _globals['_BASELINECHANGE']._serialized_start=2106
+  _globals['_BASELINECHANGE']._serialized_end=2323
+  _globals['_TRYBASELINERESPONSE']._serialized_start=2326
+  _globals['_TRYBASELINERESPONSE']._serialized_end=2524
+  _globals['_BASELINEASSIGNMENT']._serialized_start=2527
+  _globals['_BASELINEASSIGNMENT']._serialized_end=2798
+  _globals['_ASSIGNBASELINEREQUEST']._serialized_start=2800
+  _globals['_ASSIGNBASELINEREQUEST']._serialized_end=2904
+  _globals['_ASSIGNBASELINERESPONSE']._serialized_start=2906
+  _globals['_ASSIGNBASELINERESPONSE']._serialized_end=2986
+  _globals['_UNASSIGNBASELINEREQUEST']._serialized_start=2988
+  _globals['_UNASSIGNBASELINEREQUEST']._serialized_end=3094
+  _globals['_UNASSIGNBASELINERESPONSE']._serialized_start=3096
+  _globals['_UNASSIGNBASELINERESPONSE']._serialized_end=3122
+  _globals['_LISTASSIGNMENTSREQUEST']._serialized_start=3124
+  _globals['_LISTASSIGNMENTSREQUEST']._serialized_end=3187
+  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_start=3189
+  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_end=3296
+  _globals['_PATCHEXCEPTION']._serialized_start=3299
+  _globals['_PATCHEXCEPTION']._serialized_end=3641
+  _globals['_CREATEEXCEPTIONREQUEST']._serialized_start=3643
+  _globals['_CREATEEXCEPTIONREQUEST']._serialized_end=3718
+  _globals['_CREATEEXCEPTIONRESPONSE']._serialized_start=3720
+  _globals['_CREATEEXCEPTIONRESPONSE']._serialized_end=3796
+  _globals['_LISTEXCEPTIONSREQUEST']._serialized_start=3798
+  _globals['_LISTEXCEPTIONSREQUEST']._serialized_end=3883
+  _globals['_LISTEXCEPTIONSRESPONSE']._serialized_start=3885
+  _globals['_LISTEXCEPTIONSRESPONSE']._serialized_end=3986
+  _globals['_REVOKEEXCEPTIONREQUEST']._serialized_start=3988
+  _globals['_REVOKEEXCEPTIONREQUEST']._serialized_end=4024
+  _globals['_REVOKEEXCEPTIONRESPONSE']._serialized_start=4026
+  _globals['_REVOKEEXCEPTIONRESPONSE']._serialized_end=4102
+  _globals['_BASELINESERVICE']._serialized_start=4744
+  _globals['_BASELINESERVICE']._serialized_end=5931
 # @@protoc_insertion_point(module_scope)

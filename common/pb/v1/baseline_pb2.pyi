@@ -4,6 +4,7 @@ isort:skip_file
 Patch baselines: which updates an instance must have."""
 
 from collections import abc as _abc
+from common.pb.v1 import fleet_pb2 as _fleet_pb2
 from common.pb.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -48,6 +49,114 @@ DATE_BASIS_UPDATED: DateBasis.ValueType  # 2
 DATE_BASIS_FIRST_SEEN: DateBasis.ValueType  # 3
 """When the controller first saw it."""
 Global___DateBasis: _TypeAlias = DateBasis  # noqa: Y015
+
+class _RejectAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RejectActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REJECT_ACTION_UNSPECIFIED: _RejectAction.ValueType  # 0
+    """Means ALLOW_AS_DEPENDENCY."""
+    REJECT_ACTION_ALLOW_AS_DEPENDENCY: _RejectAction.ValueType  # 1
+    """It is not required, but may come along with something that is."""
+    REJECT_ACTION_BLOCK: _RejectAction.ValueType  # 2
+    """It must not be installed: REJECT where it is."""
+
+class RejectAction(_RejectAction, metaclass=_RejectActionEnumTypeWrapper):
+    """What a rejection does."""
+
+REJECT_ACTION_UNSPECIFIED: RejectAction.ValueType  # 0
+"""Means ALLOW_AS_DEPENDENCY."""
+REJECT_ACTION_ALLOW_AS_DEPENDENCY: RejectAction.ValueType  # 1
+"""It is not required, but may come along with something that is."""
+REJECT_ACTION_BLOCK: RejectAction.ValueType  # 2
+"""It must not be installed: REJECT where it is."""
+Global___RejectAction: _TypeAlias = RejectAction  # noqa: Y015
+
+class _AssignmentScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AssignmentScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AssignmentScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ASSIGNMENT_SCOPE_UNSPECIFIED: _AssignmentScope.ValueType  # 0
+    """Never sent."""
+    ASSIGNMENT_SCOPE_INSTANCE: _AssignmentScope.ValueType  # 1
+    """One instance."""
+    ASSIGNMENT_SCOPE_GROUP: _AssignmentScope.ValueType  # 2
+    """An application group."""
+    ASSIGNMENT_SCOPE_PROJECT: _AssignmentScope.ValueType  # 3
+    """An enterprise project."""
+
+class AssignmentScope(_AssignmentScope, metaclass=_AssignmentScopeEnumTypeWrapper):
+    """For whom a baseline is assigned."""
+
+ASSIGNMENT_SCOPE_UNSPECIFIED: AssignmentScope.ValueType  # 0
+"""Never sent."""
+ASSIGNMENT_SCOPE_INSTANCE: AssignmentScope.ValueType  # 1
+"""One instance."""
+ASSIGNMENT_SCOPE_GROUP: AssignmentScope.ValueType  # 2
+"""An application group."""
+ASSIGNMENT_SCOPE_PROJECT: AssignmentScope.ValueType  # 3
+"""An enterprise project."""
+Global___AssignmentScope: _TypeAlias = AssignmentScope  # noqa: Y015
+
+class _ExceptionScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExceptionScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExceptionScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXCEPTION_SCOPE_UNSPECIFIED: _ExceptionScope.ValueType  # 0
+    """Never sent."""
+    EXCEPTION_SCOPE_INSTANCE: _ExceptionScope.ValueType  # 1
+    """One instance."""
+    EXCEPTION_SCOPE_GROUP: _ExceptionScope.ValueType  # 2
+    """An application group."""
+    EXCEPTION_SCOPE_ALL: _ExceptionScope.ValueType  # 3
+    """Every instance."""
+
+class ExceptionScope(_ExceptionScope, metaclass=_ExceptionScopeEnumTypeWrapper):
+    """For whom an exception holds."""
+
+EXCEPTION_SCOPE_UNSPECIFIED: ExceptionScope.ValueType  # 0
+"""Never sent."""
+EXCEPTION_SCOPE_INSTANCE: ExceptionScope.ValueType  # 1
+"""One instance."""
+EXCEPTION_SCOPE_GROUP: ExceptionScope.ValueType  # 2
+"""An application group."""
+EXCEPTION_SCOPE_ALL: ExceptionScope.ValueType  # 3
+"""Every instance."""
+Global___ExceptionScope: _TypeAlias = ExceptionScope  # noqa: Y015
+
+class _ExceptionMatch:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExceptionMatchEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExceptionMatch.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXCEPTION_MATCH_UNSPECIFIED: _ExceptionMatch.ValueType  # 0
+    """Never sent."""
+    EXCEPTION_MATCH_PACKAGE: _ExceptionMatch.ValueType  # 1
+    """Packages, by a glob over the name; case does not matter."""
+    EXCEPTION_MATCH_ADVISORY: _ExceptionMatch.ValueType  # 2
+    """Items all of whose advisories are this one."""
+    EXCEPTION_MATCH_CVE: _ExceptionMatch.ValueType  # 3
+    """Items all of whose CVEs are this one."""
+
+class ExceptionMatch(_ExceptionMatch, metaclass=_ExceptionMatchEnumTypeWrapper):
+    """What an exception matches."""
+
+EXCEPTION_MATCH_UNSPECIFIED: ExceptionMatch.ValueType  # 0
+"""Never sent."""
+EXCEPTION_MATCH_PACKAGE: ExceptionMatch.ValueType  # 1
+"""Packages, by a glob over the name; case does not matter."""
+EXCEPTION_MATCH_ADVISORY: ExceptionMatch.ValueType  # 2
+"""Items all of whose advisories are this one."""
+EXCEPTION_MATCH_CVE: ExceptionMatch.ValueType  # 3
+"""Items all of whose CVEs are this one."""
+Global___ExceptionMatch: _TypeAlias = ExceptionMatch  # noqa: Y015
 
 @_typing.final
 class BaselineRule(_message.Message):
@@ -124,6 +233,9 @@ class Baseline(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    APPROVED_PATCHES_FIELD_NUMBER: _builtins.int
+    REJECTED_PATCHES_FIELD_NUMBER: _builtins.int
+    CUSTOM_PACKAGES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"b-" and letters and digits; public ones have telling ids."""
     name: _builtins.str
@@ -150,6 +262,18 @@ class Baseline(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When this version was made."""
 
+    @_builtins.property
+    def approved_patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovedPatch]:
+        """Patches approved besides the rules."""
+
+    @_builtins.property
+    def rejected_patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedPatch]:
+        """Patches rejected whatever the rules say."""
+
+    @_builtins.property
+    def custom_packages(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomPackage]:
+        """Custom baseline: packages that must be installed at least at these versions, at most 1000. Then there are no rules and no lists."""
+
     def __init__(
         self,
         *,
@@ -164,14 +288,103 @@ class Baseline(_message.Message):
         rules: _abc.Iterable[Global___BaselineRule] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        approved_patches: _abc.Iterable[Global___ApprovedPatch] | None = ...,
+        rejected_patches: _abc.Iterable[Global___RejectedPatch] | None = ...,
+        custom_packages: _abc.Iterable[Global___CustomPackage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "description", b"description", "id", b"id", "is_default", b"is_default", "name", b"name", "operating_system", b"operating_system", "public", b"public", "rules", b"rules", "scenario", b"scenario", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_patches", b"approved_patches", "created_at", b"created_at", "created_by", b"created_by", "custom_packages", b"custom_packages", "description", b"description", "id", b"id", "is_default", b"is_default", "name", b"name", "operating_system", b"operating_system", "public", b"public", "rejected_patches", b"rejected_patches", "rules", b"rules", "scenario", b"scenario", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Baseline: _TypeAlias = Baseline  # noqa: Y015
+
+@_typing.final
+class ApprovedPatch(_message.Message):
+    """A patch approved by hand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    COMPLIANCE_LEVEL_FIELD_NUMBER: _builtins.int
+    entry: _builtins.str
+    """Package name or glob, n-v, n-v-r, n-v-r.a, e:n-v-r.a, n-e:v-r.a, CVE id, or advisory id; case does not matter."""
+    compliance_level: _types_pb2.ComplianceLevel.ValueType
+    """How much it matters when it is missing."""
+    def __init__(
+        self,
+        *,
+        entry: _builtins.str = ...,
+        compliance_level: _types_pb2.ComplianceLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compliance_level", b"compliance_level", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovedPatch: _TypeAlias = ApprovedPatch  # noqa: Y015
+
+@_typing.final
+class RejectedPatch(_message.Message):
+    """A patch rejected by hand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    entry: _builtins.str
+    """Package name or glob, n-v, n-v-r, n-v-r.a, e:n-v-r.a, or n-e:v-r.a; case does not matter."""
+    action: Global___RejectAction.ValueType
+    """What that does."""
+    def __init__(
+        self,
+        *,
+        entry: _builtins.str = ...,
+        action: Global___RejectAction.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectedPatch: _TypeAlias = RejectedPatch  # noqa: Y015
+
+@_typing.final
+class CustomPackage(_message.Message):
+    """A row of a custom baseline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    COMPLIANCE_LEVEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Package name."""
+    version: _builtins.str
+    """Version, with its epoch in front when it has one: "1:1.0.2k"."""
+    release: _builtins.str
+    """Release."""
+    compliance_level: _types_pb2.ComplianceLevel.ValueType
+    """How much it matters when it is older."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        release: _builtins.str = ...,
+        compliance_level: _types_pb2.ComplianceLevel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compliance_level", b"compliance_level", "name", b"name", "release", b"release", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomPackage: _TypeAlias = CustomPackage  # noqa: Y015
 
 @_typing.final
 class ListBaselinesRequest(_message.Message):
@@ -417,3 +630,576 @@ class DeleteBaselineResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteBaselineResponse: _TypeAlias = DeleteBaselineResponse  # noqa: Y015
+
+@_typing.final
+class TryBaselineRequest(_message.Message):
+    """Try a baseline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def baseline(self) -> Global___Baseline:
+        """As in CreateBaseline."""
+
+    @_builtins.property
+    def selector(self) -> _fleet_pb2.Selector:
+        """Which instances; absent means all."""
+
+    def __init__(
+        self,
+        *,
+        baseline: Global___Baseline | None = ...,
+        selector: _fleet_pb2.Selector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryBaselineRequest: _TypeAlias = TryBaselineRequest  # noqa: Y015
+
+@_typing.final
+class StatusTotals(_message.Message):
+    """How the answers of one set of instances divide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLIANT_FIELD_NUMBER: _builtins.int
+    NON_COMPLIANT_FIELD_NUMBER: _builtins.int
+    UNDETERMINED_FIELD_NUMBER: _builtins.int
+    compliant: _builtins.int
+    """COMPLIANT."""
+    non_compliant: _builtins.int
+    """NON_COMPLIANT."""
+    undetermined: _builtins.int
+    """UNDETERMINED."""
+    def __init__(
+        self,
+        *,
+        compliant: _builtins.int = ...,
+        non_compliant: _builtins.int = ...,
+        undetermined: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compliant", b"compliant", "non_compliant", b"non_compliant", "undetermined", b"undetermined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusTotals: _TypeAlias = StatusTotals  # noqa: Y015
+
+@_typing.final
+class BaselineChange(_message.Message):
+    """An instance whose answer would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    NEWLY_NON_COMPLIANT_FIELD_NUMBER: _builtins.int
+    NO_LONGER_NON_COMPLIANT_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """Instance id."""
+    instance_name: _builtins.str
+    """Instance name."""
+    before: _types_pb2.InstanceStatus.ValueType
+    """Its answer now."""
+    after: _types_pb2.InstanceStatus.ValueType
+    """Its answer then."""
+    @_builtins.property
+    def newly_non_compliant(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Packages (name.arch) that would become non-compliant."""
+
+    @_builtins.property
+    def no_longer_non_compliant(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Packages (name.arch) that would no longer be non-compliant."""
+
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        instance_name: _builtins.str = ...,
+        before: _types_pb2.InstanceStatus.ValueType = ...,
+        after: _types_pb2.InstanceStatus.ValueType = ...,
+        newly_non_compliant: _abc.Iterable[_builtins.str] | None = ...,
+        no_longer_non_compliant: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "instance_id", b"instance_id", "instance_name", b"instance_name", "newly_non_compliant", b"newly_non_compliant", "no_longer_non_compliant", b"no_longer_non_compliant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaselineChange: _TypeAlias = BaselineChange  # noqa: Y015
+
+@_typing.final
+class TryBaselineResponse(_message.Message):
+    """What would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLACES_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    replaces: _builtins.str
+    """Name of the baseline that it would replace; empty when it would be the first."""
+    instances: _builtins.int
+    """How many instances it would decide for."""
+    @_builtins.property
+    def before(self) -> Global___StatusTotals:
+        """Their answers now."""
+
+    @_builtins.property
+    def after(self) -> Global___StatusTotals:
+        """Their answers then."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BaselineChange]:
+        """Those whose status or packages would change, by name."""
+
+    def __init__(
+        self,
+        *,
+        replaces: _builtins.str = ...,
+        instances: _builtins.int = ...,
+        before: Global___StatusTotals | None = ...,
+        after: Global___StatusTotals | None = ...,
+        changes: _abc.Iterable[Global___BaselineChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "changes", b"changes", "instances", b"instances", "replaces", b"replaces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryBaselineResponse: _TypeAlias = TryBaselineResponse  # noqa: Y015
+
+@_typing.final
+class BaselineAssignment(_message.Message):
+    """A baseline and for whom it decides. In one scope there is one assignment for each scenario and operating system."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    BASELINE_ID_FIELD_NUMBER: _builtins.int
+    BASELINE_NAME_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    OPERATING_SYSTEM_FIELD_NUMBER: _builtins.int
+    ASSIGNED_AT_FIELD_NUMBER: _builtins.int
+    ASSIGNED_BY_FIELD_NUMBER: _builtins.int
+    scope: Global___AssignmentScope.ValueType
+    """The kind of scope."""
+    value: _builtins.str
+    """Instance id, application group or enterprise project."""
+    baseline_id: _builtins.str
+    """Baseline id."""
+    baseline_name: _builtins.str
+    """Baseline name."""
+    scenario: _types_pb2.ResourceType.ValueType
+    """Its scenario."""
+    operating_system: _builtins.str
+    """Its operating system."""
+    assigned_by: _builtins.str
+    """Who did it."""
+    @_builtins.property
+    def assigned_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        scope: Global___AssignmentScope.ValueType = ...,
+        value: _builtins.str = ...,
+        baseline_id: _builtins.str = ...,
+        baseline_name: _builtins.str = ...,
+        scenario: _types_pb2.ResourceType.ValueType = ...,
+        operating_system: _builtins.str = ...,
+        assigned_at: _timestamp_pb2.Timestamp | None = ...,
+        assigned_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assigned_at", b"assigned_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_at", b"assigned_at", "assigned_by", b"assigned_by", "baseline_id", b"baseline_id", "baseline_name", b"baseline_name", "operating_system", b"operating_system", "scenario", b"scenario", "scope", b"scope", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaselineAssignment: _TypeAlias = BaselineAssignment  # noqa: Y015
+
+@_typing.final
+class AssignBaselineRequest(_message.Message):
+    """Assign a baseline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    baseline: _builtins.str
+    """Id or name."""
+    scope: Global___AssignmentScope.ValueType
+    """The kind of scope."""
+    value: _builtins.str
+    """Instance by id or name, application group, or enterprise project."""
+    def __init__(
+        self,
+        *,
+        baseline: _builtins.str = ...,
+        scope: Global___AssignmentScope.ValueType = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "scope", b"scope", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignBaselineRequest: _TypeAlias = AssignBaselineRequest  # noqa: Y015
+
+@_typing.final
+class AssignBaselineResponse(_message.Message):
+    """The assignment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def assignment(self) -> Global___BaselineAssignment:
+        """The assignment."""
+
+    def __init__(
+        self,
+        *,
+        assignment: Global___BaselineAssignment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignBaselineResponse: _TypeAlias = AssignBaselineResponse  # noqa: Y015
+
+@_typing.final
+class UnassignBaselineRequest(_message.Message):
+    """Take an assignment back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    baseline: _builtins.str
+    """Baseline by id or name."""
+    scope: Global___AssignmentScope.ValueType
+    """The kind of scope."""
+    value: _builtins.str
+    """Instance by id or name, application group, or enterprise project."""
+    def __init__(
+        self,
+        *,
+        baseline: _builtins.str = ...,
+        scope: Global___AssignmentScope.ValueType = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "scope", b"scope", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnassignBaselineRequest: _TypeAlias = UnassignBaselineRequest  # noqa: Y015
+
+@_typing.final
+class UnassignBaselineResponse(_message.Message):
+    """It is taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnassignBaselineResponse: _TypeAlias = UnassignBaselineResponse  # noqa: Y015
+
+@_typing.final
+class ListAssignmentsRequest(_message.Message):
+    """List assignments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAssignmentsRequest: _TypeAlias = ListAssignmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListAssignmentsResponse(_message.Message):
+    """A page of assignments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___BaselineAssignment]:
+        """The assignments."""
+
+    def __init__(
+        self,
+        *,
+        assignments: _abc.Iterable[Global___BaselineAssignment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAssignmentsResponse: _TypeAlias = ListAssignmentsResponse  # noqa: Y015
+
+@_typing.final
+class PatchException(_message.Message):
+    """What would be non-compliant and is excused for a while: EXCEPTED, never COMPLIANT's equal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SCOPE_VALUE_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    MATCH_VALUE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    APPROVER_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """"X-" and letters and digits."""
+    scope: Global___ExceptionScope.ValueType
+    """The kind of scope."""
+    scope_value: _builtins.str
+    """Instance id or application group; empty for ALL."""
+    match: Global___ExceptionMatch.ValueType
+    """The kind of match."""
+    match_value: _builtins.str
+    """Glob, advisory id or CVE id."""
+    reason: _builtins.str
+    """Why; 1-500 characters."""
+    approver: _builtins.str
+    """Who approved."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it begins."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself: at most 180 days later."""
+
+    @_builtins.property
+    def revoked_at(self) -> _timestamp_pb2.Timestamp:
+        """When somebody ended it; absent while nobody did."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        scope: Global___ExceptionScope.ValueType = ...,
+        scope_value: _builtins.str = ...,
+        match: Global___ExceptionMatch.ValueType = ...,
+        match_value: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        approver: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        revoked_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "match", b"match", "match_value", b"match_value", "reason", b"reason", "revoked_at", b"revoked_at", "scope", b"scope", "scope_value", b"scope_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchException: _TypeAlias = PatchException  # noqa: Y015
+
+@_typing.final
+class CreateExceptionRequest(_message.Message):
+    """Make an exception."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def exception(self) -> Global___PatchException:
+        """scope, scope_value (instance by id or name), match, match_value, reason, approver (empty: the caller) and expires_at are read."""
+
+    def __init__(
+        self,
+        *,
+        exception: Global___PatchException | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateExceptionRequest: _TypeAlias = CreateExceptionRequest  # noqa: Y015
+
+@_typing.final
+class CreateExceptionResponse(_message.Message):
+    """The exception as stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def exception(self) -> Global___PatchException:
+        """The exception."""
+
+    def __init__(
+        self,
+        *,
+        exception: Global___PatchException | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateExceptionResponse: _TypeAlias = CreateExceptionResponse  # noqa: Y015
+
+@_typing.final
+class ListExceptionsRequest(_message.Message):
+    """List exceptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUDE_ENDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    include_ended: _builtins.bool
+    """Also those that have ended."""
+    page_size: _builtins.int
+    """1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        include_ended: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_ended", b"include_ended", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExceptionsRequest: _TypeAlias = ListExceptionsRequest  # noqa: Y015
+
+@_typing.final
+class ListExceptionsResponse(_message.Message):
+    """A page of exceptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def exceptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PatchException]:
+        """The exceptions."""
+
+    def __init__(
+        self,
+        *,
+        exceptions: _abc.Iterable[Global___PatchException] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exceptions", b"exceptions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExceptionsResponse: _TypeAlias = ListExceptionsResponse  # noqa: Y015
+
+@_typing.final
+class RevokeExceptionRequest(_message.Message):
+    """End an exception."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeExceptionRequest: _TypeAlias = RevokeExceptionRequest  # noqa: Y015
+
+@_typing.final
+class RevokeExceptionResponse(_message.Message):
+    """The exception as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCEPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def exception(self) -> Global___PatchException:
+        """The exception."""
+
+    def __init__(
+        self,
+        *,
+        exception: Global___PatchException | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeExceptionResponse: _TypeAlias = RevokeExceptionResponse  # noqa: Y015

@@ -60,6 +60,41 @@ class BaselineServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.DeleteBaselineRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.DeleteBaselineResponse.FromString,
                 _registered_method=True)
+        self.TryBaseline = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/TryBaseline',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.TryBaselineRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.TryBaselineResponse.FromString,
+                _registered_method=True)
+        self.AssignBaseline = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/AssignBaseline',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.AssignBaselineRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.AssignBaselineResponse.FromString,
+                _registered_method=True)
+        self.UnassignBaseline = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/UnassignBaseline',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.UnassignBaselineRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.UnassignBaselineResponse.FromString,
+                _registered_method=True)
+        self.ListAssignments = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/ListAssignments',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListAssignmentsRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListAssignmentsResponse.FromString,
+                _registered_method=True)
+        self.CreateException = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/CreateException',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.CreateExceptionRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.CreateExceptionResponse.FromString,
+                _registered_method=True)
+        self.ListExceptions = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/ListExceptions',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListExceptionsRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListExceptionsResponse.FromString,
+                _registered_method=True)
+        self.RevokeException = channel.unary_unary(
+                '/patchwarden.v1.BaselineService/RevokeException',
+                request_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.RevokeExceptionRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.RevokeExceptionResponse.FromString,
+                _registered_method=True)
 
 
 class BaselineServiceServicer:
@@ -102,6 +137,56 @@ class BaselineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TryBaseline(self, request, context):
+        """What the fleet's answers would be if this baseline decided wherever the stored one of the same name, or else the default of its
+        scenario and operating system, decides now. Nothing is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignBaseline(self, request, context):
+        """Let a baseline decide for an instance, an application group or an enterprise project; the most specific assignment decides.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnassignBaseline(self, request, context):
+        """Take an assignment back. NOT_FOUND when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAssignments(self, request, context):
+        """List assignments, by scope, then by its value.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateException(self, request, context):
+        """Excuse what would be non-compliant, for a while. INVALID_ARGUMENT names each wrong field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExceptions(self, request, context):
+        """List exceptions, those that end first first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeException(self, request, context):
+        """End an exception before its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BaselineServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +214,41 @@ def add_BaselineServiceServicer_to_server(servicer, server):
                     servicer.DeleteBaseline,
                     request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.DeleteBaselineRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.DeleteBaselineResponse.SerializeToString,
+            ),
+            'TryBaseline': grpc.unary_unary_rpc_method_handler(
+                    servicer.TryBaseline,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.TryBaselineRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.TryBaselineResponse.SerializeToString,
+            ),
+            'AssignBaseline': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignBaseline,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.AssignBaselineRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.AssignBaselineResponse.SerializeToString,
+            ),
+            'UnassignBaseline': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnassignBaseline,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.UnassignBaselineRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.UnassignBaselineResponse.SerializeToString,
+            ),
+            'ListAssignments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAssignments,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListAssignmentsRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListAssignmentsResponse.SerializeToString,
+            ),
+            'CreateException': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateException,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.CreateExceptionRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.CreateExceptionResponse.SerializeToString,
+            ),
+            'ListExceptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExceptions,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListExceptionsRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.ListExceptionsResponse.SerializeToString,
+            ),
+            'RevokeException': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeException,
+                    request_deserializer=common_dot_pb_dot_v1_dot_baseline__pb2.RevokeExceptionRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_baseline__pb2.RevokeExceptionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +387,195 @@ class BaselineService:
             '/patchwarden.v1.BaselineService/DeleteBaseline',
             common_dot_pb_dot_v1_dot_baseline__pb2.DeleteBaselineRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_baseline__pb2.DeleteBaselineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TryBaseline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/TryBaseline',
+            common_dot_pb_dot_v1_dot_baseline__pb2.TryBaselineRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.TryBaselineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignBaseline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/AssignBaseline',
+            common_dot_pb_dot_v1_dot_baseline__pb2.AssignBaselineRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.AssignBaselineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnassignBaseline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/UnassignBaseline',
+            common_dot_pb_dot_v1_dot_baseline__pb2.UnassignBaselineRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.UnassignBaselineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAssignments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/ListAssignments',
+            common_dot_pb_dot_v1_dot_baseline__pb2.ListAssignmentsRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.ListAssignmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateException(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/CreateException',
+            common_dot_pb_dot_v1_dot_baseline__pb2.CreateExceptionRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.CreateExceptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExceptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/ListExceptions',
+            common_dot_pb_dot_v1_dot_baseline__pb2.ListExceptionsRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.ListExceptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeException(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.BaselineService/RevokeException',
+            common_dot_pb_dot_v1_dot_baseline__pb2.RevokeExceptionRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_baseline__pb2.RevokeExceptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,22 @@ class BaselineServiceStub:
     """Make a baseline the default of its scenario and operating system."""
     DeleteBaseline: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.DeleteBaselineRequest, _baseline_pb2.DeleteBaselineResponse]
     """Delete a baseline. FAILED_PRECONDITION for a public one and for a default."""
+    TryBaseline: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.TryBaselineRequest, _baseline_pb2.TryBaselineResponse]
+    """What the fleet's answers would be if this baseline decided wherever the stored one of the same name, or else the default of its
+    scenario and operating system, decides now. Nothing is stored.
+    """
+    AssignBaseline: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.AssignBaselineRequest, _baseline_pb2.AssignBaselineResponse]
+    """Let a baseline decide for an instance, an application group or an enterprise project; the most specific assignment decides."""
+    UnassignBaseline: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.UnassignBaselineRequest, _baseline_pb2.UnassignBaselineResponse]
+    """Take an assignment back. NOT_FOUND when there is none."""
+    ListAssignments: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.ListAssignmentsRequest, _baseline_pb2.ListAssignmentsResponse]
+    """List assignments, by scope, then by its value."""
+    CreateException: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.CreateExceptionRequest, _baseline_pb2.CreateExceptionResponse]
+    """Excuse what would be non-compliant, for a while. INVALID_ARGUMENT names each wrong field."""
+    ListExceptions: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.ListExceptionsRequest, _baseline_pb2.ListExceptionsResponse]
+    """List exceptions, those that end first first."""
+    RevokeException: _grpc.UnaryUnaryMultiCallable[_baseline_pb2.RevokeExceptionRequest, _baseline_pb2.RevokeExceptionResponse]
+    """End an exception before its time."""
 
 @_typing.type_check_only
 class BaselineServiceAsyncStub(BaselineServiceStub):
@@ -63,6 +79,22 @@ class BaselineServiceAsyncStub(BaselineServiceStub):
     """Make a baseline the default of its scenario and operating system."""
     DeleteBaseline: _aio.UnaryUnaryMultiCallable[_baseline_pb2.DeleteBaselineRequest, _baseline_pb2.DeleteBaselineResponse]  # type: ignore[assignment]
     """Delete a baseline. FAILED_PRECONDITION for a public one and for a default."""
+    TryBaseline: _aio.UnaryUnaryMultiCallable[_baseline_pb2.TryBaselineRequest, _baseline_pb2.TryBaselineResponse]  # type: ignore[assignment]
+    """What the fleet's answers would be if this baseline decided wherever the stored one of the same name, or else the default of its
+    scenario and operating system, decides now. Nothing is stored.
+    """
+    AssignBaseline: _aio.UnaryUnaryMultiCallable[_baseline_pb2.AssignBaselineRequest, _baseline_pb2.AssignBaselineResponse]  # type: ignore[assignment]
+    """Let a baseline decide for an instance, an application group or an enterprise project; the most specific assignment decides."""
+    UnassignBaseline: _aio.UnaryUnaryMultiCallable[_baseline_pb2.UnassignBaselineRequest, _baseline_pb2.UnassignBaselineResponse]  # type: ignore[assignment]
+    """Take an assignment back. NOT_FOUND when there is none."""
+    ListAssignments: _aio.UnaryUnaryMultiCallable[_baseline_pb2.ListAssignmentsRequest, _baseline_pb2.ListAssignmentsResponse]  # type: ignore[assignment]
+    """List assignments, by scope, then by its value."""
+    CreateException: _aio.UnaryUnaryMultiCallable[_baseline_pb2.CreateExceptionRequest, _baseline_pb2.CreateExceptionResponse]  # type: ignore[assignment]
+    """Excuse what would be non-compliant, for a while. INVALID_ARGUMENT names each wrong field."""
+    ListExceptions: _aio.UnaryUnaryMultiCallable[_baseline_pb2.ListExceptionsRequest, _baseline_pb2.ListExceptionsResponse]  # type: ignore[assignment]
+    """List exceptions, those that end first first."""
+    RevokeException: _aio.UnaryUnaryMultiCallable[_baseline_pb2.RevokeExceptionRequest, _baseline_pb2.RevokeExceptionResponse]  # type: ignore[assignment]
+    """End an exception before its time."""
 
 class BaselineServiceServicer(metaclass=_abc_1.ABCMeta):
     """Patch baselines."""
@@ -108,5 +140,63 @@ class BaselineServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_baseline_pb2.DeleteBaselineResponse, _abc.Awaitable[_baseline_pb2.DeleteBaselineResponse]]:
         """Delete a baseline. FAILED_PRECONDITION for a public one and for a default."""
+
+    @_abc_1.abstractmethod
+    def TryBaseline(
+        self,
+        request: _baseline_pb2.TryBaselineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.TryBaselineResponse, _abc.Awaitable[_baseline_pb2.TryBaselineResponse]]:
+        """What the fleet's answers would be if this baseline decided wherever the stored one of the same name, or else the default of its
+        scenario and operating system, decides now. Nothing is stored.
+        """
+
+    @_abc_1.abstractmethod
+    def AssignBaseline(
+        self,
+        request: _baseline_pb2.AssignBaselineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.AssignBaselineResponse, _abc.Awaitable[_baseline_pb2.AssignBaselineResponse]]:
+        """Let a baseline decide for an instance, an application group or an enterprise project; the most specific assignment decides."""
+
+    @_abc_1.abstractmethod
+    def UnassignBaseline(
+        self,
+        request: _baseline_pb2.UnassignBaselineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.UnassignBaselineResponse, _abc.Awaitable[_baseline_pb2.UnassignBaselineResponse]]:
+        """Take an assignment back. NOT_FOUND when there is none."""
+
+    @_abc_1.abstractmethod
+    def ListAssignments(
+        self,
+        request: _baseline_pb2.ListAssignmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.ListAssignmentsResponse, _abc.Awaitable[_baseline_pb2.ListAssignmentsResponse]]:
+        """List assignments, by scope, then by its value."""
+
+    @_abc_1.abstractmethod
+    def CreateException(
+        self,
+        request: _baseline_pb2.CreateExceptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.CreateExceptionResponse, _abc.Awaitable[_baseline_pb2.CreateExceptionResponse]]:
+        """Excuse what would be non-compliant, for a while. INVALID_ARGUMENT names each wrong field."""
+
+    @_abc_1.abstractmethod
+    def ListExceptions(
+        self,
+        request: _baseline_pb2.ListExceptionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.ListExceptionsResponse, _abc.Awaitable[_baseline_pb2.ListExceptionsResponse]]:
+        """List exceptions, those that end first first."""
+
+    @_abc_1.abstractmethod
+    def RevokeException(
+        self,
+        request: _baseline_pb2.RevokeExceptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_baseline_pb2.RevokeExceptionResponse, _abc.Awaitable[_baseline_pb2.RevokeExceptionResponse]]:
+        """End an exception before its time."""
 
 def add_BaselineServiceServicer_to_server(servicer: BaselineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

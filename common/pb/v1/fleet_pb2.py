@@ -29,7 +29,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ommon/pb/v1/fleet.proto\x12\x0epatchwarden.v1\x1a\x18\x63ommon/pb/v1/agent.proto\x1a\x18\x63ommon/pb/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x08Selector\x12\x11\n\tinstances\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x1b\n\x13\x65nterprise_projects\x18\x03 \x03(\t\x12\x0f\n\x07regions\x18\x04 \x03(\t\x12\r\n\x05zones\x18\x05 \x03(\t\x12\x34\n\x0eresource_types\x18\x06 \x03(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x1a\n\x12\x61pplication_groups\x18\x07 \x03(\t\x12\r\n\x05names\x18\x08 \x03(\t\x12\x0c\n\x04tags\x18\t \x03(\t\x12\x19\n\x11operating_systems\x18\n \x03(\t\"\xb7\x06\n\x08Instance\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1a\n\x12\x65nterprise_project\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x33\n\rresource_type\x18\x06 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x19\n\x11\x61pplication_group\x18\x07 \x01(\t\x12\x30\n\x04tags\x18\x08 \x03(\x0b\x32\".patchwarden.v1.Instance.TagsEntry\x12\x39\n\x10operating_system\x18\t \x01(\x0b\x32\x1f.patchwarden.v1.OperatingSystem\x12\x12\n\nip_address\x18\n \x01(\t\x12/\n\x0b\x61gent_state\x18\x0b \x01(\x0e\x32\x1a.patchwarden.v1.AgentState\x12/\n\x0b\x61gent_since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ragent_version\x18\r \x01(\t\x12\x0f\n\x07stopped\x18\x0e \x01(\x08\x12/\n\x0b\x65nrolled_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breported_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06status\x18\x11 \x01(\x0e\x32\x1e.patchwarden.v1.InstanceStatus\x12\x33\n\x07reasons\x18\x12 \x03(\x0e\x32\".patchwarden.v1.UndeterminedReason\x12.\n\x05level\x18\x13 \x01(\x0e\x32\x1f.patchwarden.v1.ComplianceLevel\x12;\n\x0enot_selectable\x18\x14 \x01(\x0e\x32#.patchwarden.v1.NotSelectableReason\x12\x1b\n\x13not_selectable_help\x18\x15 \x01(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x14ListInstancesRequest\x12*\n\x08selector\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Selector\x12\x17\n\x0fselectable_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"q\n\x15ListInstancesResponse\x12+\n\tinstances\x18\x01 \x03(\x0b\x32\x18.patchwarden.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"&\n\x12GetInstanceRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\"A\n\x13GetInstanceResponse\x12*\n\x08instance\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Instance\"\x84\x01\n\x15UpdateInstanceRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\x12(\n\x06values\x18\x02 \x01(\x0b\x32\x18.patchwarden.v1.Instance\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x16UpdateInstanceResponse\x12*\n\x08instance\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Instance\")\n\x15\x44\x65leteInstanceRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteInstanceResponse\"\xc6\x02\n\x0e\x45nrolmentToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12,\n\tplacement\x18\x03 \x01(\x0b\x32\x19.patchwarden.v1.Placement\x12\x12\n\ncreated_by\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13used_by_instance_id\x18\x08 \x01(\t\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x01\n\x1b\x43reateEnrolmentTokenRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\x12,\n\tplacement\x18\x02 \x01(\x0b\x32\x19.patchwarden.v1.Placement\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"]\n\x1c\x43reateEnrolmentTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12-\n\x05token\x18\x02 \x01(\x0b\x32\x1e.patchwarden.v1.EnrolmentToken\"C\n\x1aListEnrolmentTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x1bListEnrolmentTokensResponse\x12.\n\x06tokens\x18\x01 \x03(\x0b\x32\x1e.patchwarden.v1.EnrolmentToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x1bRevokeEnrolmentTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"M\n\x1cRevokeEnrolmentTokenResponse\x12-\n\x05token\x18\x01 \x01(\x0b\x32\x1e.patchwarden.v1.EnrolmentToken2\xdc\x05\n\x0c\x46leetService\x12\\\n\rListInstances\x12$.patchwarden.v1.ListInstancesRequest\x1a%.patchwarden.v1.ListInstancesResponse\x12V\n\x0bGetInstance\x12\".patchwarden.v1.GetInstanceRequest\x1a#.patchwarden.v1.GetInstanceResponse\x12_\n\x0eUpdateInstance\x12%.patchwarden.v1.UpdateInstanceRequest\x1a&.patchwarden.v1.UpdateInstanceResponse\x12_\n\x0e\x44\x65leteInstance\x12%.patchwarden.v1.DeleteInstanceRequest\x1a&.patchwarden.v1.DeleteInstanceResponse\x12q\n\x14\x43reateEnrolmentToken\x12+.patchwarden.v1.CreateEnrolmentTokenRequest\x1a,.patchwarden.v1.CreateEnrolmentTokenResponse\x12n\n\x13ListEnrolmentTokens\x12*.patchwarden.v1.ListEnrolmentTokensRequest\x1a+.patchwarden.v1.ListEnrolmentTokensResponse\x12q\n\x14RevokeEnrolmentToken\x12+.patchwarden.v1.RevokeEnrolmentTokenRequest\x1a,.patchwarden.v1.RevokeEnrolmentTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ommon/pb/v1/fleet.proto\x12\x0epatchwarden.v1\x1a\x18\x63ommon/pb/v1/agent.proto\x1a\x18\x63ommon/pb/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x08Selector\x12\x11\n\tinstances\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x1b\n\x13\x65nterprise_projects\x18\x03 \x03(\t\x12\x0f\n\x07regions\x18\x04 \x03(\t\x12\r\n\x05zones\x18\x05 \x03(\t\x12\x34\n\x0eresource_types\x18\x06 \x03(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x1a\n\x12\x61pplication_groups\x18\x07 \x03(\t\x12\r\n\x05names\x18\x08 \x03(\t\x12\x0c\n\x04tags\x18\t \x03(\t\x12\x19\n\x11operating_systems\x18\n \x03(\t\"\x81\x07\n\x08Instance\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1a\n\x12\x65nterprise_project\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x33\n\rresource_type\x18\x06 \x01(\x0e\x32\x1c.patchwarden.v1.ResourceType\x12\x19\n\x11\x61pplication_group\x18\x07 \x01(\t\x12\x30\n\x04tags\x18\x08 \x03(\x0b\x32\".patchwarden.v1.Instance.TagsEntry\x12\x39\n\x10operating_system\x18\t \x01(\x0b\x32\x1f.patchwarden.v1.OperatingSystem\x12\x12\n\nip_address\x18\n \x01(\t\x12/\n\x0b\x61gent_state\x18\x0b \x01(\x0e\x32\x1a.patchwarden.v1.AgentState\x12/\n\x0b\x61gent_since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ragent_version\x18\r \x01(\t\x12\x0f\n\x07stopped\x18\x0e \x01(\x08\x12/\n\x0b\x65nrolled_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breported_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x06status\x18\x11 \x01(\x0e\x32\x1e.patchwarden.v1.InstanceStatus\x12\x33\n\x07reasons\x18\x12 \x03(\x0e\x32\".patchwarden.v1.UndeterminedReason\x12.\n\x05level\x18\x13 \x01(\x0e\x32\x1f.patchwarden.v1.ComplianceLevel\x12;\n\x0enot_selectable\x18\x14 \x01(\x0e\x32#.patchwarden.v1.NotSelectableReason\x12\x1b\n\x13not_selectable_help\x18\x15 \x01(\t\x12\x15\n\rbaseline_name\x18\x16 \x01(\t\x12\x18\n\x10\x62\x61seline_version\x18\x17 \x01(\r\x12\x17\n\x0f\x62\x61seline_source\x18\x18 \x01(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x14ListInstancesRequest\x12*\n\x08selector\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Selector\x12\x17\n\x0fselectable_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"q\n\x15ListInstancesResponse\x12+\n\tinstances\x18\x01 \x03(\x0b\x32\x18.patchwarden.v1.Instance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"&\n\x12GetInstanceRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\"A\n\x13GetInstanceResponse\x12*\n\x08instance\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Instance\"\x84\x01\n\x15UpdateInstanceRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\x12(\n\x06values\x18\x02 \x01(\x0b\x32\x18.patchwarden.v1.Instance\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x16UpdateInstanceResponse\x12*\n\x08instance\x18\x01 \x01(\x0b\x32\x18.patchwarden.v1.Instance\")\n\x15\x44\x65leteInstanceRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteInstanceResponse\"\xc6\x02\n\x0e\x45nrolmentToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12,\n\tplacement\x18\x03 \x01(\x0b\x32\x19.patchwarden.v1.Placement\x12\x12\n\ncreated_by\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13used_by_instance_id\x18\x08 \x01(\t\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x01\n\x1b\x43reateEnrolmentTokenRequest\x12\x0c\n\x04note\x18\x01 \x01(\t\x12,\n\tplacement\x18\x02 \x01(\x0b\x32\x19.patchwarden.v1.Placement\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"]\n\x1c\x43reateEnrolmentTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12-\n\x05token\x18\x02 \x01(\x0b\x32\x1e.patchwarden.v1.EnrolmentToken\"C\n\x1aListEnrolmentTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x1bListEnrolmentTokensResponse\x12.\n\x06tokens\x18\x01 \x03(\x0b\x32\x1e.patchwarden.v1.EnrolmentToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x1bRevokeEnrolmentTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"M\n\x1cRevokeEnrolmentTokenResponse\x12-\n\x05token\x18\x01 \x01(\x0b\x32\x1e.patchwarden.v1.EnrolmentToken2\xdc\x05\n\x0c\x46leetService\x12\\\n\rListInstances\x12$.patchwarden.v1.ListInstancesRequest\x1a%.patchwarden.v1.ListInstancesResponse\x12V\n\x0bGetInstance\x12\".patchwarden.v1.GetInstanceRequest\x1a#.patchwarden.v1.GetInstanceResponse\x12_\n\x0eUpdateInstance\x12%.patchwarden.v1.UpdateInstanceRequest\x1a&.patchwarden.v1.UpdateInstanceResponse\x12_\n\x0e\x44\x65leteInstance\x12%.patchwarden.v1.DeleteInstanceRequest\x1a&.patchwarden.v1.DeleteInstanceResponse\x12q\n\x14\x43reateEnrolmentToken\x12+.patchwarden.v1.CreateEnrolmentTokenRequest\x1a,.patchwarden.v1.CreateEnrolmentTokenResponse\x12n\n\x13ListEnrolmentTokens\x12*.patchwarden.v1.ListEnrolmentTokensRequest\x1a+.patchwarden.v1.ListEnrolmentTokensResponse\x12q\n\x14RevokeEnrolmentToken\x12+.patchwarden.v1.RevokeEnrolmentTokenRequest\x1a,.patchwarden.v1.RevokeEnrolmentTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,39 +41,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SELECTOR']._serialized_start=196
   _globals['_SELECTOR']._serialized_end=437
   _globals['_INSTANCE']._serialized_start=440
-  _globals['_INSTANCE']._serialized_end=1263
-  _globals['_INSTANCE_TAGSENTRY']._serialized_start=1220
-  _globals['_INSTANCE_TAGSENTRY']._serialized_end=1263
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=1266
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=1396
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1398
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1511
-  _globals['_GETINSTANCEREQUEST']._serialized_start=1513
-  _globals['_GETINSTANCEREQUEST']._serialized_end=1551
-  _globals['_GETINSTANCERESPONSE']._serialized_start=1553
-  _globals['_GETINSTANCERESPONSE']._serialized_end=1618
-  _globals['_UPDATEINSTANCEREQUEST']._serialized_start=1621
-  _globals['_UPDATEINSTANCEREQUEST']._serialized_end=1753
-  _globals['_UPDATEINSTANCERESPONSE']._serialized_start=1755
-  _globals['_UPDATEINSTANCERESPONSE']._serialized_end=1823
-  _globals['_DELETEINSTANCEREQUEST']._serialized_start=1825
-  _globals['_DELETEINSTANCEREQUEST']._serialized_end=1866
-  _globals['_DELETEINSTANCERESPONSE']._serialized_start=1868
-  _globals['_DELETEINSTANCERESPONSE']._serialized_end=1892
-  _globals['_ENROLMENTTOKEN']._serialized_start=1895
-  _globals['_ENROLMENTTOKEN']._serialized_end=2221
-  _globals['_CREATEENROLMENTTOKENREQUEST']._serialized_start=2224
-  _globals['_CREATEENROLMENTTOKENREQUEST']._serialized_end=2358
-  _globals['_CREATEENROLMENTTOKENRESPONSE']._serialized_start=2360
-  _globals['_CREATEENROLMENTTOKENRESPONSE']._serialized_end=2453
-  _globals['_LISTENROLMENTTOKENSREQUEST']._serialized_start=2455
-  _globals['_LISTENROLMENTTOKENSREQUEST']._serialized_end=2522
-  _globals['_LISTENROLMENTTOKENSRESPONSE']._serialized_start=2524
-  _globals['_LISTENROLMENTTOKENSRESPONSE']._serialized_end=2626
-  _globals['_REVOKEENROLMENTTOKENREQUEST']._serialized_start=2628
-  _globals['_REVOKEENROLMENTTOKENREQUEST']._serialized_end=2669
-  _globals['_REVOKEENROLMENTTOKENRESPONSE']._serialized_start=2671
-  _globals['_REVOKEENROLMENTTOKENRESPONSE']._serialized_end=2748
-  _globals['_FLEETSERVICE']._serialized_start=2751
-  _globals['_FLEETSERVICE']._serialized_end=3483
+  _globals['_INSTANCE']._serialized_end=1337
+  _globals['_INSTANCE_TAGSENTRY']._serialized_start=1294
+  _globals['_INSTANCE_TAGSENTRY']._serialized_end=1337
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=1340
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=1470
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1472
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1585
+  _globals['_GETINSTANCEREQUEST']._serialized_start=1587
+  _globals['_GETINSTANCEREQUEST']._serialized_end=1625
+  _globals['_GETINSTANCERESPONSE']._serialized_start=1627
+  _globals['_GETINSTANCERESPONSE']._serialized_end=1692
+  _globals['_UPDATEINSTANCEREQUEST']._serialized_start=1695
+  _globals['_UPDATEINSTANCEREQUEST']._serialized_end=1827
+  _globals['_UPDATEINSTANCERESPONSE']._serialized_start=1829
+  _globals['_UPDATEINSTANCERESPONSE']._serialized_end=1897
+  _globals['_DELETEINSTANCEREQUEST']._serialized_start=1899
+  _globals['_DELETEINSTANCEREQUEST']._serialized_end=1940
+  _globals['_DELETEINSTANCERESPONSE']._serialized_start=1942
+  _globals['_DELETEINSTANCERESPONSE']._serialized_end=1966
+  _globals['_ENROLMENTTOKEN']._serialized_start=1969
+  _globals['_ENROLMENTTOKEN']._serialized_end=2295
+  _globals['_CREATEENROLMENTTOKENREQUEST']._serialized_start=2298
+  _globals['_CREATEENROLMENTTOKENREQUEST']._serialized_end=2432
+  _globals['_CREATEENROLMENTTOKENRESPONSE']._serialized_start=2434
+  _globals['_CREATEENROLMENTTOKENRESPONSE']._serialized_end=2527
+  _globals['_LISTENROLMENTTOKENSREQUEST']._serialized_start=2529
+  _globals['_LISTENROLMENTTOKENSREQUEST']._serialized_end=2596
+  _globals['_LISTENROLMENTTOKENSRESPONSE']._serialized_start=2598
+  _globals['_LISTENROLMENTTOKENSRESPONSE']._serialized_end=2700
+  _globals['_REVOKEENROLMENTTOKENREQUEST']._serialized_start=2702
+  _globals['_REVOKEENROLMENTTOKENREQUEST']._serialized_end=2743
+  _globals['_REVOKEENROLMENTTOKENRESPONSE']._serialized_start=2745
+  _globals['_REVOKEENROLMENTTOKENRESPONSE']._serialized_end=2822
+  _globals['_FLEETSERVICE']._serialized_start=2825
+  _globals['_FLEETSERVICE']._serialized_end=3557
 # @@protoc_insertion_point(module_scope)

@@ -146,6 +146,9 @@ class Instance(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     NOT_SELECTABLE_FIELD_NUMBER: _builtins.int
     NOT_SELECTABLE_HELP_FIELD_NUMBER: _builtins.int
+    BASELINE_NAME_FIELD_NUMBER: _builtins.int
+    BASELINE_VERSION_FIELD_NUMBER: _builtins.int
+    BASELINE_SOURCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"i-" and hexadecimal digits."""
     name: _builtins.str
@@ -176,6 +179,12 @@ class Instance(_message.Message):
     """Why it cannot be selected for a ticket; unspecified when it can."""
     not_selectable_help: _builtins.str
     """One sentence: what is the matter and what to do. Empty when it can be selected."""
+    baseline_name: _builtins.str
+    """Name of the baseline that decides; empty when none does."""
+    baseline_version: _builtins.int
+    """Its version."""
+    baseline_source: _builtins.str
+    """What made it the deciding one: "instance", "group", "project" or "default"."""
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free tags."""
@@ -224,10 +233,13 @@ class Instance(_message.Message):
         level: _types_pb2.ComplianceLevel.ValueType = ...,
         not_selectable: _types_pb2.NotSelectableReason.ValueType = ...,
         not_selectable_help: _builtins.str = ...,
+        baseline_name: _builtins.str = ...,
+        baseline_version: _builtins.int = ...,
+        baseline_source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "enrolled_at", b"enrolled_at", "operating_system", b"operating_system", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "agent_state", b"agent_state", "agent_version", b"agent_version", "application_group", b"application_group", "enrolled_at", b"enrolled_at", "enterprise_project", b"enterprise_project", "id", b"id", "ip_address", b"ip_address", "level", b"level", "name", b"name", "not_selectable", b"not_selectable", "not_selectable_help", b"not_selectable_help", "operating_system", b"operating_system", "reasons", b"reasons", "region", b"region", "reported_at", b"reported_at", "resource_type", b"resource_type", "status", b"status", "stopped", b"stopped", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "agent_state", b"agent_state", "agent_version", b"agent_version", "application_group", b"application_group", "baseline_name", b"baseline_name", "baseline_source", b"baseline_source", "baseline_version", b"baseline_version", "enrolled_at", b"enrolled_at", "enterprise_project", b"enterprise_project", "id", b"id", "ip_address", b"ip_address", "level", b"level", "name", b"name", "not_selectable", b"not_selectable", "not_selectable_help", b"not_selectable_help", "operating_system", b"operating_system", "reasons", b"reasons", "region", b"region", "reported_at", b"reported_at", "resource_type", b"resource_type", "status", b"status", "stopped", b"stopped", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

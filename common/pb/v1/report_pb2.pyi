@@ -128,6 +128,7 @@ class ReportItem(_message.Message):
     LAST_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     LAST_ERROR_CLASS_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    AVAILABLE_SECURITY_FIELD_NUMBER: _builtins.int
     status: _types_pb2.PatchStatus.ValueType
     """Its status."""
     level: _types_pb2.ComplianceLevel.ValueType
@@ -164,6 +165,8 @@ class ReportItem(_message.Message):
     """Class of error of that attempt."""
     why: _builtins.str
     """One sentence made from the evidence; empty for INSTALLED_OTHER."""
+    available_security: _builtins.str
+    """A newer security build that is not approved yet, "[epoch:]version-release"; does not count."""
     @_builtins.property
     def advisories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Advisories of all versions between installed and required."""
@@ -210,10 +213,11 @@ class ReportItem(_message.Message):
         last_attempt_at: _timestamp_pb2.Timestamp | None = ...,
         last_error_class: _builtins.str = ...,
         why: _builtins.str = ...,
+        available_security: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_non_compliant_at", b"first_non_compliant_at", "last_attempt_at", b"last_attempt_at", "metadata_at", b"metadata_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advisories", b"advisories", "approved_on", b"approved_on", "arch", b"arch", "category", b"category", "clause", b"clause", "cves", b"cves", "date", b"date", "date_basis", b"date_basis", "first_non_compliant_at", b"first_non_compliant_at", "hold", b"hold", "installed", b"installed", "last_attempt_at", b"last_attempt_at", "last_error_class", b"last_error_class", "level", b"level", "metadata_at", b"metadata_at", "name", b"name", "reason", b"reason", "repository", b"repository", "required", b"required", "rule", b"rule", "severity", b"severity", "status", b"status", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advisories", b"advisories", "approved_on", b"approved_on", "arch", b"arch", "available_security", b"available_security", "category", b"category", "clause", b"clause", "cves", b"cves", "date", b"date", "date_basis", b"date_basis", "first_non_compliant_at", b"first_non_compliant_at", "hold", b"hold", "installed", b"installed", "last_attempt_at", b"last_attempt_at", "last_error_class", b"last_error_class", "level", b"level", "metadata_at", b"metadata_at", "name", b"name", "reason", b"reason", "repository", b"repository", "required", b"required", "rule", b"rule", "severity", b"severity", "status", b"status", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -377,6 +381,7 @@ class ListReportsRequest(_message.Message):
     STATUSES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 1000; 0 means 100."""
     page_token: _builtins.str
@@ -389,6 +394,10 @@ class ListReportsRequest(_message.Message):
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.InstanceStatus.ValueType]:
         """Only with these answers; empty means any."""
 
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer, in the past; absent means now."""
+
     def __init__(
         self,
         *,
@@ -396,10 +405,11 @@ class ListReportsRequest(_message.Message):
         statuses: _abc.Iterable[_types_pb2.InstanceStatus.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "selector", b"selector", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "page_size", b"page_size", "page_token", b"page_token", "selector", b"selector", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,22 +452,28 @@ class GetReportRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     ALL_ITEMS_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """Id or name."""
     all_items: _builtins.bool
     """Also INSTALLED and INSTALLED_OTHER packages."""
     baseline: _builtins.str
     """Baseline by id or name, evaluated for this answer only; empty means the one that decides."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer, in the past; absent means now."""
+
     def __init__(
         self,
         *,
         instance: _builtins.str = ...,
         all_items: _builtins.bool = ...,
         baseline: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_items", b"all_items", "baseline", b"baseline", "instance", b"instance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_items", b"all_items", "as_of", b"as_of", "baseline", b"baseline", "instance", b"instance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -494,18 +510,24 @@ class GetSummaryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SELECTOR_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def selector(self) -> _fleet_pb2.Selector:
         """Which instances; absent means all."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer, in the past; absent means now."""
 
     def __init__(
         self,
         *,
         selector: _fleet_pb2.Selector | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,22 +718,28 @@ class WhyRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     PACKAGE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     instance: _builtins.str
     """Instance by id or name."""
     package: _builtins.str
     """Package name, or name.arch."""
     baseline: _builtins.str
     """Baseline by id or name, evaluated for this answer only; empty means the one that decides."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer, in the past; absent means now."""
+
     def __init__(
         self,
         *,
         instance: _builtins.str = ...,
         package: _builtins.str = ...,
         baseline: _builtins.str = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "instance", b"instance", "package", b"package"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "baseline", b"baseline", "instance", b"instance", "package", b"package"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -759,21 +787,27 @@ class ExportRequest(_message.Message):
 
     SELECTOR_FIELD_NUMBER: _builtins.int
     ALL_ITEMS_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     all_items: _builtins.bool
     """Also INSTALLED and INSTALLED_OTHER packages."""
     @_builtins.property
     def selector(self) -> _fleet_pb2.Selector:
         """Which instances; absent means all."""
 
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The instant for which to answer, in the past; absent means now."""
+
     def __init__(
         self,
         *,
         selector: _fleet_pb2.Selector | None = ...,
         all_items: _builtins.bool = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_items", b"all_items", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_items", b"all_items", "as_of", b"as_of", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -802,3 +836,399 @@ class ExportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportResponse: _TypeAlias = ExportResponse  # noqa: Y015
+
+@_typing.final
+class GetTrendRequest(_message.Message):
+    """The numbers over time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """How many days, today included, 1 to 366; 0 means 30."""
+    @_builtins.property
+    def selector(self) -> _fleet_pb2.Selector:
+        """Which instances; absent means all."""
+
+    def __init__(
+        self,
+        *,
+        selector: _fleet_pb2.Selector | None = ...,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrendRequest: _TypeAlias = GetTrendRequest  # noqa: Y015
+
+@_typing.final
+class TrendPoint(_message.Message):
+    """The three numbers of one day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """The day, "YYYY-MM-DD", UTC; the answer is as of its end, or of now for today."""
+    @_builtins.property
+    def counts(self) -> Global___ComplianceCounts:
+        """The numbers. An instance counts from its enrolment on."""
+
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        counts: Global___ComplianceCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "date", b"date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrendPoint: _TypeAlias = TrendPoint  # noqa: Y015
+
+@_typing.final
+class GetTrendResponse(_message.Message):
+    """The numbers over time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrendPoint]:
+        """The days, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[Global___TrendPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrendResponse: _TypeAlias = GetTrendResponse  # noqa: Y015
+
+@_typing.final
+class Advisory(_message.Message):
+    """An advisory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    ISSUED_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_AT_FIELD_NUMBER: _builtins.int
+    CVES_FIELD_NUMBER: _builtins.int
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    REPOSITORIES_FIELD_NUMBER: _builtins.int
+    AFFECTED_INSTANCES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    category: _types_pb2.Category.ValueType
+    """What it announces."""
+    severity: _types_pb2.Severity.ValueType
+    """The vendor's severity."""
+    title: _builtins.str
+    """Title."""
+    issued: _builtins.str
+    """When it was issued, "YYYY-MM-DD"; empty when the vendor did not say."""
+    updated: _builtins.str
+    """When it was updated, "YYYY-MM-DD"; empty when the vendor did not say."""
+    affected_instances: _builtins.int
+    """How many instances have one of its packages in an older version."""
+    @_builtins.property
+    def first_seen_at(self) -> _timestamp_pb2.Timestamp:
+        """When the controller first saw it."""
+
+    @_builtins.property
+    def cves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CVEs."""
+
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The builds it names, name-[epoch:]version-release.arch."""
+
+    @_builtins.property
+    def repositories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Repositories that have it."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        category: _types_pb2.Category.ValueType = ...,
+        severity: _types_pb2.Severity.ValueType = ...,
+        title: _builtins.str = ...,
+        issued: _builtins.str = ...,
+        updated: _builtins.str = ...,
+        first_seen_at: _timestamp_pb2.Timestamp | None = ...,
+        cves: _abc.Iterable[_builtins.str] | None = ...,
+        packages: _abc.Iterable[_builtins.str] | None = ...,
+        repositories: _abc.Iterable[_builtins.str] | None = ...,
+        affected_instances: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_at", b"first_seen_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected_instances", b"affected_instances", "category", b"category", "cves", b"cves", "first_seen_at", b"first_seen_at", "id", b"id", "issued", b"issued", "packages", b"packages", "repositories", b"repositories", "severity", b"severity", "title", b"title", "updated", b"updated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Advisory: _TypeAlias = Advisory  # noqa: Y015
+
+@_typing.final
+class ListAdvisoriesRequest(_message.Message):
+    """List advisories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    SEVERITIES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    AFFECTING_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Words that must stand in the id, title, a CVE or a package name; case does not matter."""
+    affecting_only: _builtins.bool
+    """Only those that some instance lacks."""
+    page_size: _builtins.int
+    """1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Category.ValueType]:
+        """Only these categories; empty means any."""
+
+    @_builtins.property
+    def severities(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Severity.ValueType]:
+        """Only these severities; empty means any."""
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[_types_pb2.Category.ValueType] | None = ...,
+        severities: _abc.Iterable[_types_pb2.Severity.ValueType] | None = ...,
+        text: _builtins.str = ...,
+        affecting_only: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affecting_only", b"affecting_only", "categories", b"categories", "page_size", b"page_size", "page_token", b"page_token", "severities", b"severities", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdvisoriesRequest: _TypeAlias = ListAdvisoriesRequest  # noqa: Y015
+
+@_typing.final
+class ListAdvisoriesResponse(_message.Message):
+    """A page of advisories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADVISORIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def advisories(self) -> _containers.RepeatedCompositeFieldContainer[Global___Advisory]:
+        """The advisories, without packages."""
+
+    def __init__(
+        self,
+        *,
+        advisories: _abc.Iterable[Global___Advisory] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advisories", b"advisories", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdvisoriesResponse: _TypeAlias = ListAdvisoriesResponse  # noqa: Y015
+
+@_typing.final
+class GetAdvisoryRequest(_message.Message):
+    """One advisory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id; case does not matter."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAdvisoryRequest: _TypeAlias = GetAdvisoryRequest  # noqa: Y015
+
+@_typing.final
+class GetAdvisoryResponse(_message.Message):
+    """One advisory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADVISORY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def advisory(self) -> Global___Advisory:
+        """The advisory."""
+
+    def __init__(
+        self,
+        *,
+        advisory: Global___Advisory | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advisory", b"advisory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advisory", b"advisory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAdvisoryResponse: _TypeAlias = GetAdvisoryResponse  # noqa: Y015
+
+@_typing.final
+class ListAffectedRequest(_message.Message):
+    """Who is concerned?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIXED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """Advisory id or CVE id; case does not matter."""
+    include_fixed: _builtins.bool
+    """Also those that have it installed already."""
+    page_size: _builtins.int
+    """1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def selector(self) -> _fleet_pb2.Selector:
+        """Which instances; absent means all."""
+
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        selector: _fleet_pb2.Selector | None = ...,
+        include_fixed: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_fixed", b"include_fixed", "page_size", b"page_size", "page_token", b"page_token", "reference", b"reference", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAffectedRequest: _TypeAlias = ListAffectedRequest  # noqa: Y015
+
+@_typing.final
+class Affected(_message.Message):
+    """One package of one instance that an advisory concerns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARCH_FIELD_NUMBER: _builtins.int
+    INSTALLED_FIELD_NUMBER: _builtins.int
+    FIXED_IN_FIELD_NUMBER: _builtins.int
+    FIXED_FIELD_NUMBER: _builtins.int
+    ADVISORY_ID_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """Instance id."""
+    instance_name: _builtins.str
+    """Instance name."""
+    name: _builtins.str
+    """Package name."""
+    arch: _builtins.str
+    """Package architecture."""
+    installed: _builtins.str
+    """Installed version, "[epoch:]version-release"."""
+    fixed_in: _builtins.str
+    """The version that the advisory brings."""
+    fixed: _builtins.bool
+    """Whether the installed version is that one or newer."""
+    advisory_id: _builtins.str
+    """The advisory."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        instance_name: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arch: _builtins.str = ...,
+        installed: _builtins.str = ...,
+        fixed_in: _builtins.str = ...,
+        fixed: _builtins.bool = ...,
+        advisory_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advisory_id", b"advisory_id", "arch", b"arch", "fixed", b"fixed", "fixed_in", b"fixed_in", "installed", b"installed", "instance_id", b"instance_id", "instance_name", b"instance_name", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Affected: _TypeAlias = Affected  # noqa: Y015
+
+@_typing.final
+class ListAffectedResponse(_message.Message):
+    """A page of those concerned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFFECTED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AFFECTED_INSTANCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_INSTANCES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    affected_instances: _builtins.int
+    """How many instances lack it, in all pages."""
+    unknown_instances: _builtins.int
+    """How many instances report is not known well enough to say: no report, or its repositories or rpm database could not be read."""
+    @_builtins.property
+    def affected(self) -> _containers.RepeatedCompositeFieldContainer[Global___Affected]:
+        """Ordered by instance name, then id, then package."""
+
+    def __init__(
+        self,
+        *,
+        affected: _abc.Iterable[Global___Affected] | None = ...,
+        next_page_token: _builtins.str = ...,
+        affected_instances: _builtins.int = ...,
+        unknown_instances: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected", b"affected", "affected_instances", b"affected_instances", "next_page_token", b"next_page_token", "unknown_instances", b"unknown_instances"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAffectedResponse: _TypeAlias = ListAffectedResponse  # noqa: Y015

@@ -60,6 +60,26 @@ class ReportServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_report__pb2.ExportRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_report__pb2.ExportResponse.FromString,
                 _registered_method=True)
+        self.GetTrend = channel.unary_unary(
+                '/patchwarden.v1.ReportService/GetTrend',
+                request_serializer=common_dot_pb_dot_v1_dot_report__pb2.GetTrendRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_report__pb2.GetTrendResponse.FromString,
+                _registered_method=True)
+        self.ListAdvisories = channel.unary_unary(
+                '/patchwarden.v1.ReportService/ListAdvisories',
+                request_serializer=common_dot_pb_dot_v1_dot_report__pb2.ListAdvisoriesRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_report__pb2.ListAdvisoriesResponse.FromString,
+                _registered_method=True)
+        self.GetAdvisory = channel.unary_unary(
+                '/patchwarden.v1.ReportService/GetAdvisory',
+                request_serializer=common_dot_pb_dot_v1_dot_report__pb2.GetAdvisoryRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_report__pb2.GetAdvisoryResponse.FromString,
+                _registered_method=True)
+        self.ListAffected = channel.unary_unary(
+                '/patchwarden.v1.ReportService/ListAffected',
+                request_serializer=common_dot_pb_dot_v1_dot_report__pb2.ListAffectedRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_report__pb2.ListAffectedResponse.FromString,
+                _registered_method=True)
 
 
 class ReportServiceServicer:
@@ -101,6 +121,34 @@ class ReportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrend(self, request, context):
+        """The three numbers, day by day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdvisories(self, request, context):
+        """List the advisories of all repositories that the fleet has enabled, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAdvisory(self, request, context):
+        """One advisory. NOT_FOUND when no repository of the fleet has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAffected(self, request, context):
+        """Which instances an advisory or a CVE concerns, and which of them still lack it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +176,26 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.Export,
                     request_deserializer=common_dot_pb_dot_v1_dot_report__pb2.ExportRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_report__pb2.ExportResponse.SerializeToString,
+            ),
+            'GetTrend': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrend,
+                    request_deserializer=common_dot_pb_dot_v1_dot_report__pb2.GetTrendRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_report__pb2.GetTrendResponse.SerializeToString,
+            ),
+            'ListAdvisories': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdvisories,
+                    request_deserializer=common_dot_pb_dot_v1_dot_report__pb2.ListAdvisoriesRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_report__pb2.ListAdvisoriesResponse.SerializeToString,
+            ),
+            'GetAdvisory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAdvisory,
+                    request_deserializer=common_dot_pb_dot_v1_dot_report__pb2.GetAdvisoryRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_report__pb2.GetAdvisoryResponse.SerializeToString,
+            ),
+            'ListAffected': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAffected,
+                    request_deserializer=common_dot_pb_dot_v1_dot_report__pb2.ListAffectedRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_report__pb2.ListAffectedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +334,114 @@ class ReportService:
             '/patchwarden.v1.ReportService/Export',
             common_dot_pb_dot_v1_dot_report__pb2.ExportRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_report__pb2.ExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.ReportService/GetTrend',
+            common_dot_pb_dot_v1_dot_report__pb2.GetTrendRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_report__pb2.GetTrendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdvisories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.ReportService/ListAdvisories',
+            common_dot_pb_dot_v1_dot_report__pb2.ListAdvisoriesRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_report__pb2.ListAdvisoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAdvisory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.ReportService/GetAdvisory',
+            common_dot_pb_dot_v1_dot_report__pb2.GetAdvisoryRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_report__pb2.GetAdvisoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAffected(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.ReportService/ListAffected',
+            common_dot_pb_dot_v1_dot_report__pb2.ListAffectedRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_report__pb2.ListAffectedResponse.FromString,
             options,
             channel_credentials,
             insecure,

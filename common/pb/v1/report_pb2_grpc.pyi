@@ -43,6 +43,14 @@ class ReportServiceStub:
     """Why one package of one instance has the status it has, as a sentence."""
     Export: _grpc.UnaryStreamMultiCallable[_report_pb2.ExportRequest, _report_pb2.ExportResponse]
     """Every matching instance's report, one message each."""
+    GetTrend: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetTrendRequest, _report_pb2.GetTrendResponse]
+    """The three numbers, day by day."""
+    ListAdvisories: _grpc.UnaryUnaryMultiCallable[_report_pb2.ListAdvisoriesRequest, _report_pb2.ListAdvisoriesResponse]
+    """List the advisories of all repositories that the fleet has enabled, the newest first."""
+    GetAdvisory: _grpc.UnaryUnaryMultiCallable[_report_pb2.GetAdvisoryRequest, _report_pb2.GetAdvisoryResponse]
+    """One advisory. NOT_FOUND when no repository of the fleet has it."""
+    ListAffected: _grpc.UnaryUnaryMultiCallable[_report_pb2.ListAffectedRequest, _report_pb2.ListAffectedResponse]
+    """Which instances an advisory or a CVE concerns, and which of them still lack it."""
 
 @_typing.type_check_only
 class ReportServiceAsyncStub(ReportServiceStub):
@@ -59,6 +67,14 @@ class ReportServiceAsyncStub(ReportServiceStub):
     """Why one package of one instance has the status it has, as a sentence."""
     Export: _aio.UnaryStreamMultiCallable[_report_pb2.ExportRequest, _report_pb2.ExportResponse]  # type: ignore[assignment]
     """Every matching instance's report, one message each."""
+    GetTrend: _aio.UnaryUnaryMultiCallable[_report_pb2.GetTrendRequest, _report_pb2.GetTrendResponse]  # type: ignore[assignment]
+    """The three numbers, day by day."""
+    ListAdvisories: _aio.UnaryUnaryMultiCallable[_report_pb2.ListAdvisoriesRequest, _report_pb2.ListAdvisoriesResponse]  # type: ignore[assignment]
+    """List the advisories of all repositories that the fleet has enabled, the newest first."""
+    GetAdvisory: _aio.UnaryUnaryMultiCallable[_report_pb2.GetAdvisoryRequest, _report_pb2.GetAdvisoryResponse]  # type: ignore[assignment]
+    """One advisory. NOT_FOUND when no repository of the fleet has it."""
+    ListAffected: _aio.UnaryUnaryMultiCallable[_report_pb2.ListAffectedRequest, _report_pb2.ListAffectedResponse]  # type: ignore[assignment]
+    """Which instances an advisory or a CVE concerns, and which of them still lack it."""
 
 class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
     """Compliance reports."""
@@ -102,5 +118,37 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_report_pb2.ExportResponse], _abc.AsyncIterator[_report_pb2.ExportResponse]]:
         """Every matching instance's report, one message each."""
+
+    @_abc_1.abstractmethod
+    def GetTrend(
+        self,
+        request: _report_pb2.GetTrendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_report_pb2.GetTrendResponse, _abc.Awaitable[_report_pb2.GetTrendResponse]]:
+        """The three numbers, day by day."""
+
+    @_abc_1.abstractmethod
+    def ListAdvisories(
+        self,
+        request: _report_pb2.ListAdvisoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_report_pb2.ListAdvisoriesResponse, _abc.Awaitable[_report_pb2.ListAdvisoriesResponse]]:
+        """List the advisories of all repositories that the fleet has enabled, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetAdvisory(
+        self,
+        request: _report_pb2.GetAdvisoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_report_pb2.GetAdvisoryResponse, _abc.Awaitable[_report_pb2.GetAdvisoryResponse]]:
+        """One advisory. NOT_FOUND when no repository of the fleet has it."""
+
+    @_abc_1.abstractmethod
+    def ListAffected(
+        self,
+        request: _report_pb2.ListAffectedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_report_pb2.ListAffectedResponse, _abc.Awaitable[_report_pb2.ListAffectedResponse]]:
+        """Which instances an advisory or a CVE concerns, and which of them still lack it."""
 
 def add_ReportServiceServicer_to_server(servicer: ReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
