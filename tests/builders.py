@@ -15,10 +15,15 @@ from controller.compliance.model import (
     Advisory,
     AdvisoryPackage,
     Assessment,
+    Assignment,
+    AssignmentScope,
     Baseline,
     Category,
+    ExceptionMatch,
+    ExceptionScope,
     Inputs,
     InstanceStatus,
+    PatchException,
     Rule,
     Severity,
 )
@@ -115,6 +120,33 @@ def a_baseline(name: str = "CentOS-Default", *rules: Rule, **changes: Any) -> Ba
         created_at=NOW,
     )
     return replace(baseline, **changes)
+
+
+def an_assignment(
+    scope: AssignmentScope = AssignmentScope.GROUP,
+    value: str = "web",
+    baseline_id: str = "b-CentOS-Default",
+    **changes: Any,
+) -> Assignment:
+    """A baseline for the CentOS instances on ECS of this scope, assigned at NOW."""
+    assignment = Assignment(scope, value, ResourceType.ECS, "CentOS", baseline_id, since=NOW, assigned_by="operator")
+    return replace(assignment, **changes)
+
+
+def an_exception(number: int = 1, **changes: Any) -> PatchException:
+    """X-1 and so on: packages "kernel*" are excused on all instances for 30 days from NOW."""
+    exception = PatchException(
+        id=f"X-{number}",
+        scope=ExceptionScope.ALL,
+        scope_value="",
+        match=ExceptionMatch.PACKAGE,
+        match_value="kernel*",
+        reason="the driver is not ready",
+        approver="operator",
+        created_at=NOW,
+        expires_at=NOW + timedelta(days=30),
+    )
+    return replace(exception, **changes)
 
 
 def a_package(text: str = "bash-4.2.46-34.el7.x86_64", module: str = "") -> PackageLine:
