@@ -140,9 +140,9 @@ def remaining_seconds(ticket: pb.Ticket) -> float | None:
 
 
 def differences(before: pb.WatchResponse | None, now: pb.WatchResponse) -> Iterator[str]:
-    """Yield a line for each change of the ticket's state, of a batch, and for each run that ended badly."""
+    """Yield a line for each run that ended badly, for each change of a batch, and of the ticket, in the order in which these follow."""
     at = time_of_day(now.ticket.changed_at)
-    if before is None or before.ticket.state != now.ticket.state:
+    if before is None:
         yield f"{at}  {headline(now.ticket)}"
     known = {batch.number: batch for batch in before.ticket.batches} if before is not None else {}
     told = {(run.id, run.attempt) for run in before.failed} if before is not None else set()
@@ -158,6 +158,8 @@ def differences(before: pb.WatchResponse | None, now: pb.WatchResponse) -> Itera
         place = " ".join(filter(None, (batch.region, batch.zone, batch.application_group)))
         line = f"{at}  batch {batch.number}/{len(now.ticket.batches)}  {word(pb.BatchState, batch.state)}"
         yield f"{line}  {ended(batch.counts)}/{total(batch.counts)}  {place}".rstrip()
+    if before is not None and before.ticket.state != now.ticket.state:
+        yield f"{at}  {headline(now.ticket)}"
 
 
 def conclusion(ticket: pb.Ticket) -> Iterator[str]:

@@ -165,10 +165,10 @@ def test_watching_writes_a_line_for_each_change_and_ends_with_the_tickets_answer
     assert result.stdout.splitlines() == [
         "12:31:07  T-7Q4M scan  PROCESSING  0/4  ok 0  failed 0 (stops at 3)",
         "12:31:07  batch 1/2  PROCESSING  0/2",
-        "12:31:07  T-7Q4M scan  ABNORMAL  ENDED_WITH_FAILURES  4/4  ok 3  failed 1 (stops at 3)",
         "12:31:07  batch 2  ecs-web-04 TIMEOUT: agent lost at 12:31:07",
         "12:31:07  batch 1/2  FINISHED  2/2  cn-hongkong a web",
         "12:31:07  batch 2/2  ABNORMAL  2/2",
+        "12:31:07  T-7Q4M scan  ABNORMAL  ENDED_WITH_FAILURES  4/4  ok 3  failed 1 (stops at 3)",
     ]
     assert "try again     patchctl ticket retry T-7Q4M" in result.stderr
 
