@@ -19,7 +19,7 @@ from controller.cli.words import plural
 if TYPE_CHECKING:
     from common.pb.v1 import fleet_pb2
     from controller.cli.command import Session
-    from controller.cli.report import ExportFormat
+    from controller.cli.report_files import ExportFormat
     from controller.client import Client
 
 _ABOUT_INSTANCE: Final = (

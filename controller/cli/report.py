@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from controller.cli.command import Misuse, Session, command
+from controller.cli import report_files
+from controller.cli.command import Session, command
 from controller.cli.printer import Format
 from controller.cli.selection import Filters
 from controller.cli.table import Column, Table
@@ -38,14 +38,6 @@ class Status(StrEnum):
     UNDETERMINED = "UNDETERMINED"
 
 
-class ExportFormat(StrEnum):
-    """How an export is written."""
-
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
-
-
 def add_to(app: typer.Typer) -> None:
     """Add the group to the root."""
     group = typer.Typer(help="Compliance reports: who complies, why not, and since when.", no_args_is_help=True)
@@ -53,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
     command(group, "show")(show)
     command(group, "summary")(summary)
     command(group, "why")(why)
-    command(group, "export")(export)
+    report_files.add_to(group)
     app.add_typer(group, name="report")
 
 
@@ -113,25 +105,6 @@ def why(
             session.printer.many(report_pb2.ReportItem.DESCRIPTOR, answer.items, list)
         case _:
             session.printer.one(answer, list)
-
-
-def export(
-    session: Session,
-    filters: Filters,
-    all_items: AllOption = False,
-    file: Annotated[Path | None, typer.Option(help="Write to this file, whole or not at all.")] = None,
-    output: Annotated[
-        ExportFormat | None, typer.Option("--output", "-o", help="One JSON object, a JSON line each report, or CSV.")
-    ] = None,
-) -> None:
-    """Write every matching instance's report with its packages. JSON unless asked otherwise."""
-    from controller.cli.export import export_to
-
-    asked = session.options.output  # before the command's name
-    if output is None and asked is Format.YAML:
-        raise Misuse("--output: an export is written as json, ndjson or csv")
-    chosen = output or (ExportFormat.CSV if asked is Format.CSV else ExportFormat.JSON)
-    export_to(session, filters.or_all(), chosen, file, all_items=all_items)
 
 
 def _reports(found: Sequence[report_pb2.InstanceReport]) -> Table:
