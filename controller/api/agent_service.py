@@ -145,8 +145,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     ) -> None:
         """Hold an agent's stream."""
         instance_id, not_after = self._caller(context)
-        instance = await self._known(instance_id)
+        await self._known(instance_id)
         hello = await self._hello(context)
+        instance = await self._known(instance_id)  # as it is now: Hello may have been long in coming
         await self._update(instance, hello)
         session = self._sessions.open(instance_id)
         log.info("agent connected", extra={"instance": instance_id, "agent": instance.name, "peer": context.peer()})
