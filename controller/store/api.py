@@ -173,29 +173,40 @@ class BaselineStore(Protocol):
         """Return the newest versions, public ones first, then by name; deleted ones are absent."""
         ...
 
-    async def delete_baseline(self, baseline_id: str) -> None:
-        """Take a baseline out of lists and defaults; its versions stay readable for old reports. Raise NotFound, the second time too."""
+    async def delete_baseline(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
+        """Take a baseline out of lists and take its assignments back, defaults too. Raise NotFound, the second time too.
+
+        Its versions stay readable for old reports. Assignments end at `at`, or at once when they began later or `at` is None.
+        """
         ...
 
     async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
         """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound.
 
-        It is an assignment of scope DEFAULT since `at`; None: since the beginning of time.
+        It is an assignment of scope DEFAULT since `at` (None: since the beginning of time), but never since before the one that
+        it replaces.
         """
         ...
 
     async def baseline_as_of(self, baseline_id: str, at: datetime) -> Baseline:
-        """Return the version that was the newest at an instant (created_at <= at; a version without a date counts); raise NotFound."""
+        """Return the version that was the newest at an instant (created_at <= at; a version without a date counts); raise NotFound.
+
+        Deleted baselines answer too: they may have decided then.
+        """
         ...
 
     async def put_assignment(self, assignment: Assignment) -> None:
-        """Add to the history of assignments. `since` must not be before the newest of the same key: raise Conflict."""
+        """Add to the history of assignments.
+
+        `since` must not be before the newest of the same key: raise Conflict. Of two since the same instant the later to arrive
+        holds. Raise NotFound when its baseline is absent or deleted. That the key fits the baseline is the caller's care.
+        """
         ...
 
     async def assignments(self, at: datetime | None = None) -> tuple[Assignment, ...]:
         """Return the assignments that hold now, or held at an instant: the newest of each key; those taken back are absent.
 
-        Ordered by scope, value, scenario, operating system. Defaults are among them, as scope DEFAULT.
+        Ordered by the text of scope, value, scenario, operating system. Defaults are among them, as scope DEFAULT.
         """
         ...
 

@@ -16,7 +16,14 @@ from pyroaring import FrozenBitMap
 from common.errors import Conflict, NotFound
 from common.manifest import PackageLine
 from common.nevra import Nevra
-from controller.compliance.model import Assessment, Baseline
+from controller.compliance.model import (
+    Assessment,
+    Assignment,
+    AssignmentScope,
+    Baseline,
+    Exceptions,
+    PatchException,
+)
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
@@ -254,7 +261,9 @@ class MemoryBaselines:
     def __init__(self) -> None:
         self._versions = dict[str, dict[int, Baseline]]()
         self._deleted = set[str]()
-        self._defaults = dict[tuple[ResourceType, str], str]()
+        self._assignments = dict[tuple[str, ...], list[Assignment]]()
+        self._exceptions = dict[str, PatchException]()
+        self._exceptions_version = 0
 
     async def put_baseline(self, baseline: Baseline) -> None:
         """Write one version of a baseline; raise Conflict as the Protocol says."""
@@ -285,23 +294,68 @@ class MemoryBaselines:
         newest = (versions[max(versions)] for i, versions in self._versions.items() if i not in self._deleted)
         return tuple(sorted(newest, key=lambda b: (not b.public, b.name)))
 
-    async def delete_baseline(self, baseline_id: str) -> None:
-        """Take a baseline out of lists and defaults; its versions stay readable. Raise NotFound."""
+    async def delete_baseline(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
+        """Take a baseline out of lists and take its assignments back; its versions stay readable. Raise NotFound."""
         if baseline_id not in self._versions or baseline_id in self._deleted:
             raise NotFound("baseline", baseline_id)
         self._deleted.add(baseline_id)
-        self._defaults = {where: default for where, default in self._defaults.items() if default != baseline_id}
+        for assignment in await self.assignments():
+            if assignment.baseline_id == baseline_id:
+                self._assignments[_assignment_key(assignment)].append(rules.taken_back(assignment, at, by))
 
-    async def set_default(self, baseline_id: str) -> None:
+    async def baseline_as_of(self, baseline_id: str, at: datetime) -> Baseline:
+        """Return the version that was the newest at an instant; raise NotFound."""
+        known = [b for b in self._versions.get(baseline_id, {}).values() if b.created_at is None or b.created_at <= at]
+        if not known:
+            raise NotFound("baseline", baseline_id)
+        return max(known, key=lambda b: b.version)
+
+    async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
         """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
         if baseline_id in self._deleted:
             raise NotFound("baseline", baseline_id)
-        baseline = await self.get_baseline(baseline_id)
-        self._defaults[baseline.scenario, baseline.operating_system] = baseline_id
+        wanted = rules.default_of(await self.get_baseline(baseline_id), at, by)
+        history = self._assignments.setdefault(_assignment_key(wanted), [])
+        history.append(rules.not_before(history[-1] if history else None, wanted))
+
+    async def put_assignment(self, assignment: Assignment) -> None:
+        """Add to the history of assignments; raise Conflict, NotFound as the Protocol says."""
+        if assignment.baseline_id:
+            await self.get_baseline(assignment.baseline_id)
+        if assignment.baseline_id in self._deleted:
+            raise NotFound("baseline", assignment.baseline_id)
+        history = self._assignments.get(_assignment_key(assignment), [])
+        if history and assignment.since < history[-1].since:
+            raise Conflict("assignment", assignment.value or assignment.scope)
+        self._assignments[_assignment_key(assignment)] = [*history, assignment]
+
+    async def assignments(self, at: datetime | None = None) -> tuple[Assignment, ...]:
+        """Return the assignments that hold now, or held at an instant; those taken back are absent."""
+        begun = ([a for a in self._assignments[k] if at is None or a.since <= at] for k in sorted(self._assignments))
+        return tuple(history[-1] for history in begun if history and history[-1].baseline_id)
+
+    async def put_exception(self, exception: PatchException) -> Exceptions:
+        """Write an exception, new or changed, and raise the version of all; return all."""
+        self._exceptions[exception.id] = exception
+        self._exceptions_version += 1
+        return await self.exceptions()
+
+    async def exceptions(self) -> Exceptions:
+        """Return all exceptions, ordered by (created_at, id), and their version."""
+        found = sorted(self._exceptions.values(), key=lambda e: (e.created_at, e.id))
+        return Exceptions(self._exceptions_version, tuple(found))
 
     async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
         """Return the default's baseline id by (scenario, operating system)."""
-        return dict(self._defaults)
+        return {
+            (a.scenario, a.operating_system): a.baseline_id
+            for a in await self.assignments()
+            if a.scope is AssignmentScope.DEFAULT
+        }
+
+
+def _assignment_key(a: Assignment) -> tuple[str, ...]:
+    return a.scope.value, a.value, a.scenario.value, a.operating_system
 
 
 class MemoryTickets:

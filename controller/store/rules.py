@@ -1,4 +1,5 @@
-"""Rules that every store shares, as plain functions: where a report belongs, since when an item is non-compliant, who may use a token.
+"""Rules that every store shares, as plain functions: where a report belongs, since when an item is non-compliant, who may use a token,
+since when an assignment holds.
 
 An instance's history is a sequence of reports whose intervals [first_collected_at, collected_at] do not overlap, ordered by
 first_collected_at, then by arrival. The last one is the latest. At an instant, the report that was the latest is the last one
@@ -9,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from common.errors import Conflict
-from controller.compliance.model import Assessment, InstanceStatus
+from controller.compliance.model import Assessment, Assignment, AssignmentScope, Baseline, InstanceStatus
 from controller.fleet.model import EnrolmentToken, Instance
 from controller.inventory.model import Report
+
+BEGINNING_OF_TIME: Final = datetime.min.replace(tzinfo=UTC)
+"""Since when a default holds of which nobody said since when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +69,20 @@ def used(token: EnrolmentToken, instance: Instance) -> EnrolmentToken:
     if token.revoked_at is not None or token.used_by not in (None, instance.id):
         raise Conflict("enrolment token", token.id)
     return token if token.used_by else replace(token, used_at=instance.enrolled_at, used_by=instance.id)
+
+
+def default_of(baseline: Baseline, at: datetime | None, by: str) -> Assignment:
+    """Return the assignment that makes a baseline the default."""
+    since = BEGINNING_OF_TIME if at is None else at
+    scope = AssignmentScope.DEFAULT
+    return Assignment(scope, "", baseline.scenario, baseline.operating_system, baseline.id, since, by)
+
+
+def taken_back(assignment: Assignment, at: datetime | None, by: str) -> Assignment:
+    """Return what ends an assignment at an instant, None for when it began."""
+    return not_before(assignment, replace(assignment, baseline_id="", since=at or BEGINNING_OF_TIME, assigned_by=by))
+
+
+def not_before(newest: Assignment | None, assignment: Assignment) -> Assignment:
+    """Return the assignment, since no earlier than the newest of its key."""
+    return assignment if newest is None else replace(assignment, since=max(newest.since, assignment.since))

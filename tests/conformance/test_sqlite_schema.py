@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 from sqlite_utils import Database
 
 from common.errors import Rejected
-from controller.store import migrate
+from controller.compliance.model import AssignmentScope
+from controller.fleet.model import ResourceType
+from controller.store import migrate, rules
+from controller.store.codec import to_json
 from controller.store.migrate import Migration
 from controller.store.sqlite import SqliteStore
-from tests.builders import an_instance
+from tests.builders import NOW, a_baseline, an_assignment, an_instance
 
 PACKAGE = "controller.store.sqlite.migrations"
 SCHEMA = Path(migrate.__file__).parent / "sqlite" / "schema.sql"
@@ -44,6 +48,27 @@ def test_every_table_is_strict() -> None:
     connection.executescript(SCHEMA.read_text())
     lax = [n for n, sql in schema_of(connection).items() if sql.startswith("CREATE TABLE") and ") STRICT" not in sql]
     assert lax == []
+
+
+async def test_an_old_database_keeps_its_baselines_and_its_defaults(tmp_path: Path) -> None:
+    path, baseline = tmp_path / "old.db", a_baseline(created_at=None)
+    document = json.loads(to_json(baseline))
+    for since_then in ("approved", "rejected", "custom"):
+        del document[since_then]
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate.apply(connection, migrate.numbered(PACKAGE)[:1], "it")
+    connection.execute("INSERT INTO baseline VALUES (?, ?, 1, 0, 0)", (baseline.id, baseline.name))
+    connection.execute("INSERT INTO baseline_version VALUES (?, 1, ?)", (baseline.id, json.dumps(document)))
+    connection.execute("INSERT INTO baseline_default VALUES ('ECS', 'CentOS', ?)", (baseline.id,))
+    connection.close()
+    store = SqliteStore.open(path)
+    assert await store.baselines.baselines() == (baseline,)
+    assert await store.baselines.defaults() == {(ResourceType.ECS, "CentOS"): baseline.id}
+    assert await store.baselines.baseline_as_of(baseline.id, NOW) == baseline
+    always = rules.BEGINNING_OF_TIME
+    (kept,) = await store.baselines.assignments(always)
+    assert kept == an_assignment(AssignmentScope.DEFAULT, "", baseline.id, since=always, assigned_by="")
+    await store.close()
 
 
 async def test_migrations_run_once(tmp_path: Path) -> None:

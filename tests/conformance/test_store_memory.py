@@ -6,6 +6,7 @@ import pytest
 
 from controller.store.memory import MemoryStore
 from tests.conformance.contracts.assessments import AssessmentStoreContract
+from tests.conformance.contracts.assignments import AssignmentStoreContract
 from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
@@ -26,6 +27,10 @@ class TestMemoryInventory(InventoryStoreContract):
 
 
 class TestMemoryBaselines(BaselineStoreContract):
+    pass
+
+
+class TestMemoryAssignments(AssignmentStoreContract):
     pass
 
 

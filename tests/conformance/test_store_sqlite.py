@@ -11,6 +11,7 @@ import pytest
 from controller.store.api import Store
 from controller.store.sqlite import SqliteStore
 from tests.conformance.contracts.assessments import AssessmentStoreContract
+from tests.conformance.contracts.assignments import AssignmentStoreContract
 from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
@@ -69,6 +70,10 @@ class TestSqliteInventory(InventoryStoreContract):
 
 
 class TestSqliteBaselines(BaselineStoreContract):
+    pass
+
+
+class TestSqliteAssignments(AssignmentStoreContract):
     pass
 
 

@@ -1,15 +1,25 @@
-"""Baselines in SQLite."""
+"""Baselines, for whom they decide, and exceptions in SQLite."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from common.errors import Conflict, NotFound
-from controller.compliance.model import Baseline
+from controller.compliance.model import (
+    Assignment,
+    AssignmentScope,
+    Baseline,
+    ExceptionMatch,
+    Exceptions,
+    ExceptionScope,
+    PatchException,
+)
 from controller.fleet.model import ResourceType
-from controller.store.codec import from_json, to_json
+from controller.store import rules
+from controller.store.codec import END_OF_TIME, from_json, micros, micros_or_none, moment, moment_or_none, to_json
 from controller.store.sqlite.database import Database, Row
 from controller.store.sqlite.queries import queries
 
@@ -57,41 +67,162 @@ class SqliteBaselines:
         """Return the newest versions, public ones first, then by name; deleted ones are absent."""
         return tuple(from_json(Baseline, document) for (document,) in await self._database.rows(_SQL["list"], {}))
 
-    async def delete_baseline(self, baseline_id: str) -> None:
-        """Take a baseline out of lists and defaults; its versions stay readable. Raise NotFound."""
+    async def delete_baseline(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
+        """Take a baseline out of lists and take its assignments back; its versions stay readable. Raise NotFound."""
 
         def work(db: sqlite3.Connection) -> None:
             if not db.execute(_SQL["delete"], {"id": baseline_id}).rowcount:
                 raise NotFound("baseline", baseline_id)
-            db.execute(_SQL["delete_default"], {"id": baseline_id})
+            for row in db.execute(_SQL["assignments"], {"at": END_OF_TIME}).fetchall():
+                assignment = _assignment(row)
+                if assignment.baseline_id == baseline_id:
+                    _append(db, rules.taken_back(assignment, at, by))
 
         await self._database.write(work)
 
-    async def set_default(self, baseline_id: str) -> None:
+    async def baseline_as_of(self, baseline_id: str, at: datetime) -> Baseline:
+        """Return the version that was the newest at an instant; raise NotFound."""
+        row = await self._database.row(_SQL["get_as_of"], {"id": baseline_id, "at": micros(at)})
+        return _baseline(row, baseline_id)
+
+    async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
         """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
 
         def work(db: sqlite3.Connection) -> None:
-            if db.execute(_SQL["is_deleted"], {"id": baseline_id}).fetchone() != (0,):
-                raise NotFound("baseline", baseline_id)
+            _refuse_deleted(db, baseline_id)
             baseline = _baseline(db.execute(_SQL["get_newest"], {"id": baseline_id}).fetchone(), baseline_id)
-            db.execute(
-                _SQL["set_default"],
-                {
-                    "scenario": baseline.scenario.value,
-                    "operating_system": baseline.operating_system,
-                    "id": baseline_id,
-                },
-            )
+            wanted = rules.default_of(baseline, at, by)
+            _append(db, rules.not_before(_newest(db, wanted), wanted))
 
         await self._database.write(work)
 
+    async def put_assignment(self, assignment: Assignment) -> None:
+        """Add to the history of assignments; raise Conflict, NotFound as the Protocol says."""
+
+        def work(db: sqlite3.Connection) -> None:
+            if assignment.baseline_id:
+                _refuse_deleted(db, assignment.baseline_id)
+            newest = _newest(db, assignment)
+            if newest is not None and assignment.since < newest.since:
+                raise Conflict("assignment", assignment.value or assignment.scope)
+            _append(db, assignment)
+
+        await self._database.write(work)
+
+    async def assignments(self, at: datetime | None = None) -> tuple[Assignment, ...]:
+        """Return the assignments that hold now, or held at an instant; those taken back are absent."""
+        until = END_OF_TIME if at is None else micros(at)
+        return tuple(_assignment(row) for row in await self._database.rows(_SQL["assignments"], {"at": until}))
+
+    async def put_exception(self, exception: PatchException) -> Exceptions:
+        """Write an exception, new or changed, and raise the version of all; return all."""
+        row = {
+            "id": exception.id,
+            "scope": exception.scope.value,
+            "scope_value": exception.scope_value,
+            "match": exception.match.value,
+            "match_value": exception.match_value,
+            "reason": exception.reason,
+            "approver": exception.approver,
+            "created_at": micros(exception.created_at),
+            "expires_at": micros(exception.expires_at),
+            "revoked_at": micros_or_none(exception.revoked_at),
+        }
+
+        def work(db: sqlite3.Connection) -> Exceptions:
+            db.execute(_SQL["put_exception"], row)
+            return _exceptions(db.execute(_SQL["exceptions"]).fetchall())
+
+        return await self._database.write(work)
+
+    async def exceptions(self) -> Exceptions:
+        """Return all exceptions, ordered by (created_at, id), and their version."""
+        return _exceptions(await self._database.rows(_SQL["exceptions"], {}))
+
     async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
         """Return the default's baseline id by (scenario, operating system)."""
-        rows = await self._database.rows(_SQL["defaults"], {})
-        return {(ResourceType(scenario), system): baseline_id for scenario, system, baseline_id in rows}
+        return {
+            (a.scenario, a.operating_system): a.baseline_id
+            for a in await self.assignments()
+            if a.scope is AssignmentScope.DEFAULT
+        }
 
 
 def _baseline(row: Row | None, name: str) -> Baseline:
     if row is None:
         raise NotFound("baseline", name)
     return from_json(Baseline, row[0])
+
+
+def _refuse_deleted(db: sqlite3.Connection, baseline_id: str) -> None:
+    if db.execute(_SQL["is_deleted"], {"id": baseline_id}).fetchone() != (0,):
+        raise NotFound("baseline", baseline_id)
+
+
+def _key(assignment: Assignment) -> dict[str, object]:
+    return {
+        "scope": assignment.scope.value,
+        "value": assignment.value,
+        "scenario": assignment.scenario.value,
+        "operating_system": assignment.operating_system,
+    }
+
+
+def _newest(db: sqlite3.Connection, like: Assignment) -> Assignment | None:
+    """The last assignment of the same key, also one that took the one before back."""
+    row: Row | None = db.execute(_SQL["newest_assignment"], _key(like)).fetchone()
+    return None if row is None else _assignment(row[:-1])
+
+
+def _append(db: sqlite3.Connection, assignment: Assignment) -> None:
+    row: Row | None = db.execute(_SQL["newest_assignment"], _key(assignment)).fetchone()
+    values = _key(assignment) | {
+        "since": micros(assignment.since),
+        "arrival": 1 if row is None else row[-1] + 1,
+        "baseline_id": assignment.baseline_id or None,
+        "assigned_by": assignment.assigned_by,
+    }
+    db.execute(_SQL["put_assignment"], values)
+
+
+def _assignment(row: Row) -> Assignment:
+    scope, value, scenario, operating_system, since, baseline_id, assigned_by = row
+    return Assignment(
+        scope=AssignmentScope(scope),
+        value=value,
+        scenario=ResourceType(scenario),
+        operating_system=operating_system,
+        baseline_id=baseline_id or "",
+        since=moment(since),
+        assigned_by=assigned_by,
+    )
+
+
+def _exceptions(rows: Sequence[Row]) -> Exceptions:
+    return Exceptions(max((row[0] for row in rows), default=0), tuple(_exception(*row[1:]) for row in rows))
+
+
+def _exception(
+    exception_id: str,
+    scope: str,
+    scope_value: str,
+    match: str,
+    match_value: str,
+    reason: str,
+    approver: str,
+    created_at: int,
+    expires_at: int,
+    revoked_at: int | None,
+) -> PatchException:
+    return PatchException(
+        id=exception_id,
+        scope=ExceptionScope(scope),
+        scope_value=scope_value,
+        match=ExceptionMatch(match),
+        match_value=match_value,
+        reason=reason,
+        approver=approver,
+        created_at=moment(created_at),
+        expires_at=moment(expires_at),
+        revoked_at=moment_or_none(revoked_at),
+    )

@@ -27,12 +27,37 @@ WHERE NOT b.deleted ORDER BY b.public DESC, b.name;
 -- delete
 UPDATE baseline SET deleted = 1 WHERE id = :id AND NOT deleted;
 
--- delete_default
-DELETE FROM baseline_default WHERE baseline_id = :id;
+-- get_as_of
+SELECT document FROM baseline_version
+WHERE baseline_id = :id AND coalesce(json_extract(document, '$.created_at'), :at) <= :at ORDER BY version DESC LIMIT 1;
 
--- set_default
-INSERT INTO baseline_default (scenario, operating_system, baseline_id) VALUES (:scenario, :operating_system, :id)
-ON CONFLICT (scenario, operating_system) DO UPDATE SET baseline_id = excluded.baseline_id;
+-- newest_assignment
+SELECT scope, value, scenario, operating_system, since, baseline_id, assigned_by, arrival FROM assignment
+WHERE scope = :scope AND value = :value AND scenario = :scenario AND operating_system = :operating_system
+ORDER BY since DESC, arrival DESC LIMIT 1;
 
--- defaults
-SELECT scenario, operating_system, baseline_id FROM baseline_default;
+-- put_assignment
+INSERT INTO assignment (scope, value, scenario, operating_system, since, arrival, baseline_id, assigned_by)
+VALUES (:scope, :value, :scenario, :operating_system, :since, :arrival, :baseline_id, :assigned_by);
+
+-- assignments
+SELECT scope, value, scenario, operating_system, since, baseline_id, assigned_by FROM (
+  SELECT scope, value, scenario, operating_system, since, baseline_id, assigned_by, row_number() OVER (
+    PARTITION BY scope, value, scenario, operating_system ORDER BY since DESC, arrival DESC
+  ) AS place
+  FROM assignment WHERE since <= :at
+)
+WHERE place = 1 AND baseline_id IS NOT NULL ORDER BY scope, value, scenario, operating_system;
+
+-- put_exception
+INSERT INTO exception (id, version, scope, scope_value, match, match_value, reason, approver, created_at, expires_at,
+  revoked_at)
+VALUES (:id, (SELECT coalesce(max(version), 0) + 1 FROM exception), :scope, :scope_value, :match, :match_value, :reason,
+        :approver, :created_at, :expires_at, :revoked_at)
+ON CONFLICT (id) DO UPDATE SET version = excluded.version, scope = excluded.scope, scope_value = excluded.scope_value,
+  match = excluded.match, match_value = excluded.match_value, reason = excluded.reason, approver = excluded.approver,
+  created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = excluded.revoked_at;
+
+-- exceptions
+SELECT version, id, scope, scope_value, match, match_value, reason, approver, created_at, expires_at, revoked_at
+FROM exception ORDER BY created_at, id;

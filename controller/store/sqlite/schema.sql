@@ -124,11 +124,33 @@ CREATE TABLE baseline_version (
   PRIMARY KEY (baseline_id, version)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE baseline_default (
+-- For whom a baseline decides. Rows are only added: of those with one key the last holds, defaults are of scope DEFAULT.
+CREATE TABLE assignment (
+  scope TEXT NOT NULL,
+  value TEXT NOT NULL,
   scenario TEXT NOT NULL,
   operating_system TEXT NOT NULL,
-  baseline_id TEXT NOT NULL REFERENCES baseline,
-  PRIMARY KEY (scenario, operating_system)
+  since INTEGER NOT NULL,
+  arrival INTEGER NOT NULL, -- of two since one instant the greater holds
+  baseline_id TEXT REFERENCES baseline, -- NULL takes the assignment back
+  assigned_by TEXT NOT NULL,
+  PRIMARY KEY (scope, value, scenario, operating_system, since, arrival)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX assignment_baseline ON assignment (baseline_id);
+
+CREATE TABLE exception (
+  id TEXT PRIMARY KEY,
+  version INTEGER NOT NULL UNIQUE, -- which all of them had when it was last written; the greatest is theirs now
+  scope TEXT NOT NULL,
+  scope_value TEXT NOT NULL,
+  match TEXT NOT NULL,
+  match_value TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  approver TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- The latest answer for each instance and baseline.
