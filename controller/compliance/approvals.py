@@ -58,6 +58,8 @@ class Step:
     cves: tuple[str, ...]
     approval: Approval | None
     """None when it is not approved: it still counts among the versions that an update skips (R14)."""
+    advisory_cves: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The advisories again, each with its own CVEs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,4 +306,5 @@ def _step(key: bytes, version: _Version, offer: tuple[str, Nevra, int] | None) -
         tuple(version.advisories),
         tuple(dict.fromkeys(cve for cves in version.advisories.values() for cve in cves)),
         min(version.approvals, key=lambda approval: approval.order, default=None),
+        tuple(version.advisories.items()),
     )

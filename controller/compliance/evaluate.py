@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pyroaring import FrozenBitMap
@@ -13,6 +13,7 @@ from common.manifest import Manifest
 from common.nevra import Nevra
 from controller.compliance.approvals import Approved, Line, Step
 from controller.compliance.baseline import clause
+from controller.compliance.exceptions import Excuse, Excuses
 from controller.compliance.holds import held_by
 from controller.compliance.host import Host
 from controller.compliance.judge import Judged, PackageTable, line_of
@@ -28,7 +29,7 @@ from controller.compliance.model import (
     Undetermined,
 )
 from controller.compliance.undetermined import metadata_time
-from controller.compliance.why import why
+from controller.compliance.why import excepted_why, why
 from controller.inventory.model import Package
 
 
@@ -46,7 +47,9 @@ class Verdict:
     not_applicable: int
     without_advisory: int
     kernel_matters: bool
-    """An approved kernel is installed, so that the running one decides."""
+    """An approved kernel is installed, so that the running one decides, and it is not known which one runs."""
+    excepted: Mapping[int, tuple[Excuse, Nevra | None]] = field(default_factory=dict)
+    """What would be missing or pending and is excused, and, if it would be pending, what runs; in neither of the two."""
 
 
 NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, Level.UNSPECIFIED, 0, 0, kernel_matters=False)
@@ -71,6 +74,42 @@ def decide(
     )
 
 
+def excuse(verdict: Verdict, excuses: Excuses, approved: Approved, judged: Judged, table: PackageTable) -> Verdict:
+    """Take what is excused out of what is missing or pending (R10)."""
+    excepted = dict[int, tuple[Excuse, Nevra | None]]()
+    for number in verdict.missing:
+        package = table[number]
+        if (found := _excused(excuses, package, line_of(approved, package), package.key)) is not None:
+            excepted[number] = (found, None)
+    for number, running in verdict.pending.items():
+        package = table[number]
+        if (found := _excused(excuses, package, line_of(approved, package), running.key)) is not None:
+            excepted[number] = (found, running)
+    if not excepted:
+        return verdict
+    missing = verdict.missing - FrozenBitMap(excepted)
+    pending = {number: running for number, running in verdict.pending.items() if number not in excepted}
+    return replace(
+        verdict,
+        missing=missing,
+        satisfied=verdict.satisfied - FrozenBitMap(excepted),
+        pending=pending,
+        level=max(judged.worst(missing), _pending_level(pending, approved, table)),
+        excepted=excepted,
+    )
+
+
+def _excused(excuses: Excuses, package: Package, line: Line | None, effective: bytes) -> Excuse | None:
+    build = package.nevra
+    found = excuses.of_package(build.name, build.arch)
+    if found is not None or line is None:
+        return found
+    steps = line.skipped(effective)
+    if any(step.approval is not None and not step.approval.advisory for step in steps):
+        return None  # a build is required that no advisory asks for: what excuses advisories does not excuse it
+    return excuses.of_advisories([pair for step in steps for pair in step.advisory_cves])
+
+
 def assess(
     host: Host,
     baseline: Baseline | None,
@@ -78,13 +117,15 @@ def assess(
     verdict: Verdict,
     reasons: Sequence[Undetermined],
     metadata_digest: str,
+    exceptions_version: int,
 ) -> Assessment:
-    """Put the answer together."""
+    """Put the answer together. What is excused counts apart: it neither makes an instance non-compliant nor is it compliant (R10)."""
     counts = StatusCounts(
         installed=len(verdict.satisfied) - len(verdict.pending),
-        installed_other=len(verdict.newest) - len(verdict.satisfied) - len(verdict.missing),
+        installed_other=len(verdict.newest) - len(verdict.satisfied) - len(verdict.missing) - len(verdict.excepted),
         missing=len(verdict.missing),
         pending_reboot=len(verdict.pending),
+        excepted=len(verdict.excepted),
         not_applicable=verdict.not_applicable,
         updates_without_advisory=verdict.without_advisory,
     )
@@ -103,6 +144,7 @@ def assess(
             manifest_digest=host.manifest_digest,
             baseline_id=baseline.id if baseline is not None else "",
             baseline_version=baseline.version if baseline is not None else 0,
+            exceptions_version=exceptions_version,
             as_of=as_of,
         ),
         reasons=tuple(reasons),
@@ -138,14 +180,15 @@ class Items:
         self._metadata_at = {repository.id: metadata_time(repository) for repository in repositories}
 
     def non_compliant(self, verdict: Verdict) -> tuple[Item, ...]:
-        """Return the items that keep the instance from complying: by level, then by name and arch."""
+        """Return the items that keep the instance from complying, then those that are excused: by level, then by name and arch."""
         found = [self._missing(self._table[number]) for number in verdict.missing]
         found += [self._pending(self._table[number], running) for number, running in verdict.pending.items()]
-        return tuple(sorted(found, key=_order))
+        excepted = [self._excepted(number, *excused) for number, excused in verdict.excepted.items()]
+        return tuple(sorted(found, key=_order)) + tuple(sorted(excepted, key=_order))
 
     def others(self, verdict: Verdict) -> tuple[Item, ...]:
         """Return the items of all other installed packages, by name and arch."""
-        left = verdict.newest - verdict.missing - FrozenBitMap(verdict.pending)
+        left = verdict.newest - verdict.missing - FrozenBitMap(verdict.pending) - FrozenBitMap(verdict.excepted)
         found = [
             self._installed(self._table[number]) if number in verdict.satisfied else _other(self._table[number])
             for number in left
@@ -168,6 +211,17 @@ class Items:
         line = self._line(package)
         item = self._evidence(PatchStatus.PENDING_REBOOT, package, line, running.key)
         return self._told(item, line.target, running=str(running.evr))
+
+    def _excepted(self, number: int, excuse: Excuse, running: Nevra | None) -> Item:
+        package = self._table[number]
+        item = self._missing(package) if running is None else self._pending(package, running)
+        return replace(
+            item,
+            status=PatchStatus.EXCEPTED,
+            reason=excuse.reason,
+            first_non_compliant_at=None,
+            why=excepted_why(excuse, item.why),
+        )
 
     def _installed(self, package: Package) -> Item:
         line = self._line(package)
@@ -259,7 +313,7 @@ def _running_kernel(
             line = line_of(approved, table[number])
             if line is not None and running.key < line.target.key:
                 pending[number] = running
-    return pending, bool(pending)
+    return pending, False
 
 
 def kernel_parts(running: str) -> tuple[str, ...]:

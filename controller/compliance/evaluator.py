@@ -29,10 +29,11 @@ from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
 from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals
-from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, non_compliant_keys
+from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, excuse, non_compliant_keys
+from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import Answer, Evaluation, Host, Limits
 from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, newest_builds
-from controller.compliance.model import Advisory, Assessment, Available, Baseline
+from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
 from controller.fleet import products
 from controller.inventory.model import Package, Snapshot
 
@@ -40,6 +41,7 @@ __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
 
 _MAX_SNAPSHOTS: Final = 4096
 _UNREADABLE: Final = "!"
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_MANIFEST: Final = Manifest(os=OsRelease())
 _NOTHING_APPROVED: Final = Approved({}, frozenset(), {})
 
@@ -90,6 +92,7 @@ class Evaluator:
         self._first_seen = dict[str, datetime]()
         self._compiled = OrderedDict[_Question, _Compiled]()
         self._newest_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
+        self._live = (NO_EXCEPTIONS, _LONG_AGO, LiveExceptions(NO_EXCEPTIONS, _LONG_AGO))
 
     @property
     def last_package_id(self) -> int:
@@ -141,26 +144,32 @@ class Evaluator:
         baseline: Baseline | None,
         as_of: datetime,
         *,
+        exceptions: Exceptions = NO_EXCEPTIONS,
         since: Mapping[str, datetime] | None = None,
         everything: bool = False,
     ) -> Evaluation:
         """Say whether an instance complies with a baseline (None: no baseline is meant for it) as of an instant.
 
+        `exceptions` are all there are: those that are live at `as_of` and concern this instance excuse items (R10). Pass the same
+        object for a whole fleet: it is sorted once.
+
         The same inputs give an equal answer, whatever was evaluated before (R1). `since` dates the items (R13); without it
         they carry no first_non_compliant_at. `everything` also lists INSTALLED and INSTALLED_OTHER packages.
         Raises ValueError when something `needs` names, or a package of the snapshot, was not brought.
         """
-        answered = self._answer(host, baseline, as_of)
+        answered = self._answer(host, baseline, as_of, exceptions)
         maker = Items(host, baseline, answered.compiled.approved, self._table, since or {})
         items = maker.non_compliant(answered.verdict) + (maker.others(answered.verdict) if everything else ())
         return Evaluation(answered.assessment, items)
 
-    def assess(self, host: Host, baseline: Baseline | None, as_of: datetime) -> Answer:
+    def assess(
+        self, host: Host, baseline: Baseline | None, as_of: datetime, *, exceptions: Exceptions = NO_EXCEPTIONS
+    ) -> Answer:
         """Return what `evaluate` does, but for the items: their keys only. This is what a whole fleet can be asked."""
-        answered = self._answer(host, baseline, as_of)
+        answered = self._answer(host, baseline, as_of, exceptions)
         return Answer(answered.assessment, non_compliant_keys(answered.verdict, self._table))
 
-    def _answer(self, host: Host, baseline: Baseline | None, as_of: datetime) -> _Answered:
+    def _answer(self, host: Host, baseline: Baseline | None, as_of: datetime, exceptions: Exceptions) -> _Answered:
         manifest = host.manifest or _NO_MANIFEST
         product = host.instance.operating_system.product
         if baseline is not None and product and products.family_of(product) == baseline.operating_system:
@@ -168,6 +177,9 @@ class Evaluator:
         else:
             compiled = _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
         verdict = self._decide(host, manifest, compiled)
+        excuses = self._excuses(host, as_of, exceptions)
+        if excuses:
+            verdict = excuse(verdict, excuses, compiled.approved, compiled.judged, self._table)
         reasons = undetermined.undetermined_reasons(
             host,
             baseline,
@@ -177,7 +189,18 @@ class Evaluator:
             compiled.advisory_counts,
             kernel_matters=verdict.kernel_matters,
         )
-        return _Answered(assess(host, baseline, as_of, verdict, reasons, compiled.metadata_digest), verdict, compiled)
+        return _Answered(
+            assess(host, baseline, as_of, verdict, reasons, compiled.metadata_digest, exceptions.version),
+            verdict,
+            compiled,
+        )
+
+    def _excuses(self, host: Host, as_of: datetime, exceptions: Exceptions) -> Excuses:
+        known, at, live = self._live
+        if known is not exceptions or at != as_of:
+            live = LiveExceptions(exceptions, as_of)
+            self._live = (exceptions, as_of, live)
+        return live.of(host.instance.id, host.instance.application_group)
 
     def _decide(self, host: Host, manifest: Manifest, compiled: _Compiled) -> Verdict:
         if host.snapshot is None:
@@ -264,6 +287,7 @@ def evaluate(
     baseline: Baseline | None,
     as_of: datetime,
     *,
+    exceptions: Exceptions = NO_EXCEPTIONS,
     first_seen: Mapping[str, datetime] | None = None,
     unreadable: Mapping[str, str] | None = None,
     since: Mapping[str, datetime] | None = None,
@@ -288,7 +312,7 @@ def evaluate(
         content, _ = encode_packages((line, 0, "") for line in lines)
         snapshot = Snapshot(digest.of(content), FrozenBitMap(range(1, len(lines) + 1)))
         host = replace(host, snapshot=snapshot)
-    return evaluator.evaluate(host, baseline, as_of, since=since, everything=everything)
+    return evaluator.evaluate(host, baseline, as_of, exceptions=exceptions, since=since, everything=everything)
 
 
 def _is_read(name: str) -> bool:

@@ -27,7 +27,7 @@ def undetermined_reasons(
     """Return every reason why the answer cannot be given, in a fixed order; empty when it can.
 
     `unreadable` says by digest what is wrong with a repository file; `advisory_counts` says by digest how many advisories an
-    updateinfo file has; `kernel_matters`: an approved kernel is installed, so the running one decides (R7).
+    updateinfo file has; `kernel_matters`: an approved kernel is installed and it is not known which one runs (R7).
     """
     return tuple(_reasons(host, baseline, as_of, limits, unreadable, advisory_counts, kernel_matters))
 

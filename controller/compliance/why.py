@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from controller.compliance.exceptions import Excuse
 from controller.compliance.model import Category, DateBasis, Item, PatchStatus, Severity
 
 _MAX_LISTED: Final = 5
@@ -46,6 +47,14 @@ def why(item: Item, instance: str, baseline: str, *, running: str = "", decisive
         case _:
             return ""
     return ". ".join(parts) + "."
+
+
+def excepted_why(excuse: Excuse, otherwise: str) -> str:
+    """Say what excuses an item, by whom and until when, and what it would be without."""
+    named = f"exception{'s' if len(excuse.ids) > 1 else ''} {', '.join(excuse.ids)}"
+    told = f" of {excuse.approver}" if excuse.approver else ""
+    because = f" ({excuse.because})" if excuse.because else ""
+    return f"Excused by {named}{told} until {_time(excuse.until)}{because}. Without: {otherwise}"
 
 
 def _approval(item: Item, baseline: str, cves: Sequence[str]) -> str:
