@@ -51,12 +51,14 @@ class CollectionTimedOut(CollectionFailed):
     reason = "COLLECTION_TIMED_OUT"
 
 
-def command(settings: Settings, spool: Path, allowed: timedelta) -> list[str]:
-    """Return the collector's command line."""
+def command(settings: Settings, spool: Path, allowed: timedelta, clock_matter: str = "") -> list[str]:
+    """Return the collector's command line. `clock_matter` is what is wrong with this host's clock."""
     words = [sys.executable, "-P", "-m", "uniagent.collect", "--spool", str(spool)]
     words += ["--timeout", str(max(1, int(allowed.total_seconds())))]
     if settings.root is not None:
         words += ["--root", str(settings.root)]
+    if clock_matter:
+        words += ["--clock", clock_matter]
     return words
 
 

@@ -230,6 +230,9 @@ class Daemon:
             "connected",
             extra={"instance": welcome.instance_id, "controller_version": welcome.controller_version},
         )
+        self._worker.clock_matter = host.clock_matter(self._clock.now(), welcome.now)
+        if self._worker.clock_matter:
+            log.warning("the clock of this host is wrong", extra={"matter": self._worker.clock_matter})
         end = welcome.certificate_not_after
         if end is not None and end < self._clock.now():
             log.warning("the clock of this host is wrong: by it the certificate has ended", extra={"not_after": end})

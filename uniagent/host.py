@@ -11,6 +11,7 @@ import shlex
 import socket
 import threading
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,18 @@ from uniagent.settings import Settings, split_address
 
 log: Final = logging.getLogger(__name__)
 _RESOLVE_SECONDS: Final = 5.0
+_SKEW: Final = timedelta(minutes=5)
 Addresses = Sequence[tuple[Any, ...]]
+
+
+def clock_matter(here: datetime, there: datetime | None) -> str:
+    """Say how far this host's clock is from the controller's, in words that stay the same while it does; "" when it is near."""
+    if there is None or abs(here - there) <= _SKEW:
+        return ""
+    side = "ahead of" if here > there else "behind"
+    hours = abs(here - there) / timedelta(hours=1)
+    far = f"about {hours / 24:.0f} d" if hours >= 48 else f"about {hours:.0f} h" if hours >= 1 else "less than an hour"
+    return f"this clock is {far} {side} the controller's"
 
 
 def placement(settings: Settings) -> Placement:

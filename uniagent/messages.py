@@ -152,6 +152,8 @@ class Welcome:
     controller_version: str
     pace: Pace
     certificate_not_after: datetime | None
+    now: datetime | None = None
+    """The controller's time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,8 @@ def _message(response: pb.ConnectResponse) -> FromController:
         case "welcome":
             welcome = response.welcome
             end = welcome.certificate_not_after.ToDatetime(UTC) if welcome.HasField("certificate_not_after") else None
-            return Welcome(welcome.instance_id, welcome.controller_version, _pace(welcome.pace), end)
+            now = welcome.now.ToDatetime(UTC) if welcome.HasField("now") else None
+            return Welcome(welcome.instance_id, welcome.controller_version, _pace(welcome.pace), end, now)
         case "assignment":
             assignment = response.assignment
             kind = Operation.SCAN if assignment.WhichOneof("operation") == "scan" else Operation.UNKNOWN

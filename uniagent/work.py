@@ -53,6 +53,8 @@ class Worker:
         """Take up what is left in the journal: `run` does it."""
         self.settings = settings
         self.say: Callable[[ToController], None] | None = None
+        self.clock_matter = ""
+        """What is wrong with this host's clock, as the last Welcome showed."""
         """Sends a message that may be lost; None while there is no stream."""
         self._outbox = outbox
         self._journal = journal
@@ -183,7 +185,7 @@ class Worker:
         """Collect and take over the content. From here to the outbox nothing waits, so that no clean-up comes between."""
         try:
             spool = await collection.fresh_spool(self.state)
-            words = collection.command(self.settings, spool, allowed)
+            words = collection.command(self.settings, spool, allowed, self.clock_matter)
             offer = await collection.collect(words, spool, allowed, self.settings.nice, progress)
             self._blobs.adopt(spool)
             host.remember_os(self.state, self._blobs.read(offer.manifest))

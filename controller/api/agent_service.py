@@ -252,6 +252,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         welcome.pace.heartbeat_interval.FromTimedelta(self._pacing.heartbeat_interval)
         welcome.pace.report_interval.FromTimedelta(self._pacing.report_interval)
         welcome.certificate_not_after.FromDatetime(not_after)
+        welcome.now.FromDatetime(self._clock.now())
         return welcome
 
 

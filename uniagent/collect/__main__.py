@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, metavar="DIR", help="ask the installation in this folder")
     parser.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="for all of it, e.g. 600 or 10m")
     parser.add_argument("--no-refresh", action="store_true", help="read what is cached")
+    parser.add_argument(
+        "--clock", default="", metavar="TEXT", help="what is wrong with this host's clock, for the report"
+    )
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     request = CollectRequest(
@@ -39,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         refresh=not options.no_refresh,
         timeout_seconds=options.timeout,
         fallback_cache=options.spool / _CACHE,
+        clock_matter=options.clock,
     )
     runner = Runner(request.timeout_seconds - min(_WRITING_SECONDS, _WRITING_SHARE * request.timeout_seconds))
     try:

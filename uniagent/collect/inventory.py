@@ -66,7 +66,7 @@ def collect(
         boot_time, boot_problems = facts.boot_time()
         fact_problems += boot_problems
     problems = (*listing.problems, *running.problems, *asked.problems, *os_problems, *hold_problems, *module_problems)
-    problems += (*fact_problems, *clock_problems(listing.packages, now()))
+    problems += (*fact_problems, *clock_problems(listing.packages, now(), request.clock_matter))
     packages, details, more = package_blobs(listing.packages)
     for content in (packages, details):
         if content:
@@ -116,11 +116,12 @@ def package_blobs(packages: Sequence[InstalledPackage]) -> tuple[bytes, bytes, t
     return listed, details, ()
 
 
-def clock_problems(packages: Sequence[InstalledPackage], now: float) -> tuple[Problem, ...]:
-    """Notice a clock that is behind the newest installation."""
+def clock_problems(packages: Sequence[InstalledPackage], now: float, matter: str = "") -> tuple[Problem, ...]:
+    """Notice a clock that is behind the newest installation; `matter` is what the controller's clock showed."""
+    matters = [matter] if matter else []
     if max((p.installed_at for p in packages), default=0) > now + _FUTURE_SECONDS:
-        return (Problem(ProblemCode.CLOCK, "a package was installed in the future, as this clock sees it"),)
-    return ()
+        matters.append("a package was installed in the future, as this clock sees it")
+    return tuple(Problem(ProblemCode.CLOCK, each) for each in matters)
 
 
 def _packages_only(listing: rpm.Listing, arch: str) -> Collected:

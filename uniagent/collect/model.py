@@ -27,6 +27,8 @@ class CollectRequest:
     """For all of it."""
     fallback_cache: Path | None = None
     """Where the package manager may cache if it cannot do so where it should. Must outlive the use of the blobs."""
+    clock_matter: str = ""
+    """What is wrong with this host's clock, as the controller's showed; goes into the report as a problem."""
 
     @property
     def packages_only(self) -> bool:

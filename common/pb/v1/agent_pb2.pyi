@@ -672,6 +672,7 @@ class Welcome(_message.Message):
     CONTROLLER_VERSION_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_NOT_AFTER_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance this stream speaks for."""
     controller_version: _builtins.str
@@ -684,6 +685,10 @@ class Welcome(_message.Message):
     def certificate_not_after(self) -> _timestamp_pb2.Timestamp:
         """When the agent's certificate ends."""
 
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """The controller's time, for the clock-skew problem in the agent's reports."""
+
     def __init__(
         self,
         *,
@@ -691,10 +696,11 @@ class Welcome(_message.Message):
         controller_version: _builtins.str = ...,
         pace: Global___Pace | None = ...,
         certificate_not_after: _timestamp_pb2.Timestamp | None = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_not_after", b"certificate_not_after", "pace", b"pace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_not_after", b"certificate_not_after", "now", b"now", "pace", b"pace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_not_after", b"certificate_not_after", "controller_version", b"controller_version", "instance_id", b"instance_id", "pace", b"pace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_not_after", b"certificate_not_after", "controller_version", b"controller_version", "instance_id", b"instance_id", "now", b"now", "pace", b"pace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
