@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
 from agent_controller import running
 
+from tests.benchmarks.measuring import Table
+
 SECONDS = 60
 
 
@@ -29,7 +31,7 @@ def ticks(pid: int) -> int:
 
 
 @pytest.mark.bench
-async def test_an_idle_agent_is_light_and_does_not_grow_with_its_scans(tmp_path: Path) -> None:
+async def test_bench_j_an_idle_agent_is_light_and_does_not_grow_with_its_scans(tmp_path: Path, table: Table) -> None:
     async with running(tmp_path) as (controller, agent):
         agent.start()
         session = await controller.session()
@@ -40,15 +42,15 @@ async def test_an_idle_agent_is_light_and_does_not_grow_with_its_scans(tmp_path:
         await asyncio.sleep(SECONDS)
         percent = (ticks(pid) - before) / os.sysconf("SC_CLK_TCK") / SECONDS * 100
         rss, private = memory(pid)
-        print(f"\nidle agent: RSS {rss:.1f} MiB, private {private:.1f} MiB, CPU {percent:.3f} % over {SECONDS} s")
-        assert rss < 42
-        assert private < 18
-        assert percent < 0.1
-        for count in (20, 100):
+        table.absolute("idle agent: resident memory", rss, "MiB", at_most=42)
+        table.absolute("idle agent: private memory", private, "MiB", at_most=18)
+        table.absolute("idle agent: processor", percent, "%", at_most=0.1)
+        found = list[float]()
+        for count in (20, 120):
             for number in range(len(session.all("run_result")), count):
                 await session.assign(f"run-{number}")
             await controller.until(lambda count=count: len(session.all("run_result")) == count, 300)
             await asyncio.sleep(1)
-            grown = memory(pid)
-            print(f"after {count} scans: RSS {grown[0]:.1f} MiB, private {grown[1]:.1f} MiB")
-        assert grown[1] < private + 1.5
+            found.append(memory(pid)[1])
+        table.absolute("agent: growth over 100 scans", found[1] - found[0], "MiB", at_most=0.5)
+        table.remark("agent: growth is that of private memory, from the 20th scan to the 120th")

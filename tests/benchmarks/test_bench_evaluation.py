@@ -1,0 +1,217 @@
+"""A whole fleet's answer: against librpm in a loop, against dnf on each host, after a changed baseline, one report, one advisory."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from pyroaring import FrozenBitMap
+
+from controller.compliance.evaluator import Answer, Evaluator, Host
+from controller.compliance.model import Baseline, Rule
+from controller.inventory.model import Snapshot
+from realroots import DBPATH, AdvisorySpec, PackageSpec, RepositorySpec, build_repository, install_root
+from tests.benchmarks.measuring import TIMES, Table, best
+from tests.benchmarks.synthetic_fleet import DRIFT, NAMES, Fleet, a_fleet, an_advisory_for, changed
+from tests.builders import NOW, a_baseline
+from tests.conftest import CENTOS_OS_RELEASE
+
+pytestmark = pytest.mark.bench
+
+SAMPLE = 100
+"""The loop and dnf cost the same for each host, so some hosts tell enough."""
+DNF_PACKAGES = 200
+EVERYTHING = a_baseline("everything", Rule())
+"""Approves every advisory: then the plain ways and ours are asked the same."""
+PYTHON = "/usr/bin/python3"
+LOOP = """
+import json, rpm, sys, time
+asked = json.load(sys.stdin)
+hosts = [{(n, a): (str(e), v, r) for n, e, v, r, a in host} for host in asked["hosts"]]
+advisories = [[((n, a), (str(e), v, r)) for n, e, v, r, a in packages] for packages in asked["advisories"]]
+compare, least = rpm.labelCompare, None
+for _ in range(asked["times"]):
+    begun = time.process_time()
+    missing = []
+    for host in hosts:
+        found = set()
+        for advisory in advisories:
+            for name, build in advisory:
+                installed = host.get(name)
+                if installed is not None and compare(installed, build) < 0:
+                    found.add(name)
+        missing.append(found)
+    took = time.process_time() - begun
+    least = took if least is None else min(least, took)
+print(json.dumps([least, [sorted(f"{n}.{a}" for n, a in found) for found in missing]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Fleet:
+    return a_fleet()
+
+
+def whole(evaluator: Evaluator, hosts: list[Host], baseline: Baseline) -> list[Answer]:
+    return [evaluator.assess(host, baseline, NOW) for host in hosts]
+
+
+def cold(fleet: Fleet, baseline: Baseline) -> Callable[[], object]:
+    """From nothing: metadata and packages are known, nothing was ever evaluated."""
+    return lambda: whole(fleet.evaluator(), list(fleet.hosts), baseline)
+
+
+def test_bench_a_whole_fleet_against_a_librpm_loop(fleet: Fleet, table: Table) -> None:
+    asked = {
+        "times": TIMES,
+        "hosts": [[line.nevra for line in fleet.lines(host)] for host in fleet.hosts[:SAMPLE]],
+        "advisories": [[package.nevra for package in advisory.packages] for advisory in fleet.advisories],
+    }
+    told = subprocess.run([PYTHON, "-c", LOOP], input=json.dumps(asked), capture_output=True, text=True, check=False)
+    if told.returncode:
+        pytest.skip(f"{PYTHON} has no rpm module (python3-rpm)")
+    seconds, missing = json.loads(told.stdout)
+    answers = whole(fleet.evaluator(), list(fleet.hosts[:SAMPLE]), EVERYTHING)
+    assert [list(answer.non_compliant_keys) for answer in answers] == missing
+    ours = best(cold(fleet, EVERYTHING))
+    table.ratio(
+        f"whole fleet evaluated, {len(fleet.hosts):,} hosts, from nothing",
+        ours,
+        seconds / SAMPLE * len(fleet.hosts),
+        "s",
+        than="librpm loop",
+        at_least=50,
+    )
+    evaluator = fleet.evaluator()
+    whole(evaluator, list(fleet.hosts), EVERYTHING)
+    again = best(lambda: whole(evaluator, list(fleet.hosts), EVERYTHING))
+    table.ratio(
+        "the same, evaluated again", again, seconds / SAMPLE * len(fleet.hosts), "s", than="librpm loop", at_least=50
+    )
+    table.remark(
+        f"librpm loop: rpm.labelCompare for each host and advisory, {SAMPLE} hosts measured and multiplied; the same packages"
+        " are missing on each of them in both ways"
+    )
+
+
+def test_bench_b_whole_fleet_against_dnf_on_each_host(
+    fleet: Fleet, table: Table, package_cache: Path, tmp_path: Path
+) -> None:
+    builds = [line.nevra for line in fleet.lines(fleet.hosts[0])[:DNF_PACKAGES]]
+    specs = tuple(PackageSpec(b.name, b.version, b.release, b.epoch, b.arch) for b in builds)
+    advisories = tuple(
+        AdvisorySpec(
+            a.id,
+            a.category.value.lower(),
+            a.severity.value,
+            f"{a.issued} 00:00:00",
+            "",
+            a.title,
+            a.cves,
+            tuple(str(p.nevra) for p in a.packages),
+        )
+        for a in fleet.advisories
+    )
+    folder = build_repository(RepositorySpec("updates", specs, advisories), tmp_path / "updates", package_cache)
+    install_root(tmp_path / "root", CENTOS_OS_RELEASE, {"updates": folder}, [str(b) for b in builds], "7")
+    seconds = min(dnf_seconds(tmp_path / "root") for _ in range(1 + TIMES))
+    evaluator = fleet.evaluator()
+    whole(evaluator, list(fleet.hosts), EVERYTHING)
+    ours = best(lambda: whole(evaluator, list(fleet.hosts), changed(fleet.baseline)), 1)
+    table.ratio(
+        "fleet what-if",
+        ours,
+        seconds * len(fleet.hosts),
+        "s",
+        than="dnf updateinfo list on each host",
+        at_least=1000,
+    )
+    table.remark(
+        f"dnf: processor time of one run on a real root with {DNF_PACKAGES} packages (a fifth of a host's, in dnf's favour) and"
+        f" {len(advisories):,} advisories, metadata cached, multiplied by {len(fleet.hosts):,}"
+    )
+
+
+def dnf_seconds(root: Path) -> float:
+    """Processor seconds of `dnf updateinfo list` in a real installation."""
+    home = root.with_name("home")
+    home.mkdir(exist_ok=True)
+    (home / ".rpmmacros").write_text(f"%_dbpath {DBPATH}\n")  # some distributions' rpm prefers another place
+    options = ("--quiet", "-C", f"--installroot={root}", "--releasever=7", "--disableplugin=*")
+    settings = (f"--config={root}/etc/dnf/dnf.conf", f"--setopt=reposdir={root}/etc/yum.repos.d")
+    before = os.times()
+    done = subprocess.run(
+        ["dnf", *options, *settings, "updateinfo", "list"],
+        env=os.environ | {"HOME": str(home), "LC_ALL": "C"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    after = os.times()
+    assert "FLEET-2026" in done.stdout
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_bench_c_what_if_of_a_changed_baseline_over_the_fleet(fleet: Fleet, table: Table) -> None:
+    evaluator = fleet.evaluator()
+    before = whole(evaluator, list(fleet.hosts), fleet.baseline)
+    bases = [replace(changed(fleet.baseline), version=n) for n in range(2, 2 + TIMES)]  # none was ever asked before
+    after = list[Answer]()
+    seconds = best(lambda: after.extend(whole(evaluator, list(fleet.hosts), bases.pop())))
+    assert any(a.assessment.level != b.assessment.level for a, b in zip(before, after, strict=False))
+    table.absolute(f"what-if of a changed baseline, {len(fleet.hosts):,} hosts", seconds, "s", at_most=1)
+
+
+def test_bench_d_one_instance_after_it_reported_something_new(fleet: Fleet, table: Table) -> None:
+    evaluator = fleet.evaluator()
+    whole(evaluator, list(fleet.hosts), fleet.baseline)
+    dice = random.Random(7)
+    fresh = [reported_anew(host, dice) for host in fleet.hosts[:SAMPLE] for _ in range(TIMES)]
+    rounds = iter([fresh[n::TIMES] for n in range(TIMES)])
+    seconds = best(lambda: whole(evaluator, next(rounds), fleet.baseline)) / SAMPLE
+    table.absolute("one instance evaluated after it reported something new", seconds, "s", at_most=1e-3)
+
+
+def reported_anew(host: Host, dice: random.Random) -> Host:
+    """The host with some packages in other builds: an inventory nobody had before."""
+    assert host.snapshot is not None
+    packages = host.snapshot.packages
+    gone = FrozenBitMap(dice.sample(list(packages), DRIFT))
+    return replace(host, snapshot=Snapshot(dice.randbytes(32), packages - gone))
+
+
+def test_bench_e_one_new_advisory_to_the_fleets_new_numbers(fleet: Fleet, table: Table) -> None:
+    evaluator = fleet.evaluator()
+    whole(evaluator, list(fleet.hosts), fleet.baseline)
+    dice = random.Random(8)
+
+    def with_one_more(number: int) -> list[Host]:
+        digest = f"{number:064x}"
+        one = an_advisory_for(dice.randrange(NAMES), number, dice)
+        evaluator.add_updateinfo(digest, (*fleet.advisories, one), {})
+        repository = replace(fleet.repository, updateinfo=digest)
+        return [
+            replace(h, manifest=replace(h.manifest, repositories=(repository,)), manifest_digest=f"{number}")
+            for h in fleet.hosts
+            if h.manifest is not None
+        ]
+
+    rounds = iter([with_one_more(number) for number in range(9000, 9000 + TIMES)])
+    firsts = list(islice((with_one_more(n)[:1] for n in range(9100, 9100 + TIMES)), TIMES))
+    table.absolute(
+        "one new advisory: what is required, and every distinct package judged",
+        best(lambda: whole(evaluator, firsts.pop(), fleet.baseline)),
+        "s",
+    )
+    seconds = best(lambda: whole(evaluator, next(rounds), fleet.baseline))
+    table.absolute("one new advisory to the fleet's new numbers", seconds, "s", at_most=10e-3)
+    table.remark(
+        "one new advisory: every host is asked again; nothing yet follows the one change to the hosts it concerns"
+    )
