@@ -1,35 +1,61 @@
 """Keeps every instance's answer true: evaluates when something it depends on changed, and stores what came out. Decides nothing.
 
-The evaluator works in a thread of its own, one call at a time; metadata is parsed in a worker process. An answer is computed again when the
-report, the deciding baseline, the instance's OS or the UTC day changed, or the report became stale; else the stored one is given.
+What an answer depends on is its key: the report, the deciding baseline, the exceptions, the UTC day, and whether the report is stale. When
+one of these may have changed, keys are compared, and only instances whose key did change are evaluated again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import date, datetime
-from typing import ParamSpec, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
-from common import manifest
 from common.clock import Clock
 from common.errors import NotFound, PatchError, Unavailable
-from controller.compliance.evaluator import Evaluator, Host, Limits
-from controller.compliance.model import Assessment, Baseline, Item
-from controller.fleet.model import Instance, InstanceId, ResourceType
-from controller.fleet.products import family_of
-from controller.inventory.metadata import MetadataError
-from controller.inventory.model import Package, Report
+from controller.compliance.evaluator import Answer, Evaluator, Host, Limits
+from controller.compliance.model import Assessment, AssignmentScope, Baseline, Exceptions, Item
+from controller.dispatch import decisions as operators
+from controller.dispatch.decisions import Decisions
+from controller.dispatch.evaluations import SLICE, Evaluations, Question
+from controller.fleet.assignment import is_meant_for
+from controller.fleet.model import Instance, InstanceId, OperatingSystem, ResourceType
+from controller.inventory.model import Report
 from controller.inventory.parse_worker import MetadataParser
 from controller.store.api import Store
+from controller.tickets.model import TicketId
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_LOOK_SECONDS: Final = 60.0
+"""The clock is looked at so often, at least: it may have been set."""
+_TICK: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TryRow:
+    """What a baseline that is tried would change for one instance."""
+
+    instance: Instance
+    before: Assessment
+    after: Assessment
+    newly: tuple[str, ...]
+    """Packages (name.arch) that would become non-compliant."""
+    gone: tuple[str, ...]
+    """Packages (name.arch) that would no longer be non-compliant."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryOutcome:
+    """What would be if a baseline decided."""
+
+    replaces: Baseline | None
+    """In whose place; None when it would be the first."""
+    rows: tuple[TryRow, ...]
+    """Every instance for which it would decide, those too for which nothing would change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +64,39 @@ class _Key:
 
     manifest_digest: bytes
     collected_at: datetime | None
-    stale: bool
-    product: str
+    ages: tuple[bool, bool]
+    traits: tuple[object, ...]
     baseline_id: str
     baseline_version: int
     source: str
+    exceptions_version: int
+    excusing: tuple[str, ...]
     day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An instance's deciding answer, as long as it holds."""
+
+    assessment: Assessment
+    non_compliant: tuple[str, ...]
+    """Keys (name.arch) of what keeps it from complying."""
+    earliest: datetime | None
+    """Since when the one of these that stands longest does."""
+    until: datetime
+    """When it must be looked at again, if nothing else happens."""
+    key: _Key
+    report: Report | None
+    decisions: Decisions
+
+    def holds(self, instance: Instance, report: Report | None, decisions: Decisions, now: datetime) -> bool:
+        """Say whether nothing can have changed. When it says no, keys must be compared."""
+        return (
+            now < self.until
+            and self.report is report
+            and self.decisions is decisions
+            and self.key.traits == _traits(instance)
+        )
 
 
 class Assessor:
@@ -52,66 +105,91 @@ class Assessor:
     def __init__(self, store: Store, parser: MetadataParser, clock: Clock, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
         """Begin with nothing known; call `start`."""
         self._store = store
-        self._parser = parser
         self._clock = clock
         self._limits = limits
-        self._evaluator = Evaluator(limits)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
-        self._bringing: dict[str, asyncio.Task[None]] = {}
+        self.evaluations = Evaluations(store, parser, clock, limits)
         self._reports: dict[InstanceId, Report] = {}
-        self._answers: dict[InstanceId, tuple[_Key, Assessment]] = {}
-        self._defaults: Mapping[tuple[ResourceType, str], Baseline] = {}
-        self._due: asyncio.Queue[InstanceId] = asyncio.Queue()
-        self._work: asyncio.Task[None] | None = None
+        self._standings: dict[InstanceId, Standing] = {}
+        self._decisions = Decisions({}, {}, Exceptions())
+        self._ends: list[tuple[datetime, InstanceId]] = []
+        self._due: asyncio.Queue[tuple[InstanceId, str] | None] = asyncio.Queue()
+        self._loops: list[asyncio.Task[None]] = []
+        self._generation = 0
 
     async def start(self) -> None:
-        """Load the latest reports and the defaults, and begin to evaluate what comes in."""
+        """Load the latest reports and what operators decided, and begin to evaluate what comes in and what time changes."""
         self._reports = {r.instance_id: r for r in await self._store.inventory.latest_reports()}
-        await self._load_defaults()
-        self._work = asyncio.create_task(self._evaluate_due(), name="evaluate what came in")
+        self._decisions = await operators.load(self._store.baselines)
+        self._loops = [
+            asyncio.create_task(self._evaluate_due(), name="evaluate what came in"),
+            asyncio.create_task(self._watch_clock(), name="evaluate what time changed"),
+        ]
+        self._due.put_nowait(None)
 
     async def stop(self) -> None:
         """Stop; what was not evaluated is evaluated when somebody asks."""
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
-        for task in self._bringing.values():
+        for task in self._loops:
             task.cancel()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.evaluations.stop()
+
+    @property
+    def generation(self) -> int:
+        """Rises whenever any answer may have changed."""
+        return self._generation
+
+    def latest_report(self, instance_id: InstanceId) -> Report | None:
+        """Return the last that an instance reported."""
+        return self._reports.get(instance_id)
 
     def reported(self, report: Report) -> None:
-        """Take note of a report that was stored; its instance is evaluated soon."""
+        """Take note of a report that was stored; its instance is evaluated soon, also with its ticket's own baseline if that names one."""
         self._reports[report.instance_id] = report
-        self._due.put_nowait(report.instance_id)
+        self._generation += 1
+        self._due.put_nowait((report.instance_id, report.ticket_id))
 
     async def refresh_all(self) -> None:
-        """Take note that baselines or defaults changed."""
-        await self._load_defaults()
-        for instance_id in self._reports:
-            self._due.put_nowait(instance_id)
+        """Take note that baselines, assignments or exceptions changed: from its return on, answers heed it."""
+        self._decisions = await operators.load(self._store.baselines)
+        self._generation += 1
+        self._due.put_nowait(None)
 
     async def deciding_baseline(self, instance: Instance) -> tuple[Baseline | None, str]:
         """Return the baseline that decides for an instance and why it is that one; None when none is meant for it."""
-        family = family_of(instance.operating_system.product)
-        baseline = self._defaults.get((instance.resource_type, family))
-        return baseline, "default" if baseline is not None else ""
+        return self._decisions.deciding(instance)
 
     async def assessment(self, instance: Instance) -> Assessment:
         """Return an instance's answer as of now."""
-        baseline, source = await self.deciding_baseline(instance)
-        key = self._key(instance, baseline, source)
-        known = self._answers.get(instance.id)
-        if known is not None and known[0] == key:
-            return known[1]
-        host = await self._host(instance, source)
-        answer = await self._ask(host, lambda as_of: self._evaluator.assess(host, baseline, as_of))
-        await self._keep(answer.assessment, answer.non_compliant_keys)
-        self._answers[instance.id] = (key, answer.assessment)
-        return answer.assessment
+        (standing,) = await self.standings([instance])
+        return standing.assessment
 
     async def assessments(self, instances: Iterable[Instance]) -> Mapping[InstanceId, Assessment]:
         """Return the answers of these instances as of now."""
-        return {i.id: await self.assessment(i) for i in instances}
+        asked = list(instances)
+        standings = await self.standings(asked)
+        return {i.id: s.assessment for i, s in zip(asked, standings, strict=True)}
+
+    async def standings(self, instances: Sequence[Instance]) -> list[Standing]:
+        """Return the answers of these instances as of now, with what is remembered beside them, in their order."""
+        now, decisions = self._clock.now(), self._decisions
+        found = dict[InstanceId, Standing]()
+        due = list[tuple[Instance, _Key]]()
+        change = decisions.next_change(now)
+        for instance in instances:
+            report, known = self._reports.get(instance.id), self._standings.get(instance.id)
+            if known is not None and known.holds(instance, report, decisions, now):
+                found[instance.id] = known
+                continue
+            key = self._key(instance, report, decisions, now)
+            if known is not None and known.key == key:
+                same = replace(known, until=self._until(report, change, now), report=report, decisions=decisions)
+                found[instance.id] = same
+                self._take(instance.id, same)
+            else:
+                due.append((instance, key))
+        for start in range(0, len(due), SLICE):
+            found |= await self._evaluate(due[start : start + SLICE], decisions, change, now)
+        return [found[i.id] for i in instances]
 
     async def report(
         self, instance: Instance, *, all_items: bool = False, baseline: Baseline | None = None
@@ -122,114 +200,213 @@ class Assessor:
         """
         if baseline is None:
             await self.assessment(instance)  # dates what is new
-            baseline, source = await self.deciding_baseline(instance)
-            host = await self._host(instance, source)
+            baseline, source = self._decisions.deciding(instance)
         else:
-            once = baseline
-            host = await self._host(instance, "ticket")
-            answer = await self._ask(host, lambda as_of: self._evaluator.assess(host, once, as_of))
-            await self._keep(answer.assessment, answer.non_compliant_keys, deciding=False)
+            await self.keep_with(instance, baseline)
+            source = "ticket"
+        host = await self.evaluations.host(instance, self._reports.get(instance.id), source)
         since = await self._store.assessments.since(instance.id, baseline.id if baseline is not None else "")
-        found = await self._ask(
-            host, lambda as_of: self._evaluator.evaluate(host, baseline, as_of, since=since, everything=all_items)
+        now, exceptions = self._clock.now(), self._decisions.exceptions
+        found = await self.evaluations.ask(
+            host,
+            lambda e: e.evaluate(host, baseline, now, exceptions=exceptions, since=since, everything=all_items),
         )
         return found.assessment, found.items
 
-    def _key(self, instance: Instance, baseline: Baseline | None, source: str) -> _Key:
-        report, now = self._reports.get(instance.id), self._clock.now()
+    async def keep_with(self, instance: Instance, baseline: Baseline) -> None:
+        """Evaluate an instance with a baseline that was named for once, and keep the answer beside the deciding one (R16)."""
+        host = await self.evaluations.host(instance, self._reports.get(instance.id), "ticket")
+        answer = await self.evaluations.ask(
+            host, _Assess(host, baseline, self._clock.now(), self._decisions.exceptions)
+        )
+        await self._keep(answer.assessment, answer.non_compliant_keys, deciding=False)
+
+    async def try_baseline(self, baseline: Baseline, instances: Sequence[Instance]) -> TryOutcome:
+        """Say what would be if this baseline decided wherever the stored one of the same name decides now.
+
+        When there is none of its name, or nobody is assigned to it, then in place of the default of its scenario and operating system.
+        Nothing is stored.
+        """
+        decisions = self._decisions
+        replaces = _replaced(baseline, decisions)
+        meant = list[Instance]()
+        for instance in instances:
+            now_decides, _ = decisions.deciding(instance)
+            if now_decides is None:
+                if replaces is None and is_meant_for(baseline, instance):
+                    meant.append(instance)
+            elif replaces is not None and now_decides.id == replaces.id:
+                meant.append(instance)
+        standings = await self.standings(meant)
+        now = self._clock.now()
+        questions = list[Question[Answer]]()
+        for instance, standing in zip(meant, standings, strict=True):
+            host = await self.evaluations.host(
+                instance, standing.report, standing.assessment.baseline_source or "default"
+            )
+            questions.append(Question(host, _Assess(host, baseline, now, decisions.exceptions)))
+        answers = await self.evaluations.ask_all(questions)
+        rows = list[TryRow]()
+        for instance, standing, answer in zip(meant, standings, answers, strict=True):
+            before, after = frozenset(standing.non_compliant), frozenset(answer.non_compliant_keys)
+            newly, gone = tuple(sorted(after - before)), tuple(sorted(before - after))
+            rows.append(TryRow(instance, standing.assessment, answer.assessment, newly, gone))
+        return TryOutcome(replaces, tuple(rows))
+
+    def _key(self, instance: Instance, report: Report | None, decisions: Decisions, now: datetime) -> _Key:
+        baseline, source = decisions.deciding(instance)
+        age = now - report.collected_at if report is not None else timedelta(0)
         return _Key(
             manifest_digest=report.manifest_digest if report is not None else b"",
             collected_at=report.collected_at if report is not None else None,
-            stale=report is not None and now - report.collected_at > self._limits.stale_after,
-            product=instance.operating_system.product,
+            ages=(age > self._limits.stale_after, age > self._limits.metadata_stale_after),
+            traits=_traits(instance),
             baseline_id=baseline.id if baseline is not None else "",
             baseline_version=baseline.version if baseline is not None else 0,
             source=source,
-            day=now.date(),
+            exceptions_version=decisions.exceptions.version,
+            excusing=decisions.excusing(instance, now),
+            day=now.astimezone(UTC).date(),
         )
+
+    def _until(self, report: Report | None, change: datetime | None, now: datetime) -> datetime:
+        """Say when a key of now may change by itself: midnight, an exception's beginning or end, a report that gets stale."""
+        today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        ends = [today + timedelta(days=1)]
+        if change is not None:
+            ends.append(change)
+        if report is not None:
+            limits = (self._limits.stale_after, self._limits.metadata_stale_after)
+            ends += [report.collected_at + limit + _TICK for limit in limits]
+        return min(end for end in ends if end > now)
+
+    async def _evaluate(
+        self, due: Sequence[tuple[Instance, _Key]], decisions: Decisions, change: datetime | None, now: datetime
+    ) -> Mapping[InstanceId, Standing]:
+        """Evaluate these instances, keep their answers, and return them."""
+        questions, reports = list[Question[Answer]](), list[Report | None]()
+        for instance, key in due:
+            report = self._reports.get(instance.id)
+            host = await self.evaluations.host(instance, report, key.source)
+            baseline = decisions.baselines.get(key.baseline_id)
+            questions.append(Question(host, _Assess(host, baseline, now, decisions.exceptions)))
+            reports.append(report)
+        answers = await self.evaluations.ask_all(questions)
+        kept = await asyncio.gather(*(self._keep(a.assessment, a.non_compliant_keys) for a in answers))
+        found = dict[InstanceId, Standing]()
+        for (instance, key), report, answer, earliest in zip(due, reports, answers, kept, strict=True):
+            found[instance.id] = Standing(
+                answer.assessment,
+                answer.non_compliant_keys,
+                earliest,
+                self._until(report, change, now),
+                key,
+                report if report is not None and report.collected_at == key.collected_at else None,
+                decisions,
+            )
+            self._take(instance.id, found[instance.id])
+        return found
+
+    def _take(self, instance_id: InstanceId, standing: Standing) -> None:
+        self._standings[instance_id] = standing
+        self._generation += 1
+        heapq.heappush(self._ends, (standing.until, instance_id))
+
+    async def _keep(self, assessment: Assessment, items: Collection[str], *, deciding: bool = True) -> datetime | None:
+        """Store an answer; return since when the oldest of its items is non-compliant."""
+        at = assessment.inputs.as_of or self._clock.now()
+        try:
+            since = await self._store.assessments.put_assessment(assessment, items, at, deciding=deciding)
+        except Unavailable as error:  # the answer is right all the same; it is stored with the next one
+            log.warning("answer could not be stored", extra={"instance": assessment.instance_id, "error": str(error)})
+            return at if items else None
+        return min(since.values(), default=None)
 
     async def _evaluate_due(self) -> None:
         while True:
-            instance_id = await self._due.get()
-            try:
-                instance = await self._store.fleet.get_instance(instance_id)
-                if instance.deleted_at is None:
-                    await self.assessment(instance)
-            except PatchError as error:
-                log.warning("could not evaluate", extra={"instance": instance_id, "error": str(error)})
-            except Exception:  # a fault of ours must not stop the evaluation of everybody else
-                log.exception("evaluation failed", extra={"instance": instance_id})
+            due = await self._due.get()
+            if due is None:
+                await self._sweep()
+            else:
+                await self._evaluate_one(*due)
 
-    async def _ask(self, host: Host, question: Callable[[datetime], R]) -> R:
-        """Bring what the evaluator needs for a host, and put a question to it as of now."""
-        as_of = self._clock.now().replace(microsecond=0)
-        while True:
-            last = await self._call(lambda: self._evaluator.last_package_id)
-            if newer := await self._store.inventory.packages_after(last):
-                await self._call(self._learn, newer)
-            needs = await self._call(self._evaluator.needs, host.manifest) if host.manifest is not None else ()
-            if not needs:
-                return await self._call(question, as_of)
-            for kind, name in needs:
-                await self._bring(kind, name)
-
-    def _learn(self, packages: tuple[Package, ...]) -> None:
-        last = self._evaluator.last_package_id  # somebody else may have learnt some of them meanwhile
-        self._evaluator.learn(p for p in packages if p.id > last)
-
-    async def _host(self, instance: Instance, source: str) -> Host:
-        report = self._reports.get(instance.id)
-        if report is None:
-            return Host(instance, baseline_source=source)
-        said = manifest.decode(await self._store.inventory.get_blob(report.manifest_digest))
-        digest = report.inventory_digest
-        offering = [r.id for r in said.repositories if r.updateinfo]
-        return Host(
-            instance,
-            manifest=said,
-            manifest_digest=report.manifest_digest.hex(),
-            snapshot=await self._store.inventory.get_snapshot(digest) if digest is not None else None,
-            collected_at=report.collected_at,
-            had_advisories=await self._store.inventory.remember_advisory_repositories(instance.id, offering),
-            baseline_source=source,
-            ticket_id=report.ticket_id,
-        )
-
-    async def _bring(self, kind: str, name: str) -> None:
-        """Parse a repository file and hand it to the evaluator, once for all who wait for it."""
-        if name not in self._bringing:
-            self._bringing[name] = asyncio.create_task(self._parse(kind, name))
-            self._bringing[name].add_done_callback(lambda _: self._bringing.pop(name))
-        await asyncio.shield(self._bringing[name])
-
-    async def _parse(self, kind: str, name: str) -> None:
+    async def _sweep(self) -> None:
+        """Look at everybody: who is due is evaluated."""
         try:
-            content = await self._store.inventory.get_blob(bytes.fromhex(name))
-            if kind == "primary":
-                await self._call(self._evaluator.add_primary, name, await self._parser.primary(name, content))
+            await self.standings([i for i in await self._store.fleet.instances() if i.id in self._reports])
+        except Exception:  # the fault may be one instance's: the others are evaluated one by one
+            log.exception("evaluation of the fleet failed")
+            for instance_id in tuple(self._reports):
+                await self._evaluate_one(instance_id, "")
+
+    async def _evaluate_one(self, instance_id: InstanceId, ticket_id: str) -> None:
+        try:
+            instance = await self._store.fleet.get_instance(instance_id)
+            if instance.deleted_at is not None:
                 return
-            advisories = await self._parser.updateinfo(name, content)
-        except (MetadataError, NotFound) as error:
-            log.warning("repository file cannot be read", extra={"kind": kind, "digest": name, "error": str(error)})
-            await self._call(self._evaluator.add_unreadable, name, str(error))
-            return
-        ids = [a.id for a in advisories]
-        await self._store.inventory.see_advisories(ids, self._clock.now())
-        first_seen = await self._store.inventory.first_seen(ids)
-        await self._call(self._evaluator.add_updateinfo, name, advisories, first_seen)
+            await self.assessment(instance)
+            named = await self._baseline_of(ticket_id) if ticket_id else None
+            if named is not None and named != self._decisions.deciding(instance)[0]:
+                await self.keep_with(instance, named)
+        except PatchError as error:
+            log.warning("could not evaluate", extra={"instance": instance_id, "error": str(error)})
+        except Exception:  # a fault of ours must not stop the evaluation of everybody else
+            log.exception("evaluation failed", extra={"instance": instance_id})
 
-    async def _keep(self, assessment: Assessment, items: Collection[str], *, deciding: bool = True) -> None:
-        at = assessment.inputs.as_of or self._clock.now()
+    async def _baseline_of(self, ticket_id: str) -> Baseline | None:
+        """Return the baseline that a ticket names; None when it leaves that to the instances."""
         try:
-            await self._store.assessments.put_assessment(assessment, items, at, deciding=deciding)
-        except Unavailable as error:  # the answer is right all the same; it is stored with the next one
-            log.warning("answer could not be stored", extra={"instance": assessment.instance_id, "error": str(error)})
+            named = (await self._store.tickets.head(TicketId(ticket_id))).spec.baseline
+            return await self._store.baselines.get_baseline(named) if named else None
+        except NotFound:
+            return None  # the report is as good as any other, whoever ordered it
 
-    async def _load_defaults(self) -> None:
-        by_id = {b.id: b for b in await self._store.baselines.baselines()}
-        defaults = await self._store.baselines.defaults()
-        self._defaults = {key: by_id[baseline] for key, baseline in defaults.items() if baseline in by_id}
+    async def _watch_clock(self) -> None:
+        """Evaluate again whose answer ended by itself."""
+        while True:
+            now, due = self._clock.now(), list[InstanceId]()
+            while self._ends and self._ends[0][0] <= now:
+                until, instance_id = heapq.heappop(self._ends)
+                standing = self._standings.get(instance_id)
+                if standing is not None and standing.until == until:
+                    due.append(instance_id)
+            if due:
+                self._generation += 1
+            if len(due) > SLICE:
+                self._due.put_nowait(None)
+            else:
+                for instance_id in due:
+                    self._due.put_nowait((instance_id, ""))
+            wait = (self._ends[0][0] - now).total_seconds() if self._ends else _LOOK_SECONDS
+            await self._clock.sleep(min(wait, _LOOK_SECONDS))
 
-    async def _call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+@dataclass(frozen=True, slots=True)
+class _Assess:
+    """The question of a whole fleet: the answer without its items."""
+
+    host: Host
+    baseline: Baseline | None
+    as_of: datetime
+    exceptions: Exceptions
+
+    def __call__(self, evaluator: Evaluator) -> Answer:
+        return evaluator.assess(self.host, self.baseline, self.as_of, exceptions=self.exceptions)
+
+
+def _traits(instance: Instance) -> tuple[OperatingSystem, ResourceType, str, str]:
+    """What an answer depends on that is said of an instance itself."""
+    return (
+        instance.operating_system,
+        instance.resource_type,
+        instance.application_group,
+        instance.enterprise_project,
+    )
+
+
+def _replaced(baseline: Baseline, decisions: Decisions) -> Baseline | None:
+    stored = next((b for b in decisions.baselines.values() if b.name == baseline.name), None)
+    if stored is not None and any(a.baseline_id == stored.id for a in decisions.assignments.values()):
+        return stored
+    default = decisions.assignments.get((AssignmentScope.DEFAULT, "", baseline.scenario, baseline.operating_system))
+    return decisions.baselines.get(default.baseline_id) if default is not None else None
