@@ -1,0 +1,213 @@
+"""patchctl evaluate: whether an inventory complies, here and now, without a controller. For images, pipelines and air gaps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from common.errors import InvalidArgument
+from controller.cli.command import Misuse, Session, command
+from controller.cli.options import read_text, read_yaml
+from controller.cli.printer import Format
+from controller.cli.table import Column, Table
+from controller.cli.words import plural
+
+if TYPE_CHECKING:
+    from controller.compliance.model import Baseline
+    from controller.offline.evaluate import Outcome
+    from controller.offline.inventory import Inventory
+
+EXIT_CODES: Final = {"COMPLIANT": 0, "NON_COMPLIANT": 1, "UNDETERMINED": 4}
+_EPILOG: Final = "Exit codes: 0 COMPLIANT, 1 NON_COMPLIANT, 2 misused, 4 UNDETERMINED."
+_CSV_COLUMNS: Final = (
+    *("name", "arch", "installed", "status", "reason", "target", "level", "category", "severity"),
+    *("advisories", "cves", "why"),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    command(app, "evaluate")(evaluate)
+
+
+def evaluate(
+    session: Session,
+    inventory: Annotated[
+        Path,
+        typer.Option(
+            help="What is installed: uniagent inventory's output (json or tsv), or one NEVRA a line. - is stdin."
+        ),
+    ],
+    repo: Annotated[
+        list[Path],
+        typer.Option(help="A folder with repodata/, or an updateinfo.xml (plain, gz, bz2, xz, zst). Repeat it."),
+    ],
+    baseline: Annotated[
+        Path | None, typer.Option(help="The baseline in YAML. Else every advisory is required.")
+    ] = None,
+    running_kernel: Annotated[
+        str | None,
+        typer.Option(metavar="NEVRA", help="The package of the running kernel. Else what the inventory says."),
+    ] = None,
+    module_streams: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:STREAM,...", help="The enabled module streams. Else what the inventory says."),
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="DATE", help="The day (UTC) of the answer. Else today.")
+    ] = None,
+    os: Annotated[
+        str | None,
+        typer.Option(
+            "--os", metavar="PRODUCT", help='The operating system, like "CentOS 7.9". Else what the inventory says.'
+        ),
+    ] = None,
+) -> None:
+    """Evaluate an inventory against repositories, without a controller. Exits 0 COMPLIANT, 1 NON_COMPLIANT, 4 UNDETERMINED."""
+    from controller.offline import evaluate as offline
+    from controller.offline.repositories import read_all
+
+    installed = _inventory(inventory, running_kernel, module_streams)
+    product = _product(os)
+    wanted = _baseline(baseline) if baseline is not None else None
+    day = _day(as_of)
+    try:
+        repositories = read_all(repo)
+    except FileNotFoundError as error:
+        raise Misuse(f"--repo: {error}") from None
+    name = "stdin" if str(inventory) == "-" else inventory.name.partition(".")[0] or inventory.name
+    try:
+        outcome = offline.evaluate(offline.Question(name, installed, repositories, wanted, day, product))
+    except offline.UnknownProduct as error:
+        raise Misuse(str(error)) from None
+    _print(session, outcome)
+    raise typer.Exit(EXIT_CODES[outcome.evaluation.assessment.status.value])
+
+
+def _inventory(path: Path, running_kernel: str | None, module_streams: str | None) -> Inventory:
+    from common import nevra
+    from controller.offline.inventory import MAX_INVENTORY_BYTES, UnreadableInventory, parse, parse_streams
+
+    is_stdin = str(path) == "-"
+    try:
+        if is_stdin:
+            content = sys.stdin.buffer.read(MAX_INVENTORY_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                content = file.read(MAX_INVENTORY_BYTES + 1)
+    except OSError as error:
+        raise Misuse(f"--inventory: {path} cannot be read: {error.strerror}") from None
+    try:
+        found = parse(content, "stdin" if is_stdin else str(path))
+    except UnreadableInventory as error:
+        raise Misuse(f"--inventory: {error}") from None
+    if running_kernel:
+        try:
+            found = found.running(nevra.parse(running_kernel))
+        except ValueError as error:
+            raise Misuse(f"--running-kernel: {error}") from None
+    if module_streams is not None:
+        try:
+            found = found.with_streams(parse_streams(module_streams))
+        except ValueError as error:
+            raise Misuse(f"--module-streams: {error}") from None
+    return found
+
+
+def _product(text: str | None) -> str:
+    from controller.fleet import products
+
+    if text is None:
+        return ""
+    words = " ".join(text.split())
+    for family in products.FAMILIES:
+        if words.lower() == family.lower() or words.lower().startswith(f"{family.lower()} "):
+            return family + words[len(family) :]
+    raise Misuse(f"--os: {text!r} is not an operating system and its version, like CentOS 7.9; {products.SUPPORTED}")
+
+
+def _baseline(path: Path) -> Baseline:
+    from controller.compliance import baseline
+
+    try:
+        return baseline.parse(read_yaml("--baseline", read_text("--baseline", path)))
+    except InvalidArgument as error:  # not a refusal: exit code 1 would say that the inventory does not comply
+        raise Misuse(f"--baseline: {path}: {error}") from None
+
+
+def _day(text: str | None) -> date:
+    if text is None:
+        from common.clock import SystemClock
+
+        return SystemClock().now().date()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Misuse(f"--as-of: {text!r} is not a date, write it like 2026-11-22") from None
+
+
+def _print(session: Session, outcome: Outcome) -> None:
+    from controller.offline.evaluate import document, item_document
+
+    printer = session.printer
+    if printer.format is Format.TABLE:
+        printer.lines(_lines(outcome))
+    elif printer.format is Format.CSV:
+        printer.csv(
+            _CSV_COLUMNS, ({k: _cell(v) for k, v in item_document(i).items()} for i in outcome.evaluation.items)
+        )
+    else:
+        printer.data(document(outcome))
+
+
+def _cell(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _lines(outcome: Outcome) -> Iterator[str | Table]:
+    from controller.compliance.advisory_rows import RowState
+    from controller.compliance.model import NON_COMPLIANT_STATUSES, PatchStatus
+
+    found = outcome.evaluation.assessment
+    level = found.level.name if found.level else ""
+    as_of = f"{found.inputs.as_of:%Y-%m-%d}" if found.inputs.as_of is not None else ""
+    about = " · ".join(filter(None, (outcome.product, found.baseline_name, f"as of {as_of}")))
+    yield "  ".join(filter(None, (outcome.name, found.status.value, level, about)))
+    for reason in found.reasons:
+        yield f"  {reason.reason.value}  {reason.detail}"
+        yield f"      {reason.help}"
+    titles = (
+        Column("status", least=7),
+        Column("level", rank=1),
+        Column("package", least=12),
+        Column("installed", rank=2),
+        Column("required"),
+        Column("advisory"),
+        Column("", rank=3),
+    )
+    shown = [
+        i for i in outcome.evaluation.items if i.status in NON_COMPLIANT_STATUSES or i.status is PatchStatus.EXCEPTED
+    ]
+    rows = [
+        (
+            i.status.value,
+            i.level.name if i.level else "",
+            f"{i.name}.{i.arch}",
+            str(i.installed),
+            str(i.required) if i.required is not None else "",
+            (i.advisories[0] + (f" +{len(i.advisories) - 1}" if len(i.advisories) > 1 else "")) if i.advisories else "",
+            i.reason,
+        )
+        for i in shown
+    ]
+    if rows:
+        yield Table(titles, rows, indent=2)
+    counts = ((found.counts.installed, "INSTALLED"), (found.counts.installed_other, "INSTALLED_OTHER"))
+    yield "  ... " + ", ".join(f"{count:,} {word}" for count, word in counts)
+    available = len({row.id for row in outcome.rows if row.state is RowState.AVAILABLE})
+    yield f"  {plural(available, 'advisory')} available".replace("advisorys", "advisories")

@@ -1,0 +1,168 @@
+"""One inventory, some repositories and a baseline: the answer that the controller would give, and what dnf would list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+
+from common.manifest import Manifest, ProblemCode
+from controller.compliance.advisory_rows import AdvisoryRow, advisory_rows
+from controller.compliance.evaluate import running_kernel
+from controller.compliance.evaluator import evaluate as evaluate_instance
+from controller.compliance.host import Evaluation, Host
+from controller.compliance.model import ALL_PRODUCTS, Baseline, Category, Item, Rule
+from controller.fleet import products
+from controller.fleet.model import Instance, InstanceId, OperatingSystem, ResourceType
+from controller.offline.inventory import Inventory
+from controller.offline.repositories import ReadRepository
+
+EVERYTHING: Final = "Everything"
+"""The baseline when none is given: every advisory of any category and severity, on the day it is issued."""
+_ANY_FAMILY: Final = "CentOS"
+_UNKNOWN_TYPE: Final = "unknown"
+
+
+class UnknownProduct(ValueError):
+    """It is not known which operating system is meant. `str()` says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: all five inputs, nothing else is looked at (R1)."""
+
+    name: str
+    """What the answer calls the instance."""
+    inventory: Inventory
+    repositories: Sequence[ReadRepository]
+    baseline: Baseline | None
+    """None: every advisory is required, see EVERYTHING."""
+    as_of: date
+    product: str = ""
+    """As baselines spell it, e.g. "CentOS 7.9"; empty: what the inventory says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer."""
+
+    name: str
+    product: str
+    """Empty when it is not known, which matters only with a baseline that asks for it."""
+    evaluation: Evaluation
+    rows: tuple[AdvisoryRow, ...]
+
+
+def evaluate(question: Question) -> Outcome:
+    """Answer. The same question has an equal answer. Raises UnknownProduct when a baseline cannot be matched without it."""
+    told = question.inventory.manifest
+    known = question.product or products.product_of(told.os.id, told.os.version)
+    baseline, product = _baseline_and_product(question.baseline, known, told)
+    repositories = question.repositories
+    manifest = replace(
+        told,
+        repositories=tuple(r.repository for r in repositories),
+        problems=tuple(p for p in told.problems if not (product and p.code is ProblemCode.OS_RELEASE)),
+    )
+    as_of = datetime.combine(question.as_of, time.min, UTC)
+    host = Host(
+        Instance(
+            id=InstanceId(question.name),
+            name=question.name,
+            enterprise_project="",
+            region="",
+            zone="",
+            resource_type=baseline.scenario,
+            application_group="",
+            enrolled_at=as_of,
+            operating_system=OperatingSystem(told.os.id, told.os.version, product, told.os.pretty_name, told.os.arch),
+        ),
+        manifest,
+        collected_at=as_of,  # a file does not say how old it is: judging that is its keeper's business
+    )
+    evaluation = evaluate_instance(
+        host,
+        question.inventory.packages,
+        {r.repository.updateinfo: r.advisories for r in repositories if r.repository.updateinfo},
+        {r.repository.primary: r.available for r in repositories if r.available is not None},
+        baseline,
+        as_of,
+        everything=True,
+    )
+    rows = advisory_rows(
+        (line.nevra for line in question.inventory.packages),
+        (advisory for repository in repositories for advisory in repository.advisories),
+        running_kernel(manifest),
+        manifest.streams,
+    )
+    return Outcome(question.name, known, evaluation, rows)
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    """Return the answer as `--output json` writes it."""
+    assessment = outcome.evaluation.assessment
+    return {
+        "status": assessment.status.value,
+        "reasons": [{"reason": r.reason.value, "detail": r.detail, "help": r.help} for r in assessment.reasons],
+        "counts": asdict(assessment.counts),
+        "items": [item_document(item) for item in outcome.evaluation.items],
+        "advisories": [row_document(row) for row in outcome.rows],
+    }
+
+
+def item_document(item: Item) -> dict[str, Any]:
+    """Return one package as plain values."""
+    return {
+        "name": item.name,
+        "arch": item.arch,
+        "installed": str(item.installed),
+        "status": item.status.value,
+        "reason": item.reason,
+        "target": str(item.required) if item.required is not None else "",
+        "level": item.level.name,
+        "category": item.category.value,
+        "severity": item.severity.value,
+        "advisories": list(item.advisories),
+        "cves": list(item.cves),
+        "why": item.why,
+    }
+
+
+def row_document(row: AdvisoryRow) -> dict[str, Any]:
+    """Return one advisory package as plain values; types in dnf's words, "unknown" for those that dnf does not know either."""
+    return {
+        "id": row.id,
+        "type": _UNKNOWN_TYPE if row.category is Category.UNSPECIFIED else row.category.value.lower(),
+        "severity": row.severity.value,
+        "package": str(row.package),
+        "state": row.state.value,
+    }
+
+
+def everything(family: str) -> Baseline:
+    """Return the baseline that approves every advisory on the day it is issued."""
+    return Baseline(EVERYTHING, EVERYTHING, ResourceType.ECS, family, (Rule(),), public=True)
+
+
+def _baseline_and_product(baseline: Baseline | None, known: str, told: Manifest) -> tuple[Baseline, str]:
+    if baseline is None:
+        # It is for any system, also for one that is not known: the family that evaluation asks for means nothing here.
+        return everything(products.family_of(known) or _ANY_FAMILY), known or _ANY_FAMILY
+    if known or told.os.id:
+        return baseline, known
+    return baseline, _assumed(baseline)
+
+
+def _assumed(baseline: Baseline) -> str:
+    """Return the product that an inventory without one is taken for: the one that a baseline is for."""
+    wanted = dict.fromkeys(p for rule in baseline.rules for p in rule.products if p != ALL_PRODUCTS)
+    if not wanted:
+        return baseline.operating_system
+    for product in wanted:
+        if all(products.matches(other, product) for other in wanted):
+            return product
+    raise UnknownProduct(
+        f"the inventory does not say which operating system it is of, and {baseline.name} has rules for several"
+        f" ({', '.join(wanted)}): say which one with --os"
+    )

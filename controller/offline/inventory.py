@@ -1,0 +1,207 @@
+"""Inventories as files: `uniagent inventory` as JSON or TSV, or one NEVRA a line. What cannot be read is an error, never left out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from common import digest, evr, manifest, nevra
+from common.manifest import MAX_EPOCH, MAX_PACKAGES, Manifest, OsRelease, PackageLine, Problem, ProblemCode, Stream
+from common.nevra import Nevra
+
+MAX_INVENTORY_BYTES: Final = 128 << 20
+HEADER: Final = ("name", "epoch", "version", "release", "arch")
+_PSEUDO: Final = "gpg-pubkey"
+_NAMED_ELSEWHERE: Final = frozenset({ProblemCode.REPO_CONFIG})
+_ARCHITECTURE: Final = re.compile(
+    r"noarch|src|nosrc|i[3-6]86|athlon|geode|x86_64(_v[2-4])?|amd64|ia32e|ia64|aarch64|armv[5-8]\w*|ppc(64(p7|le)?)?|s390x?"
+    r"|riscv64|loongarch64|mips(64)?(r6)?(el)?|sw_64|sparc\w*|alpha\w*"
+)
+"""As rpm knows them. A line whose last part is none of these has lost its architecture: "bash-4.2.46-34.el7"."""
+
+
+class UnreadableInventory(ValueError):
+    """An inventory cannot be read whole. `str()` names the file, and the line or field, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is installed, and all that is known of the host beside it."""
+
+    manifest: Manifest
+    """`packages` is empty if and only if the list could not be read or is empty: a problem RPMDB says so."""
+    packages: tuple[PackageLine, ...]
+    """Sorted, each once; without gpg-pubkey pseudo packages."""
+
+    def running(self, kernel: Nevra) -> Inventory:
+        """Return this inventory of a host that runs `kernel`, whatever it said itself."""
+        told = tuple(p for p in self.manifest.problems if p.code is not ProblemCode.KERNEL)
+        release = f"{kernel.version}-{kernel.release}.{kernel.arch}"
+        return replace(
+            self,
+            manifest=replace(self.manifest, running_kernel=release, running_kernel_package=str(kernel), problems=told),
+        )
+
+    def with_streams(self, streams: Iterable[Stream]) -> Inventory:
+        """Return this inventory of a host with exactly these module streams enabled, whatever it said itself."""
+        told = tuple(p for p in self.manifest.problems if p.code is not ProblemCode.MODULES)
+        return replace(self, manifest=replace(self.manifest, streams=tuple(sorted(set(streams))), problems=told))
+
+
+def parse(content: bytes, source: str) -> Inventory:
+    """Read an inventory in any of the three forms; raise UnreadableInventory that names `source` and the line or field.
+
+    An inventory without a package is read, with a problem: it says nothing about what is installed.
+    """
+    if len(content) > MAX_INVENTORY_BYTES:
+        raise UnreadableInventory(f"{source}: has {len(content):,} bytes, allowed are {MAX_INVENTORY_BYTES:,}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnreadableInventory(f"{source}: line {line} is not UTF-8 text") from None
+    if text.lstrip().startswith(("{", "[")):
+        return _from_json(text, source)
+    return _plain(_lines(text, source))
+
+
+def parse_streams(text: str) -> tuple[Stream, ...]:
+    """Read "name:stream,name:stream"; raise ValueError that names the part that is none. An empty text is no stream."""
+    found = list[Stream]()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, stream = part.partition(":")
+        if not name or not stream or any(c.isspace() for c in part):
+            raise ValueError(f"{part!r} is not name:stream, write it like nodejs:18,php:8.1")
+        found.append(Stream(name, stream))
+    return tuple(found)
+
+
+def _plain(packages: Iterable[PackageLine]) -> Inventory:
+    """Make the inventory of a bare list: nothing is known of the host."""
+    return _with_digests(Manifest(os=OsRelease()), packages)
+
+
+def _with_digests(told: Manifest, packages: Iterable[PackageLine]) -> Inventory:
+    lines = tuple(sorted(set(packages), key=lambda line: (line.nevra, line.module)))
+    if not lines:
+        empty = Problem(ProblemCode.RPMDB, "the inventory names no package")
+        problems = told.problems if any(p.code is ProblemCode.RPMDB for p in told.problems) else (*told.problems, empty)
+        return Inventory(replace(told, packages="", details="", package_count=0, problems=problems), ())
+    content, details = manifest.encode_packages((line, 0, "") for line in lines)
+    return Inventory(
+        replace(
+            told,
+            packages=told.packages or digest.of(content).hex(),
+            details=told.details or digest.of(details).hex(),
+            package_count=len(lines),
+        ),
+        lines,
+    )
+
+
+def _lines(text: str, source: str) -> Iterator[PackageLine]:
+    """Read the forms of one package a line: with the header they are TSV, else NEVRAs."""
+    columns: Sequence[str] | None = None
+    first = True
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if number > MAX_PACKAGES:
+            raise UnreadableInventory(f"{source}: has more than {MAX_PACKAGES:,} lines")
+        if first and tuple(line.split()[: len(HEADER)]) == HEADER:
+            columns = line.rstrip().split("\t") if "\t" in line else line.split()
+            first = False
+            continue
+        first = False
+        try:
+            package = _row(line, columns) if columns is not None else _nevra(line)
+        except ValueError as error:
+            raise UnreadableInventory(f"{source}: line {number}: {error}") from None
+        if package is not None:
+            yield PackageLine(package)
+
+
+def _row(line: str, columns: Sequence[str]) -> Nevra | None:
+    cells = [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+    if not len(HEADER) <= len(cells) <= len(columns):
+        raise ValueError(f"has {len(cells)} columns, the header has {len(columns)}: {line[:80]!r}")
+    name, epoch, version, release, arch = cells[: len(HEADER)]
+    if name == _PSEUDO:
+        return None
+    for title, cell in zip(HEADER, (name, "0", version, release, arch), strict=True):
+        if not cell:
+            raise ValueError(f"{title} is empty: {line[:80]!r}")
+    return Nevra(name, _epoch(epoch), version, release, arch)
+
+
+def _nevra(line: str) -> Nevra | None:
+    text = line.strip()
+    if text.startswith(f"{_PSEUDO}-"):
+        return None
+    if len(text) > 4 * manifest.MAX_FIELD:
+        raise ValueError(f"is too long for a package: {text[:80]!r}")
+    found = nevra.parse(text.replace("-(none):", "-"))
+    if _ARCHITECTURE.fullmatch(found.arch) is None:
+        raise ValueError(f"{text[:120]!r} has no known architecture at its end, like .x86_64 or .noarch")
+    return found._replace(epoch=_epoch(str(found.epoch)))
+
+
+def _epoch(text: str) -> int:
+    epoch = evr.parse_epoch(text)
+    if epoch > MAX_EPOCH:
+        raise ValueError(f"{text!r} is not an epoch: rpm has none above {MAX_EPOCH}")
+    return epoch
+
+
+def _from_json(text: str, source: str) -> Inventory:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UnreadableInventory(f"{source}: line {error.lineno} is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise UnreadableInventory(f"{source}: is not JSON that can be read") from None
+    if not isinstance(document, dict) or not {"manifest", "packages"} <= document.keys():
+        raise UnreadableInventory(
+            f"{source}: is not what `uniagent inventory --output json` writes: it has no manifest and packages"
+        )
+    try:
+        told = manifest.decode(json.dumps(document["manifest"]).encode())
+    except ValueError as error:
+        raise UnreadableInventory(f"{source}: manifest: {str(error).removeprefix('manifest: ')}") from None
+    rows = document["packages"]
+    if not isinstance(rows, list) or len(rows) > MAX_PACKAGES:
+        raise UnreadableInventory(f"{source}: packages: is not a list of at most {MAX_PACKAGES:,}")
+    # Which repositories are meant is said beside the inventory: not to know the host's own does not matter here.
+    problems = tuple(p for p in told.problems if p.code not in _NAMED_ELSEWHERE)
+    lines = [line for number, row in enumerate(rows) if (line := _package(row, f"{source}: packages[{number}]"))]
+    if lines and not told.packages:
+        raise UnreadableInventory(
+            f"{source}: packages: has {len(lines)}, but its manifest says that none could be read"
+        )
+    return _with_digests(replace(told, problems=problems, repositories=()), lines)
+
+
+def _package(row: object, where: str) -> PackageLine | None:
+    if not isinstance(row, Mapping):
+        raise UnreadableInventory(f"{where}: is not a table with name, epoch, version, release and arch")
+    epoch = row.get("epoch", 0)
+    if isinstance(epoch, bool) or not isinstance(epoch, int | str | None):
+        raise UnreadableInventory(f"{where}.epoch: {str(epoch)[:80]!r} is not an epoch")
+    if row.get("name") == _PSEUDO:
+        return None
+    name, version, release, arch = (_text(row, key, where) for key in ("name", "version", "release", "arch"))
+    try:
+        number = _epoch("" if epoch is None else str(epoch))
+    except ValueError as error:
+        raise UnreadableInventory(f"{where}.epoch: {error}") from None
+    return PackageLine(Nevra(name, number, version, release, arch), _text(row, "module", where, needed=False))
+
+
+def _text(row: Mapping[str, Any], key: str, where: str, *, needed: bool = True) -> str:
+    value = row.get(key, "" if not needed else None)
+    if not isinstance(value, str) or (needed and not value) or len(value) > manifest.MAX_FIELD:
+        raise UnreadableInventory(f"{where}.{key}: is not a text")
+    return value

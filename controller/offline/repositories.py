@@ -1,0 +1,162 @@
+"""Repositories as files: a folder with repodata/, or an updateinfo file. What cannot be read becomes the repository's error (R11)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import createrepo_c
+
+from common import digest
+from common.manifest import Repository
+from controller.compliance.model import Advisory, Available
+from controller.inventory.metadata import (
+    MAX_PRIMARY_BYTES,
+    MAX_UPDATEINFO_BYTES,
+    MetadataError,
+    parse_primary,
+    parse_updateinfo,
+)
+
+_MAX_REPOMD_BYTES: Final = 4 << 20
+_CHECKSUMS: Final[Mapping[str, str]] = {
+    "md5": "md5",
+    "sha": "sha1",
+    **{name: name for name in ("sha1", "sha224", "sha256", "sha384", "sha512")},
+}
+_PRIMARY: Final = ("primary", "primary_db")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRepository:
+    """One repository as evaluation wants it. With an error it holds nothing: half a repository would call too much compliant."""
+
+    repository: Repository
+    """Its digests are those of the files that were read."""
+    advisories: tuple[Advisory, ...] = ()
+    available: tuple[Available, ...] | None = None
+    """None when only advisories are known."""
+
+
+def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
+    """Read repositories and name each after its folder or file, by the whole path where two would have one name.
+
+    Never raises for what a place holds: that is the repository's error. Raises FileNotFoundError for a place that does not exist.
+    """
+    distinct = list(dict.fromkeys(places))
+    names = [_name(place) for place in distinct]
+    return tuple(
+        read(place, name if names.count(name) == 1 else str(place)) for place, name in zip(distinct, names, strict=True)
+    )
+
+
+def read(place: Path, identifier: str) -> ReadRepository:
+    """Read one repository; see `read_all`."""
+    if not place.exists():
+        raise FileNotFoundError(f"{place} does not exist")
+    try:
+        return _folder(place, identifier) if place.is_dir() else _updateinfo_file(place, identifier)
+    except MetadataError as error:
+        return ReadRepository(Repository(identifier, error=str(error)))
+    except OSError as error:
+        return ReadRepository(Repository(identifier, error=f"{error.filename or place}: {error.strerror}"))
+
+
+def _name(place: Path) -> str:
+    whole = place.resolve()
+    return whole.parent.name if whole.name == "repodata" else whole.name
+
+
+def _updateinfo_file(place: Path, identifier: str) -> ReadRepository:
+    content = _bounded(place, MAX_UPDATEINFO_BYTES)
+    try:
+        advisories = parse_updateinfo(content)
+    except MetadataError as error:
+        raise MetadataError(f"{place.name} {error}") from None
+    return ReadRepository(Repository(identifier, updateinfo=digest.of(content).hex()), advisories)
+
+
+def _folder(place: Path, identifier: str) -> ReadRepository:
+    repodata = place / "repodata"
+    if not repodata.is_dir():
+        repodata = place
+    revision, records = _records(repodata)
+    if not any(kind in records for kind in _PRIMARY):
+        raise MetadataError("its repomd.xml names no primary file that can be read")
+    found = ReadRepository(
+        Repository(
+            identifier,
+            revision=revision,
+            timestamp=max(0, *(int(record.timestamp or 0) for record in records.values())),
+        )
+    )
+    if (record := records.get("updateinfo")) is not None:
+        content = _verified(repodata, record, MAX_UPDATEINFO_BYTES)
+        found = replace(
+            found,
+            repository=replace(found.repository, updateinfo=digest.of(content).hex()),
+            advisories=_named("updateinfo", parse_updateinfo, content),
+        )
+    elif "updateinfo_zck" in records:
+        raise MetadataError("its updateinfo is there only as zchunk, which is not known here")
+    content = _verified(repodata, next(records[kind] for kind in _PRIMARY if kind in records), MAX_PRIMARY_BYTES)
+    return replace(
+        found,
+        repository=replace(found.repository, primary=digest.of(content).hex()),
+        available=_named("primary", parse_primary, content),
+    )
+
+
+def _named(kind: str, parse: Any, content: bytes) -> Any:
+    try:
+        return parse(content)
+    except MetadataError as error:
+        raise MetadataError(f"its {kind} {error}") from None
+
+
+def _records(repodata: Path) -> tuple[str, dict[str, Any]]:
+    """Return the revision that a repomd.xml has, and the files that it names, by type."""
+    path = repodata / "repomd.xml"
+    if not path.is_file():
+        raise MetadataError("is no repository: it has no repodata/repomd.xml")
+    content = _bounded(path, _MAX_REPOMD_BYTES)
+    if b"<!ENTITY" in content or b"<!DOCTYPE" in content:
+        raise MetadataError("its repomd.xml declares XML entities, which no repository needs")
+    try:
+        repomd = createrepo_c.Repomd(str(path))
+    except (createrepo_c.CreaterepoCError, UnicodeDecodeError):
+        raise MetadataError("its repomd.xml is not whole XML") from None
+    return (repomd.revision or "").strip()[:256], {record.type: record for record in repomd.records}
+
+
+def _verified(repodata: Path, record: Any, max_bytes: int) -> bytes:
+    """Return the content of a file that repomd.xml names if it is what repomd.xml promises."""
+    name = PurePosixPath(record.location_href or "").name
+    if not name:
+        raise MetadataError(f"its repomd.xml does not say where {record.type} is")
+    algorithm = _CHECKSUMS.get((record.checksum_type or "").lower())
+    if algorithm is None:
+        raise MetadataError(f"its {record.type} has a checksum of the unknown type {str(record.checksum_type)[:40]!r}")
+    path = repodata / name
+    if not path.is_file():
+        raise MetadataError(f"its {record.type} is missing: {name}")
+    content = _bounded(path, max_bytes)
+    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != (record.checksum or "").strip().lower():
+        raise MetadataError(f"its {record.type} is not what its repomd.xml says: the {algorithm} checksum differs")
+    return content
+
+
+def _bounded(path: Path, max_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise MetadataError(f"{path.name} has more than {max_bytes:,} bytes, which is the limit")
+    return content
+
+
+def failures(repositories: Iterable[ReadRepository]) -> tuple[Repository, ...]:
+    """Return those that could not be read."""
+    return tuple(read.repository for read in repositories if read.repository.error)
