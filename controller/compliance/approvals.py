@@ -7,13 +7,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
+from common import evr
 from common.evr import Evr
 from common.manifest import Stream
 from common.nevra import Nevra
-from controller.compliance.model import Advisory, Available, Baseline, Category, DateBasis, Level, Rule, Severity
+from controller.compliance.entries import Entries
+from controller.compliance.model import (
+    Advisory,
+    Available,
+    Baseline,
+    Category,
+    CustomPackage,
+    DateBasis,
+    Level,
+    RejectAction,
+    Rule,
+    Severity,
+)
 from controller.fleet import products
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
+
+BY_HAND: Final = "approved by hand: "
+"""What the clause of an entry of the approved list begins with."""
+REQUIRED: Final = "required: "
+"""What the clause of a custom baseline's row begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +46,7 @@ class RepositoryContent:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Why a version is approved: the rule (from 1), the advisory (None: no advisory mentions the build) and the dates."""
+    """Why a version is approved: the rule (from 1; 0: no rule, `clause` says what), the advisory and the dates."""
 
     rule: int
     level: Level
@@ -36,14 +55,17 @@ class Approval:
     category: Category
     severity: Severity
     cves: tuple[str, ...]
-    basis: DateBasis
-    basis_date: date
-    approved_on: date
+    basis: DateBasis | None = None
+    basis_date: date | None = None
+    approved_on: date | None = None
+    """A rule has all three; nobody wrote down since when an entry of a list or a row holds."""
+    clause: str = ""
+    """What approves it when no rule does, "approved by hand: bash"."""
 
     @property
-    def order(self) -> tuple[int, int, date, str]:
-        """Of several approvals of one version the first in this order is the one that is told."""
-        return (-self.level, self.rule, self.approved_on, self.advisory)
+    def order(self) -> tuple[int, bool, int, date, str, str]:
+        """Of several approvals of one version the first in this order is the one that is told: rules before entries of lists."""
+        return (-self.level, not self.rule, self.rule, self.approved_on or date.max, self.advisory, self.clause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +123,14 @@ class Approved:
     """(name, arch) -> key of the newest build that no advisory mentions and no rule approves."""
     first_seen_used: tuple[tuple[str, date], ...] = ()
     """The advisories whose date was asked of first_seen: part of the inputs (R1)."""
+    custom: Mapping[str, Line] = field(default_factory=dict)
+    """By name, whatever the architecture: the rows of a custom baseline. Then all the others are empty."""
+    blocked: Entries = field(default_factory=lambda: Entries(()))
+    """Builds that must not be installed: the rejected list's entries with action BLOCK."""
+    blocked_words: tuple[str, ...] = ()
+    """Those entries as they were written."""
+    security: Mapping[LineKey, tuple[bytes, Evr]] = field(default_factory=dict)
+    """The newest build with a security advisory that is neither approved yet nor rejected, and newer than the target (R4)."""
 
 
 @dataclass(slots=True)
@@ -109,6 +139,8 @@ class _Version:
     repository: str
     advisories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     approvals: list[Approval] = field(default_factory=list)
+    security: bool = False
+    rejected: bool = False
 
 
 def compile_approvals(
@@ -127,6 +159,7 @@ def compile_approvals(
     rules = applicable_rules(baseline, product)
     enabled = {f"{stream.name}:{stream.stream}" for stream in streams}
     seen = _FirstSeen(first_seen, as_of)
+    lists = _Lists(baseline)
     versions = defaultdict[LineKey, dict[bytes, _Version]](dict)
     mentioned = set[tuple[str, str, bytes]]()
     for content in contents:
@@ -134,10 +167,14 @@ def compile_approvals(
             approvals = [
                 a for number, rule in rules if (a := _approve(number, rule, advisory, as_of, seen)) is not None
             ]
+            approvals += lists.of_advisory(advisory)
+            is_security = advisory.category is Category.SECURITY
             for package in advisory.packages:
                 build = package.nevra
                 key = build.key
                 mentioned.add((build.name, build.arch, key))
+                by_hand = lists.of_build(build, advisory)
+                rejected = lists.rejects(build)
                 for modular in _applies_to(package.module, enabled):
                     known = versions[build.name, build.arch, modular]
                     version = known.get(key)
@@ -145,24 +182,53 @@ def compile_approvals(
                         version = known[key] = _Version(build.evr, content.id)
                     version.advisories.setdefault(advisory.id, advisory.cves)
                     version.approvals += approvals
+                    version.approvals += by_hand
+                    version.security |= is_security
+                    version.rejected |= rejected
     offered, everything_read = _offered(contents)
     without = dict[tuple[str, str], bytes]()
     for (name, arch, key), (repository, build, build_time) in offered.items():
         if (name, arch, key) in mentioned or is_modular(build.release):
             continue  # which stream a modular build belongs to, only its advisory or the modules file can tell
+        if lists.rejects(build):
+            continue
         approvals = [a for number, rule in rules if (a := _approve_build(number, rule, build_time, as_of)) is not None]
+        approvals += lists.of_build(build, None)
         if approvals:
             known = versions[name, arch, False]
             version = known.setdefault(key, _Version(build.evr, repository))
             version.approvals += approvals
         elif key > without.get((name, arch), b""):
             without[name, arch] = key
+    for found in versions.values():
+        for version in found.values():
+            if version.rejected:
+                version.approvals.clear()  # the rejected list always wins
     lines = {
         line_key: line
         for line_key, found in sorted(versions.items())
         if (line := _line(line_key, found, offered, everything_read)) is not None
     }
-    return Approved(lines, frozenset((name, arch) for name, arch, _ in lines), without, seen.used())
+    return Approved(
+        lines,
+        frozenset((name, arch) for name, arch, _ in lines),
+        without,
+        seen.used(),
+        blocked=lists.blocked,
+        blocked_words=lists.blocked_words,
+        security=_not_yet_approved(versions, lines),
+    )
+
+
+def compile_custom(rows: Sequence[CustomPackage]) -> Approved:
+    """Return what a custom baseline requires: of each name at least one version, whatever any repository says."""
+    lines = dict[str, Line]()
+    for number, row in enumerate(rows, 1):
+        required = evr.parse(f"{row.version}-{row.release}")
+        clause = f"{REQUIRED}{row.name} {required} or newer, row {number}"
+        approval = Approval(0, row.level, "", Category.UNSPECIFIED, Severity.NONE, (), clause=clause)
+        lines[row.name] = Line((Step(required.key, required, "", (), (), approval),))
+    return Approved({}, frozenset(), {}, custom=lines)
 
 
 def applicable_rules(baseline: Baseline, product: str) -> tuple[tuple[int, Rule], ...]:
@@ -207,6 +273,53 @@ class _FirstSeen:
 
     def used(self) -> tuple[tuple[str, date], ...]:
         return tuple(sorted(self._used.items()))
+
+
+class _Lists:
+    """The approved and the rejected list of a baseline."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self._approved = baseline.approved
+        self._entries = Entries([patch.entry for patch in baseline.approved])
+        self._rejected = Entries([patch.entry for patch in baseline.rejected])
+        self.blocked_words = tuple(p.entry for p in baseline.rejected if p.action is RejectAction.BLOCK)
+        self.blocked = Entries(self.blocked_words)
+
+    def rejects(self, build: Nevra) -> bool:
+        return bool(self._rejected and self._rejected.of_build(build))
+
+    def of_advisory(self, advisory: Advisory) -> list[Approval]:
+        """Return the approvals of all builds of an advisory: its id or one of its CVEs is listed."""
+        if not self._entries:
+            return []
+        return [self._approval(place, advisory) for place in self._entries.of_advisory(advisory.id, advisory.cves)]
+
+    def of_build(self, build: Nevra, advisory: Advisory | None) -> list[Approval]:
+        """Return the approvals of one build (None: no advisory mentions it)."""
+        if not self._entries:
+            return []
+        return [self._approval(place, advisory) for place in self._entries.of_build(build)]
+
+    def _approval(self, place: int, advisory: Advisory | None) -> Approval:
+        patch = self._approved[place]
+        clause = f"{BY_HAND}{patch.entry}"
+        if advisory is None:
+            return Approval(0, patch.level, "", Category.UNSPECIFIED, Severity.NONE, (), clause=clause)
+        return Approval(0, patch.level, advisory.id, advisory.category, advisory.severity, advisory.cves, clause=clause)
+
+
+def _not_yet_approved(
+    versions: Mapping[LineKey, Mapping[bytes, _Version]], lines: Mapping[LineKey, Line]
+) -> dict[LineKey, tuple[bytes, Evr]]:
+    found = dict[LineKey, tuple[bytes, Evr]]()
+    for line_key, known in versions.items():
+        newest = max(
+            (key for key, v in known.items() if v.security and not v.approvals and not v.rejected), default=b""
+        )
+        line = lines.get(line_key)
+        if newest and (line is None or newest > line.target.key):
+            found[line_key] = (newest, known[newest].evr)
+    return found
 
 
 def _approve(number: int, rule: Rule, advisory: Advisory, as_of: date, seen: _FirstSeen) -> Approval | None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pyroaring import FrozenBitMap
 
 from common import nevra
+from common.evr import Evr
 from common.manifest import Manifest
 from common.nevra import Nevra
 from controller.compliance.approvals import Approved, Line, Step
@@ -16,7 +17,7 @@ from controller.compliance.baseline import clause
 from controller.compliance.exceptions import Excuse, Excuses
 from controller.compliance.holds import held_by
 from controller.compliance.host import Host
-from controller.compliance.judge import Judged, PackageTable, line_of
+from controller.compliance.judge import Judged, PackageTable, belongs_to_module, line_of
 from controller.compliance.model import (
     Assessment,
     Baseline,
@@ -34,6 +35,15 @@ from controller.inventory.model import Package
 
 
 @dataclass(frozen=True, slots=True)
+class Excused:
+    """One excused package: by what, which status it would have, and, if that is PENDING_REBOOT, what runs."""
+
+    excuse: Excuse
+    otherwise: PatchStatus
+    running: Nevra | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the bitmaps say of one snapshot: ids of packages, one for each installed name.arch."""
 
@@ -48,8 +58,10 @@ class Verdict:
     without_advisory: int
     kernel_matters: bool
     """An approved kernel is installed, so that the running one decides, and it is not known which one runs."""
-    excepted: Mapping[int, tuple[Excuse, Nevra | None]] = field(default_factory=dict)
-    """What would be missing or pending and is excused, and, if it would be pending, what runs; in neither of the two."""
+    rejected: FrozenBitMap = field(default_factory=FrozenBitMap)
+    """On the rejected list with BLOCK; neither missing nor satisfied."""
+    excepted: Mapping[int, Excused] = field(default_factory=dict)
+    """What would be missing, rejected or pending and is excused; in none of the three."""
 
 
 NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, Level.UNSPECIFIED, 0, 0, kernel_matters=False)
@@ -60,7 +72,10 @@ def decide(
 ) -> Verdict:
     """Join verdicts with the newest installed build of each name.arch."""
     missing = newest & judged.behind
-    satisfied = newest & judged.satisfied
+    # What the baseline wants out of the way stays REJECT even where an older version is approved: the rejected list always wins.
+    # Where a newer one is approved, that one is missing, and it takes the blocked build away.
+    rejected = (newest & judged.blocked) - missing
+    satisfied = (newest & judged.satisfied) - rejected
     pending, kernel_matters = _running_kernel(satisfied, manifest, approved, table)
     return Verdict(
         newest,
@@ -68,38 +83,52 @@ def decide(
         satisfied,
         pending,
         max(judged.worst(missing), _pending_level(pending, approved, table)),
-        len(approved.names) - newest.intersection_cardinality(judged.covered_names),
+        _not_applicable(newest, approved, judged, table),
         newest.intersection_cardinality(judged.without_advisory),
         kernel_matters,
+        rejected,
     )
+
+
+def _not_applicable(newest: FrozenBitMap, approved: Approved, judged: Judged, table: PackageTable) -> int:
+    """Count what is asked of packages that are not installed: of name.arch, or of names by a custom baseline."""
+    if approved.custom:
+        return len(approved.custom) - len({table[number].nevra.name for number in newest & judged.covered_names})
+    return len(approved.names) - newest.intersection_cardinality(judged.covered_names)
 
 
 def excuse(verdict: Verdict, excuses: Excuses, approved: Approved, judged: Judged, table: PackageTable) -> Verdict:
     """Take what is excused out of what is missing or pending (R10)."""
-    excepted = dict[int, tuple[Excuse, Nevra | None]]()
+    excepted = dict[int, Excused]()
     for number in verdict.missing:
         package = table[number]
-        if (found := _excused(excuses, package, line_of(approved, package), package.key)) is not None:
-            excepted[number] = (found, None)
+        if (found := _excuse_for(excuses, package, line_of(approved, package), package.key)) is not None:
+            excepted[number] = Excused(found, PatchStatus.MISSING)
     for number, running in verdict.pending.items():
         package = table[number]
-        if (found := _excused(excuses, package, line_of(approved, package), running.key)) is not None:
-            excepted[number] = (found, running)
+        if (found := _excuse_for(excuses, package, line_of(approved, package), running.key)) is not None:
+            excepted[number] = Excused(found, PatchStatus.PENDING_REBOOT, running)
+    for number in verdict.rejected:
+        package = table[number]
+        if (found := excuses.of_package(package.nevra.name, package.nevra.arch)) is not None:
+            excepted[number] = Excused(found, PatchStatus.REJECT)
     if not excepted:
         return verdict
-    missing = verdict.missing - FrozenBitMap(excepted)
+    gone = FrozenBitMap(excepted)
+    missing = verdict.missing - gone
     pending = {number: running for number, running in verdict.pending.items() if number not in excepted}
     return replace(
         verdict,
         missing=missing,
-        satisfied=verdict.satisfied - FrozenBitMap(excepted),
+        satisfied=verdict.satisfied - gone,
+        rejected=verdict.rejected - gone,
         pending=pending,
         level=max(judged.worst(missing), _pending_level(pending, approved, table)),
         excepted=excepted,
     )
 
 
-def _excused(excuses: Excuses, package: Package, line: Line | None, effective: bytes) -> Excuse | None:
+def _excuse_for(excuses: Excuses, package: Package, line: Line | None, effective: bytes) -> Excuse | None:
     build = package.nevra
     found = excuses.of_package(build.name, build.arch)
     if found is not None or line is None:
@@ -122,8 +151,10 @@ def assess(
     """Put the answer together. What is excused counts apart: it neither makes an instance non-compliant nor is it compliant (R10)."""
     counts = StatusCounts(
         installed=len(verdict.satisfied) - len(verdict.pending),
-        installed_other=len(verdict.newest) - len(verdict.satisfied) - len(verdict.missing) - len(verdict.excepted),
+        installed_other=len(verdict.newest)
+        - sum(map(len, (verdict.satisfied, verdict.missing, verdict.rejected, verdict.excepted))),
         missing=len(verdict.missing),
+        reject=len(verdict.rejected),
         pending_reboot=len(verdict.pending),
         excepted=len(verdict.excepted),
         not_applicable=verdict.not_applicable,
@@ -131,7 +162,7 @@ def assess(
     )
     if reasons:
         status = InstanceStatus.UNDETERMINED
-    elif verdict.missing or verdict.pending:
+    elif verdict.missing or verdict.pending or verdict.rejected:
         status = InstanceStatus.NON_COMPLIANT
     else:
         status = InstanceStatus.COMPLIANT
@@ -183,14 +214,15 @@ class Items:
         """Return the items that keep the instance from complying, then those that are excused: by level, then by name and arch."""
         found = [self._missing(self._table[number]) for number in verdict.missing]
         found += [self._pending(self._table[number], running) for number, running in verdict.pending.items()]
-        excepted = [self._excepted(number, *excused) for number, excused in verdict.excepted.items()]
+        found += [self._rejected(self._table[number]) for number in verdict.rejected]
+        excepted = [self._excepted(self._table[number], excused) for number, excused in verdict.excepted.items()]
         return tuple(sorted(found, key=_order)) + tuple(sorted(excepted, key=_order))
 
     def others(self, verdict: Verdict) -> tuple[Item, ...]:
         """Return the items of all other installed packages, by name and arch."""
-        left = verdict.newest - verdict.missing - FrozenBitMap(verdict.pending) - FrozenBitMap(verdict.excepted)
+        left = verdict.newest - verdict.missing - verdict.rejected - FrozenBitMap([*verdict.pending, *verdict.excepted])
         found = [
-            self._installed(self._table[number]) if number in verdict.satisfied else _other(self._table[number])
+            self._installed(self._table[number]) if number in verdict.satisfied else self._other(self._table[number])
             for number in left
         ]
         return tuple(sorted(found, key=_order))
@@ -212,16 +244,50 @@ class Items:
         item = self._evidence(PatchStatus.PENDING_REBOOT, package, line, running.key)
         return self._told(item, line.target, running=str(running.evr))
 
-    def _excepted(self, number: int, excuse: Excuse, running: Nevra | None) -> Item:
-        package = self._table[number]
-        item = self._missing(package) if running is None else self._pending(package, running)
+    def _rejected(self, package: Package) -> Item:
+        build = package.nevra
+        words = [self._approved.blocked_words[place] for place in self._approved.blocked.of_build(build)]
+        item = Item(
+            PatchStatus.REJECT,
+            build.name,
+            build.arch,
+            build.evr,
+            reason=f"REJECTED({', '.join(words)})",
+            clause=f"rejected: {', '.join(words)}, BLOCK",
+            first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
+        )
+        return replace(item, why=why(item, self._host.instance.name, self._baseline_name))
+
+    def _excepted(self, package: Package, excused: Excused) -> Item:
+        if excused.otherwise is PatchStatus.REJECT:
+            item = self._rejected(package)
+        elif excused.running is not None:
+            item = self._pending(package, excused.running)
+        else:
+            item = self._missing(package)
         return replace(
             item,
             status=PatchStatus.EXCEPTED,
-            reason=excuse.reason,
+            reason=excused.excuse.reason,
             first_non_compliant_at=None,
-            why=excepted_why(excuse, item.why),
+            why=excepted_why(excused.excuse, item.why),
         )
+
+    def _other(self, package: Package) -> Item:
+        build = package.nevra
+        return Item(
+            PatchStatus.INSTALLED_OTHER,
+            build.name,
+            build.arch,
+            build.evr,
+            available_security=self._available_security(package),
+        )
+
+    def _available_security(self, package: Package) -> Evr | None:
+        """Return the newer security build that is not approved yet (R4); None if there is none."""
+        build = package.nevra
+        found = self._approved.security.get((build.name, build.arch, belongs_to_module(package)))
+        return found[1] if found is not None and found[0] > package.key else None
 
     def _installed(self, package: Package) -> Item:
         line = self._line(package)
@@ -252,24 +318,28 @@ class Items:
             advisories=_union([approval.advisory] if approval.advisory else [], steps, lambda step: step.advisories),
             cves=_union([], steps, lambda step: step.cves),
             rule=approval.rule,
-            clause=self._clauses[approval.rule - 1],
+            clause=approval.clause or self._clauses[approval.rule - 1],
             date_basis=approval.basis,
             basis_date=approval.basis_date,
             approved_on=approval.approved_on,
             repository=target.repository,
             metadata_at=self._metadata_at.get(target.repository),
             first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
+            available_security=self._available_security(package),
         )
 
     def _told(self, item: Item, target: Step, running: str = "") -> Item:
-        cves = target.approval.cves if target.approval is not None else ()
-        name = self._host.instance.name
-        return replace(item, why=why(item, name, self._baseline_name, running=running, decisive_cves=cves))
-
-
-def _other(package: Package) -> Item:
-    build = package.nevra
-    return Item(PatchStatus.INSTALLED_OTHER, build.name, build.arch, build.evr)
+        approval = target.approval
+        assert approval is not None  # a target is an approved version
+        text = why(
+            item,
+            self._host.instance.name,
+            self._baseline_name,
+            running=running,
+            decisive_cves=approval.cves,
+            by_advisory=bool(approval.advisory),
+        )
+        return replace(item, why=text)
 
 
 def _union(first: list[str], steps: Sequence[Step], words: Callable[[Step], Iterable[str]]) -> tuple[str, ...]:
@@ -282,8 +352,8 @@ def _order(item: Item) -> tuple[int, str, str]:
 
 
 def non_compliant_keys(verdict: Verdict, table: PackageTable) -> tuple[str, ...]:
-    """Return the keys (name.arch) of what is missing or pending, in order."""
-    return tuple(sorted(table.keys([*verdict.missing, *verdict.pending])))
+    """Return the keys (name.arch) of what is missing, rejected or pending, in order."""
+    return tuple(sorted(table.keys([*verdict.missing, *verdict.rejected, *verdict.pending])))
 
 
 def _pending_level(pending: Mapping[int, Nevra], approved: Approved, table: PackageTable) -> Level:

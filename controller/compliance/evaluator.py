@@ -28,7 +28,7 @@ from pyroaring import FrozenBitMap
 from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
-from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals
+from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals, compile_custom
 from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, excuse, non_compliant_keys
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import Answer, Evaluation, Host, Limits
@@ -219,6 +219,8 @@ class Evaluator:
 
     def _compile(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Compiled:
         day = as_of.astimezone(UTC).date()
+        if baseline.custom:
+            return self._compile_custom(baseline, day)
         question = _Question(
             self._named(manifest.repositories),
             baseline,
@@ -237,6 +239,15 @@ class Evaluator:
             )
             self._compiled[question] = compiled
             self._trim({name for _, *files in question.repositories for name in files})
+        self._compiled.move_to_end(question)
+        return compiled
+
+    def _compile_custom(self, baseline: Baseline, day: date) -> _Compiled:
+        """Compile the rows of a custom baseline: no repository has a say, so one serves all instances."""
+        question = _Question((), baseline, day, (), "")
+        if (compiled := self._compiled.get(question)) is None:
+            compiled = self._compiled[question] = _Compiled(compile_custom(baseline.custom), _metadata_digest((), ()))
+            self._trim(set())
         self._compiled.move_to_end(question)
         return compiled
 

@@ -117,6 +117,8 @@ class Judged:
     """A newer build is offered that no advisory mentions and no rule asks for."""
     levels: Mapping[Level, FrozenBitMap] = field(default_factory=dict)
     """`behind`, apart by level."""
+    blocked: FrozenBitMap = _NOTHING
+    """On the rejected list with BLOCK."""
 
     def worst(self, missing: FrozenBitMap) -> Level:
         """Return the highest level of some packages that are behind."""
@@ -131,6 +133,8 @@ NOTHING_JUDGED: Final = Judged(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 def line_of(approved: Approved, package: Package) -> Line | None:
     """Return what is required of an installed package's name.arch; None if nothing is."""
     build = package.nevra
+    if approved.custom:
+        return approved.custom.get(build.name)
     return approved.lines.get((build.name, build.arch, belongs_to_module(package)))
 
 
@@ -145,11 +149,12 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
         return before
     satisfied, covered, without = list[int](), list[int](), list[int]()
     behind = defaultdict[Level, list[int]](list)
-    names, newer = approved.names, approved.without_advisory
+    blocked = list[int]()
+    names, newer, custom = approved.names, approved.without_advisory, approved.custom
     for package in table.after(before.last_id):
         build = package.nevra
         name = (build.name, build.arch)
-        if name in names:
+        if name in names or build.name in custom:
             covered.append(package.id)
             line = line_of(approved, package)
             if line is not None:
@@ -160,6 +165,8 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
         offer = newer.get(name)
         if offer is not None and offer > package.key and not belongs_to_module(package):
             without.append(package.id)
+        if approved.blocked and approved.blocked.of_build(build):
+            blocked.append(package.id)
     levels = dict(before.levels)
     for level, ids in behind.items():
         levels[level] = levels.get(level, _NOTHING) | FrozenBitMap(ids)
@@ -170,4 +177,5 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
         before.covered_names | FrozenBitMap(covered),
         before.without_advisory | FrozenBitMap(without),
         levels,
+        before.blocked | FrozenBitMap(blocked),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 from common.clock import format_duration
 from common.manifest import Manifest, ProblemCode, Repository
@@ -12,6 +13,9 @@ from controller.compliance.host import Host, Limits
 from controller.compliance.model import Baseline, Reason, Undetermined
 from controller.compliance.reasons import PROBLEM_REASONS, from_problem, undetermined
 from controller.fleet import products
+
+_PROBLEMS_OF_CUSTOM: Final = frozenset({ProblemCode.RPMDB, ProblemCode.BUSY, ProblemCode.OS_RELEASE})
+"""The problems that keep a custom baseline from being judged: those that leave in doubt what is installed, or on what."""
 
 
 def undetermined_reasons(
@@ -61,13 +65,16 @@ def _reasons(
             Reason.STALE,
             f"the last report is {format_duration(age)} old, allowed are {format_duration(limits.stale_after)}",
         )
+    is_custom = baseline is not None and bool(baseline.custom)
     for problem in sorted(manifest.problems, key=lambda p: (p.code, p.detail)):
-        if problem.code in PROBLEM_REASONS:
+        if problem.code in PROBLEM_REASONS and (not is_custom or problem.code in _PROBLEMS_OF_CUSTOM):
             yield from_problem(problem.code, problem.detail)
     if host.snapshot is None and not _has(manifest, ProblemCode.RPMDB):
         yield undetermined(Reason.RPMDB, "the report has no list of installed packages")
     if kernel_matters:
         yield from _kernel_reasons(manifest)
+    if is_custom:
+        return  # its rows name versions: what repositories offer, and whether they can be read, changes nothing
     if not manifest.repositories:
         if not _has(manifest, ProblemCode.REPO_CONFIG):
             yield undetermined(Reason.NO_REPOS, "no repository is enabled")
@@ -91,7 +98,7 @@ def _baseline_reasons(host: Host, baseline: Baseline | None) -> Iterator[Undeter
         yield undetermined(
             Reason.NO_BASELINE, f"{baseline.name} is for {baseline.operating_system}, this instance runs {product}"
         )
-    elif not applicable_rules(baseline, product):
+    elif not baseline.custom and not applicable_rules(baseline, product):
         yield undetermined(Reason.NO_BASELINE, f"no rule of {baseline.name} is for {product}")
 
 

@@ -6,32 +6,45 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from controller.compliance.approvals import BY_HAND, REQUIRED
 from controller.compliance.exceptions import Excuse
 from controller.compliance.model import Category, DateBasis, Item, PatchStatus, Severity
 
 _MAX_LISTED: Final = 5
 
 
-def why(item: Item, instance: str, baseline: str, *, running: str = "", decisive_cves: Sequence[str] = ()) -> str:
+def why(
+    item: Item,
+    instance: str,
+    baseline: str,
+    *,
+    running: str = "",
+    decisive_cves: Sequence[str] = (),
+    by_advisory: bool = True,
+) -> str:
     """Say why an item has its status; empty for INSTALLED_OTHER, where there is nothing to tell.
 
     The first of the item's advisories is the one that was approved. `running` is the running kernel's version; `decisive_cves`
-    are those of the approved advisory (the item has the union over all that are skipped).
+    are those of the approved advisory (the item has the union over all that are skipped). Not `by_advisory`: a build is approved that no
+    advisory mentions, and all advisories of the item are of versions between.
     """
     match item.status:
         case PatchStatus.MISSING:
-            head = (
-                f"{instance} is missing {item.name} {item.required} because {_approval(item, baseline, decisive_cves)}"
-            )
-            parts = [f"{head}; installed is {item.installed}", *_also(item), *_source(item), *_obstacles(item)]
+            head = f"{instance} is missing {item.name} {item.required} because {_approval(item, baseline, decisive_cves, by_advisory)}"
+            parts = [
+                f"{head}; installed is {item.installed}",
+                *_also(item, by_advisory),
+                *_source(item),
+                *_obstacles(item),
+            ]
             parts += [*_since("Missing", item), _last_attempt(item)]
         case PatchStatus.PENDING_REBOOT:
             parts = [
                 (
                     f"{instance} has {item.name} {item.installed} installed but still runs {running}, and"
-                    f" {item.required} is required because {_approval(item, baseline, decisive_cves)}"
+                    f" {item.required} is required because {_approval(item, baseline, decisive_cves, by_advisory)}"
                 ),
-                *_also(item),
+                *_also(item, by_advisory),
                 *_source(item),
                 "Restart the instance to make it effective",
                 *_since("Pending", item),
@@ -40,9 +53,14 @@ def why(item: Item, instance: str, baseline: str, *, running: str = "", decisive
             parts = [
                 (
                     f"{instance} has {item.name} {item.installed}; {item.required} or newer is required because"
-                    f" {_approval(item, baseline, decisive_cves)}"
+                    f" {_approval(item, baseline, decisive_cves, by_advisory)}"
                 ),
                 *_source(item),
+            ]
+        case PatchStatus.REJECT:
+            parts = [
+                f'{instance} has {item.name} {item.installed}, which must not be installed: {baseline} says "{item.clause}"',
+                *_since("Rejected", item),
             ]
         case _:
             return ""
@@ -57,9 +75,14 @@ def excepted_why(excuse: Excuse, otherwise: str) -> str:
     return f"Excused by {named}{told} until {_time(excuse.until)}{because}. Without: {otherwise}"
 
 
-def _approval(item: Item, baseline: str, cves: Sequence[str]) -> str:
-    by = f'was approved on {item.approved_on} by rule {item.rule} of {baseline} ("{item.clause}")'
-    if not item.advisories or item.date_basis is DateBasis.BUILD_TIME:
+def _approval(item: Item, baseline: str, cves: Sequence[str], by_advisory: bool) -> str:
+    if item.clause.startswith(REQUIRED):
+        return f'{baseline} asks for it ("{item.clause.removeprefix(REQUIRED)}")'
+    if not item.rule:
+        by = f'was approved by hand in {baseline} ("{item.clause.removeprefix(BY_HAND)}")'
+    else:
+        by = f'was approved on {item.approved_on} by rule {item.rule} of {baseline} ("{item.clause}")'
+    if not by_advisory or not item.advisories:
         built = f" of {item.basis_date}" if item.date_basis is DateBasis.BUILD_TIME else ""
         return f"this build{built}, which no advisory mentions, {by}"
     facts = [item.category.value] if item.category is not Category.UNSPECIFIED else []
@@ -70,9 +93,9 @@ def _approval(item: Item, baseline: str, cves: Sequence[str]) -> str:
     return f"advisory {item.advisories[0]} ({', '.join(facts)}) {by}"
 
 
-def _also(item: Item) -> list[str]:
+def _also(item: Item, by_advisory: bool) -> list[str]:
     """Name what else the update brings: the advisories of the versions between."""
-    others = item.advisories[1:] if item.date_basis is not DateBasis.BUILD_TIME else item.advisories
+    others = item.advisories[1:] if by_advisory else item.advisories
     return [f"It also brings {', '.join(_listed(others))}"] if others else []
 
 
