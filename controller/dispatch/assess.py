@@ -138,6 +138,11 @@ class Assessor:
         """Rises whenever any answer may have changed."""
         return self._generation
 
+    @property
+    def decisions(self) -> Decisions:
+        """What operators have decided, as answers heed it."""
+        return self._decisions
+
     def latest_report(self, instance_id: InstanceId) -> Report | None:
         """Return the last that an instance reported."""
         return self._reports.get(instance_id)

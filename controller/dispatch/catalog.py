@@ -1,0 +1,395 @@
+"""The advisories of all repositories that the fleet has enabled, and whom they concern: "who has this?".
+
+Every distinct package that an advisory names knows which instances have it as their newest build of its name and architecture; whom an
+advisory concerns is then a union of bitmaps over the few builds that are older. Nothing is counted host by host but what changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Final
+
+from pyroaring import BitMap, FrozenBitMap
+
+from common.errors import NotFound
+from common.evr import Evr
+from common.manifest import Manifest
+from common.nevra import Nevra
+from controller.compliance.judge import PackageTable, belongs_to_module
+from controller.compliance.model import Advisory, AdvisoryPackage
+from controller.dispatch.assess import Assessor
+from controller.fleet.model import Instance, InstanceId
+from controller.inventory.advisories import UNKNOWN_MODULE
+from controller.inventory.model import Package, Report, Snapshot
+from controller.store.api import Store
+
+_NOBODY: Final = FrozenBitMap()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One advisory of the fleet's repositories."""
+
+    advisory: Advisory
+    """As its newest edition says; repositories may have several."""
+    repositories: tuple[str, ...]
+    first_seen_at: datetime | None
+    packages: tuple[Nevra, ...]
+    """The builds that any of its editions names."""
+    affected: int
+    """How many instances have one of its packages in an older version."""
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Where it stands in the list: the newest first, those without a date last."""
+        day = self.advisory.issued or self.advisory.updated
+        return (-day.toordinal() if day is not None else 0, self.advisory.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """One package of one instance that an advisory concerns."""
+
+    instance: Instance
+    name: str
+    arch: str
+    installed: Evr
+    fixed_in: Evr
+    fixed: bool
+    advisory_id: str
+
+    @property
+    def position(self) -> tuple[str, str, str, str, str, str]:
+        """Where it stands in the list."""
+        return (self.instance.name, self.instance.id, self.name, self.arch, self.advisory_id, str(self.fixed_in))
+
+
+@dataclass(frozen=True, slots=True)
+class Concerned:
+    """Whom an advisory or a CVE concerns."""
+
+    rows: tuple[Concern, ...]
+    """Ordered by instance name, then id, then package."""
+    affected: int
+    """How many instances have one of its packages in an older version."""
+    unknown: int
+    """Of how many others it cannot be said: no report, or a repository or the rpm database that could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """What one instance contributes: taken back when it changes."""
+
+    report: Report
+    files: frozenset[str]
+    streams: frozenset[str]
+    is_unknown: bool
+    snapshot: Snapshot | None
+    held: FrozenBitMap
+
+
+@dataclass(frozen=True, slots=True)
+class _Edition:
+    """An advisory as one updateinfo file has it."""
+
+    file: str
+    advisory: Advisory
+
+
+@dataclass(slots=True)
+class _Index:
+    """Bitmaps of instances' numbers. All of it is used in the evaluator's thread only."""
+
+    table: PackageTable = field(default_factory=PackageTable)
+    relevant: FrozenBitMap = _NOBODY
+    holders: defaultdict[int, BitMap] = field(default_factory=lambda: defaultdict(BitMap))
+    files: defaultdict[str, BitMap] = field(default_factory=lambda: defaultdict(BitMap))
+    streams: defaultdict[str, BitMap] = field(default_factory=lambda: defaultdict(BitMap))
+    unknown: BitMap = field(default_factory=BitMap)
+    members: dict[int, _Member] = field(default_factory=dict)
+    named: frozenset[tuple[str, str]] = frozenset()
+    builds: dict[tuple[Nevra, tuple[bool, ...]], tuple[int, FrozenBitMap, FrozenBitMap]] = field(default_factory=dict)
+
+    def learn(self, packages: Iterable[Package]) -> None:
+        """Take packages that are new."""
+        last = self.table.last_id
+        self.table.add(p for p in packages if p.id > last)
+
+    def name(self, advisories: Iterable[Advisory]) -> None:
+        """Let these advisories be the ones that matter; who is in already is looked at again where that is another package."""
+        named = frozenset((p.nevra.name, p.nevra.arch) for a in advisories for p in a.packages)
+        relevant = FrozenBitMap.union(_NOBODY, *(self.table.builds(*name) for name in named))
+        self.named = named
+        if relevant == self.relevant:
+            return
+        self.relevant = relevant
+        for number, member in tuple(self.members.items()):
+            self._hold(number, member.held, self._newest(member.snapshot))
+
+    def put(
+        self, number: int, report: Report, said: Manifest, snapshot: Snapshot | None, unreadable: frozenset[str]
+    ) -> None:
+        """Let an instance be as it reported."""
+        before = self.members.get(number)
+        files = frozenset(r.updateinfo for r in said.repositories if r.updateinfo and not r.error)
+        member = _Member(
+            report,
+            files,
+            frozenset(f"{s.name}:{s.stream}" for s in said.streams),
+            snapshot is None or bool(files & unreadable) or any(r.error for r in said.repositories),
+            snapshot,
+            before.held if before is not None else _NOBODY,
+        )
+        _move(self.files, number, before.files if before is not None else (), member.files)
+        _move(self.streams, number, before.streams if before is not None else (), member.streams)
+        (self.unknown.add if member.is_unknown else self.unknown.discard)(number)
+        self.members[number] = member
+        self._hold(number, member.held, self._newest(snapshot))
+
+    def concerned(self, edition: _Edition) -> Iterator[tuple[AdvisoryPackage, FrozenBitMap, FrozenBitMap, BitMap]]:
+        """Yield each build of an advisory with the packages that are older and those that are not, and whose they may be."""
+        everybody = self.files.get(edition.file)
+        if everybody is None:
+            return
+        for package in edition.advisory.packages:
+            who = everybody
+            if package.module and package.module != UNKNOWN_MODULE:
+                who = everybody & self.streams.get(package.module, _NOBODY)
+            if not who:
+                continue
+            older, others = self._builds(package)
+            if older or others:
+                yield package, older, others, who
+
+    def affected(self, edition: _Edition) -> BitMap:
+        """Return who has a package of this advisory in an older version."""
+        found = BitMap()
+        for _, older, _, who in self.concerned(edition):
+            for number in older:
+                if holders := self.holders.get(number):
+                    found |= holders & who
+        return found
+
+    def _builds(self, package: AdvisoryPackage) -> tuple[FrozenBitMap, FrozenBitMap]:
+        """Return the builds of a package's name.arch that are older than it, and the others; modular for modular (R8)."""
+        build, modular = package.nevra, _kinds(package)
+        known = self.builds.get((build, modular))
+        if known is not None and known[0] == self.table.last_id:
+            return known[1], known[2]
+        older, others, key = list[int](), list[int](), build.key
+        for number in self.table.builds(build.name, build.arch):
+            installed = self.table[number]
+            if belongs_to_module(installed) in modular:
+                (older if installed.key < key else others).append(number)
+        found = FrozenBitMap(older), FrozenBitMap(others)
+        self.builds[build, modular] = (self.table.last_id, *found)
+        return found
+
+    def _newest(self, snapshot: Snapshot | None) -> FrozenBitMap:
+        """Return the newest build of each name.arch that an advisory names."""
+        if snapshot is None:
+            return _NOBODY
+        held = snapshot.packages & self.relevant
+        if len(set(self.table.keys(held))) == len(held):
+            return held
+        newest = dict[tuple[str, str], Package]()
+        for number in held:
+            package = self.table[number]
+            name = (package.nevra.name, package.nevra.arch)
+            if name not in newest or newest[name].key <= package.key:
+                newest[name] = package
+        return FrozenBitMap(p.id for p in newest.values())
+
+    def _hold(self, number: int, before: FrozenBitMap, after: FrozenBitMap) -> None:
+        for package in before - after:
+            self.holders[package].discard(number)
+        for package in after - before:
+            self.holders[package].add(number)
+        member = self.members[number]
+        self.members[number] = replace(member, held=after)
+
+
+class Catalog:
+    """One for a controller process. Use it from one event loop."""
+
+    def __init__(self, store: Store, assessor: Assessor) -> None:
+        """Begin empty: what is asked first reads everything."""
+        self._store = store
+        self._assessor = assessor
+        self._evaluations = assessor.evaluations
+        self._index = _Index()
+        self._numbers = dict[InstanceId, int]()
+        self._editions: Mapping[str, Sequence[_Edition]] = {}
+        self._repositories: Mapping[str, tuple[str, ...]] = {}
+        self._files: frozenset[str] = frozenset()
+        self._affected = dict[str, FrozenBitMap]()
+        self._first_seen = dict[str, datetime]()
+        self._known: tuple[object, ...] = ()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def entries(self) -> tuple[Entry, ...]:
+        """Return all advisories, the newest first."""
+        async with self._one_at_a_time:
+            listed = await self._refresh()
+            affected = await self._evaluations.call(self._all_affected)
+            found = (self._entry(identifier, affected[identifier] & listed) for identifier in self._editions)
+            return tuple(sorted(found, key=lambda e: e.position))
+
+    async def entry(self, identifier: str) -> Entry:
+        """Return one advisory by its id, whose case does not matter; raise NotFound."""
+        async with self._one_at_a_time:
+            listed = await self._refresh()
+            wanted = identifier.lower()
+            found = next((i for i in self._editions if i.lower() == wanted), None)
+            if found is None:
+                raise NotFound("advisory", identifier, "list them: patchctl advisory list")
+            affected = await self._evaluations.call(self._affected_by, found)
+            return self._entry(found, affected & listed)
+
+    async def concerned(self, reference: str, instances: Sequence[Instance], *, include_fixed: bool) -> Concerned:
+        """Say whom of these instances an advisory or a CVE concerns; raise NotFound when no repository of the fleet knows it."""
+        async with self._one_at_a_time:
+            await self._refresh()
+            wanted = reference.lower()
+            meant = [
+                edition
+                for editions in self._editions.values()
+                for edition in editions
+                if edition.advisory.id.lower() == wanted or wanted in (cve.lower() for cve in edition.advisory.cves)
+            ]
+            if not meant:
+                raise NotFound(
+                    "advisory or CVE", reference, "no repository of the fleet names it; patchctl advisory list"
+                )
+            by_number = {self._number(i.id): i for i in instances}
+            return await self._evaluations.call(self._concerned, meant, by_number, include_fixed)
+
+    def _number(self, instance_id: InstanceId) -> int:
+        return self._numbers.setdefault(instance_id, len(self._numbers))
+
+    async def _refresh(self) -> BitMap:
+        """Take what changed since the last time; return the numbers of the instances that there are."""
+        instances = await self._store.fleet.instances()
+        listed = BitMap(self._number(i.id) for i in instances)
+        reports = {self._number(i.id): r for i in instances if (r := self._assessor.latest_report(i.id)) is not None}
+        if newer := await self._store.inventory.packages_after(self._index.table.last_id):
+            await self._evaluations.call(self._index.learn, newer)
+        members = self._index.members
+        changed = [n for n, r in reports.items() if n not in members or members[n].report is not r]
+        news = list[tuple[int, Report, Manifest, Snapshot | None]]()
+        for number in changed:
+            report = reports[number]
+            said = await self._evaluations.manifest(report.manifest_digest)
+            digest = report.inventory_digest
+            snapshot = await self._store.inventory.get_snapshot(digest) if digest is not None else None
+            news.append((number, report, said, snapshot))
+        await self._read_files(reports, [said for _, _, said, _ in news], force=bool(newer))
+        unreadable = frozenset([f for f in self._files if await self._evaluations.advisories(f) is None])
+        if news:
+            await self._evaluations.call(self._put, news, unreadable)
+        if news or newer:
+            self._affected.clear()
+        return listed
+
+    async def _read_files(self, reports: Mapping[int, Report], said: Sequence[Manifest], *, force: bool) -> None:
+        """Read the updateinfo files that the latest reports name, if these are other ones than before."""
+        if not (force or said):
+            return
+        names = defaultdict[str, set[str]](set)
+        for report in reports.values():
+            for repository in (await self._evaluations.manifest(report.manifest_digest)).repositories:
+                if repository.updateinfo and not repository.error:
+                    names[repository.updateinfo].add(repository.id)
+        files = frozenset(names)
+        if files == self._files and not force:
+            return
+        editions, repositories = defaultdict[str, list[_Edition]](list), defaultdict[str, set[str]](set)
+        for file in sorted(files):
+            for advisory in await self._evaluations.advisories(file) or ():
+                editions[advisory.id].append(_Edition(file, advisory))
+                repositories[advisory.id] |= names[file]
+        self._evaluations.keep_advisories(files)
+        self._first_seen = dict(await self._store.inventory.first_seen(list(editions)))
+        self._editions = {i: sorted(found, key=_age, reverse=True) for i, found in editions.items()}
+        self._repositories = {i: tuple(sorted(found)) for i, found in repositories.items()}
+        self._files = files
+        self._affected.clear()
+        await self._evaluations.call(self._index.name, [e.advisory for found in self._editions.values() for e in found])
+
+    def _put(self, news: Sequence[tuple[int, Report, Manifest, Snapshot | None]], unreadable: frozenset[str]) -> None:
+        for number, report, said, snapshot in news:
+            self._index.put(number, report, said, snapshot, unreadable)
+
+    def _all_affected(self) -> Mapping[str, FrozenBitMap]:
+        return {identifier: self._affected_by(identifier) for identifier in self._editions}
+
+    def _affected_by(self, identifier: str) -> FrozenBitMap:
+        known = self._affected.get(identifier)
+        if known is None:
+            found = BitMap()
+            for edition in self._editions[identifier]:
+                found |= self._index.affected(edition)
+            known = self._affected[identifier] = FrozenBitMap(found)
+        return known
+
+    def _concerned(
+        self, meant: Sequence[_Edition], instances: Mapping[int, Instance], include_fixed: bool
+    ) -> Concerned:
+        chosen = BitMap(instances)
+        affected = BitMap()
+        rows = dict[tuple[str, ...], Concern]()
+        for edition in meant:
+            for package, older, others, who in self._index.concerned(edition):
+                for fixed, builds in ((False, older), (True, others if include_fixed else _NOBODY)):
+                    for build in builds:
+                        found = self._index.holders.get(build, _NOBODY) & who & chosen
+                        if not fixed:
+                            affected |= found
+                        installed = self._index.table[build].nevra
+                        for number in found:
+                            row = Concern(
+                                instances[number],
+                                installed.name,
+                                installed.arch,
+                                installed.evr,
+                                package.nevra.evr,
+                                fixed,
+                                edition.advisory.id,
+                            )
+                            rows[row.position] = row
+        silent = chosen - BitMap(self._index.members)
+        unknown = (silent | (self._index.unknown & chosen)) - affected
+        return Concerned(tuple(rows[position] for position in sorted(rows)), len(affected), len(unknown))
+
+    def _entry(self, identifier: str, affected: FrozenBitMap) -> Entry:
+        editions = self._editions[identifier]
+        return Entry(
+            editions[0].advisory,
+            self._repositories[identifier],
+            self._first_seen.get(identifier),
+            tuple(sorted({p.nevra for e in editions for p in e.advisory.packages})),
+            len(affected),
+        )
+
+
+def _age(edition: _Edition) -> tuple[date, str]:
+    dates = [d for d in (edition.advisory.issued, edition.advisory.updated) if d is not None]
+    return max(dates, default=date.min), edition.file
+
+
+def _kinds(package: AdvisoryPackage) -> tuple[bool, ...]:
+    """Say to which installed builds an advisory package applies: plain ones (False), modular ones (True) (R8)."""
+    if not package.module:
+        return (False,)
+    return (True,) if package.module == UNKNOWN_MODULE else (False, True)
+
+
+def _move(where: defaultdict[str, BitMap], number: int, before: Iterable[str], after: Iterable[str]) -> None:
+    for key in before:
+        where[key].discard(number)
+    for key in after:
+        where[key].add(number)
