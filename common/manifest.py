@@ -16,6 +16,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
+from operator import le
 from typing import Any, Final
 
 from common import digest
@@ -221,23 +223,18 @@ def encode_packages(lines: Iterable[tuple[PackageLine, int, str]]) -> tuple[byte
 
 
 def decode_packages(content: bytes) -> tuple[PackageLine, ...]:
-    """Read a packages blob; raise ValueError that names the line."""
+    """Read a packages blob; raise ValueError that names the line. Lines that were read lately cost one look-up, and share their record."""
     text = content.decode("utf-8")
     if text and not text.endswith("\n"):
         raise ValueError("packages: the last line is cut off")
-    found, before = list[PackageLine](), ""
-    for number, line in enumerate(text.split("\n")[:-1], 1):
-        if number > MAX_PACKAGES:
-            raise ValueError(f"packages: more than {MAX_PACKAGES} lines")
-        match line.split("\t"):
-            case [name, epoch, version, release, arch, module] if (
-                name and version and release and arch and _is_epoch(epoch) and line >= before
-            ):
-                found.append(PackageLine(Nevra(name, int(epoch), version, release, arch), module))
-            case _:
-                raise ValueError(f"packages: line {number} is not a package in its place: {line[:80]!r}")
-        before = line
-    return tuple(found)
+    lines = text.split("\n")[:-1]
+    if len(lines) > MAX_PACKAGES:
+        raise ValueError(f"packages: more than {MAX_PACKAGES} lines")
+    found = _read_lines(lines)
+    if found is None or not all(map(le, lines, islice(lines, 1, None))):
+        wrong = next(n for n, line in enumerate(lines) if line < lines[max(0, n - 1)] or _read_line(line) is None)
+        raise ValueError(f"packages: line {wrong + 1} is not a package in its place: {lines[wrong][:80]!r}")
+    return found
 
 
 def decode_details(content: bytes) -> tuple[tuple[int, str], ...]:
@@ -249,6 +246,46 @@ def decode_details(content: bytes) -> tuple[tuple[int, str], ...]:
             raise ValueError(f"details: line {number} is not install time and vendor: {line[:80]!r}")
         found.append((int(installed), vendor))
     return tuple(found)
+
+
+def _read_line(line: str) -> PackageLine | None:
+    match line.split("\t"):
+        case [name, epoch, version, release, arch, module] if (
+            name and version and release and arch and _is_epoch(epoch)
+        ):
+            return PackageLine(Nevra(name, int(epoch), version, release, arch), module)
+        case _:
+            return None
+
+
+class _Lines(dict[str, PackageLine]):
+    """What lines say. Hosts of a fleet have most of theirs in common, so nearly all were read before.
+
+    Bounded in number and in length: lines come from the network. A line that is no package raises KeyError.
+    """
+
+    MOST: Final = 50_000
+    LONGEST: Final = 256
+
+    def __missing__(self, line: str) -> PackageLine:
+        read = _read_line(line)
+        if read is None:
+            raise KeyError(line)
+        if len(line) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[line] = read
+        return read
+
+
+_LINES: Final = _Lines()
+
+
+def _read_lines(lines: Iterable[str]) -> tuple[PackageLine, ...] | None:
+    try:
+        return tuple(map(_LINES.__getitem__, lines))
+    except KeyError:
+        return None
 
 
 def _package_text(line: PackageLine) -> str:
