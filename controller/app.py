@@ -150,7 +150,7 @@ class Controller:
         services = Services(
             agents=agents,
             fleet=FleetService(store.fleet, parts.sessions, parts.assessor, parts.hub, clock, ids),
-            baselines=BaselineService(store.baselines, clock, ids, parts.assessor.refresh_all),
+            baselines=BaselineService(store.baselines, store.fleet, parts.assessor, clock, ids),
             tickets=TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids),
             reports=ReportService(store, parts.assessor, clock),
             accounts=AccountService(),

@@ -16,7 +16,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from common.pb.v1 import account_pb2, baseline_pb2, ticket_pb2, types_pb2
 from controller.api.checks import Checks
-from controller.compliance.model import Category, DateBasis, InstanceStatus, Level, PatchStatus, Reason, Severity
+from controller.compliance.model import (
+    AssignmentScope,
+    Category,
+    DateBasis,
+    ExceptionMatch,
+    ExceptionScope,
+    InstanceStatus,
+    Level,
+    PatchStatus,
+    Reason,
+    RejectAction,
+    Severity,
+)
 from controller.fleet.model import AgentState, NotSelectableReason, ResourceType, Role
 from controller.tickets.model import (
     AbnormalCause,
@@ -124,6 +136,15 @@ LEVEL: Final = Words(Level, types_pb2.ComplianceLevel, "COMPLIANCE_LEVEL", zero=
 CATEGORY: Final = Words(Category, types_pb2.Category, "CATEGORY", zero=Category.UNSPECIFIED)
 SEVERITY: Final = Words(Severity, types_pb2.Severity, "SEVERITY")
 DATE_BASIS: Final = Words(DateBasis, baseline_pb2.DateBasis, "DATE_BASIS", unsaid=frozenset({DateBasis.BUILD_TIME}))
+REJECT_ACTION: Final = Words(RejectAction, baseline_pb2.RejectAction, "REJECT_ACTION")
+ASSIGNMENT_SCOPE: Final = Words(
+    AssignmentScope,
+    baseline_pb2.AssignmentScope,
+    "ASSIGNMENT_SCOPE",
+    unsaid=frozenset({AssignmentScope.DEFAULT}),
+)
+EXCEPTION_SCOPE: Final = Words(ExceptionScope, baseline_pb2.ExceptionScope, "EXCEPTION_SCOPE")
+EXCEPTION_MATCH: Final = Words(ExceptionMatch, baseline_pb2.ExceptionMatch, "EXCEPTION_MATCH")
 ROLE: Final = Words(Role, account_pb2.Role, "ROLE")
 TICKET_STATE: Final = Words(TicketState, ticket_pb2.TicketState, "TICKET_STATE")
 ABNORMAL_CAUSE: Final = Words(AbnormalCause, ticket_pb2.AbnormalCause, "ABNORMAL_CAUSE")

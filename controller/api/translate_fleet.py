@@ -128,6 +128,9 @@ def instance_message(
         level=LEVEL.to_wire(assessment.level),
         not_selectable=NOT_SELECTABLE.to_wire(reason),
         not_selectable_help=sentence,
+        baseline_name=assessment.baseline_name,
+        baseline_version=assessment.inputs.baseline_version,
+        baseline_source=assessment.baseline_source,
     )
 
 

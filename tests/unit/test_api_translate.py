@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,16 +18,23 @@ from controller.api import translate, translate_baseline, translate_fleet, trans
 from controller.api.checks import Checks
 from controller.api.translate import Words
 from controller.compliance.model import (
+    ApprovedPatch,
     Assessment,
     Baseline,
     Category,
+    CustomPackage,
     DateBasis,
+    ExceptionMatch,
+    ExceptionScope,
     Inputs,
     InstanceStatus,
     Item,
     Level,
+    PatchException,
     PatchStatus,
     Reason,
+    RejectAction,
+    RejectedPatch,
     Rule,
     Severity,
     StatusCounts,
@@ -50,7 +58,17 @@ from controller.tickets.model import (
     SuspensionPolicy,
     TicketSpec,
 )
-from tests.builders import NOW, a_rule, a_ticket, an_assessment, an_enrolment_token, an_instance, instance_id
+from tests.builders import (
+    NOW,
+    a_rule,
+    a_ticket,
+    an_assessment,
+    an_assignment,
+    an_enrolment_token,
+    an_exception,
+    an_instance,
+    instance_id,
+)
 
 WORDS = {name: value for name, value in vars(translate).items() if isinstance(value, Words)}
 
@@ -201,9 +219,29 @@ rules = st.builds(
 rules |= st.builds(lambda r, d: dataclasses.replace(r, approve_after_days=None, approve_until=d), rules, st.dates())
 
 
-@given(st.lists(rules, min_size=1, max_size=3))
-def test_a_baseline_comes_back_from_the_wire_as_it_was(some: list[Rule]) -> None:
-    baseline = Baseline("", "Mine", ResourceType.BMS, "CentOS", tuple(some), description="two\nlines")
+levels = st.sampled_from(Level)
+
+
+@given(
+    st.lists(rules, max_size=3),
+    st.lists(st.builds(ApprovedPatch, texts, levels), max_size=3),
+    st.lists(st.builds(RejectedPatch, texts, st.sampled_from(RejectAction)), max_size=3),
+    st.lists(st.builds(CustomPackage, texts, texts, texts, levels), max_size=3),
+)
+def test_a_baseline_comes_back_from_the_wire_as_it_was(
+    some: list[Rule], approved: list[ApprovedPatch], rejected: list[RejectedPatch], custom: list[CustomPackage]
+) -> None:
+    baseline = Baseline(
+        "",
+        "Mine",
+        ResourceType.BMS,
+        "CentOS",
+        tuple(some),
+        description="two\nlines",
+        approved=tuple(approved),
+        rejected=tuple(rejected),
+        custom=tuple(custom),
+    )
     checks = Checks()
     assert (
         translate_baseline.baseline(translate_baseline.baseline_message(baseline, is_default=False), checks) == baseline
@@ -224,6 +262,110 @@ def test_a_rule_without_approval_and_one_with_a_wrong_date_are_named() -> None:
         "baseline.rules[0].approval",
         "baseline.rules[1].approve_until",
     ]
+
+
+def test_every_field_of_a_baseline_goes_out() -> None:
+    baseline = Baseline(
+        "b-1",
+        "Mine",
+        ResourceType.BMS,
+        "CentOS",
+        (a_rule(),),
+        version=3,
+        description="why",
+        public=True,
+        created_by="ann",
+        created_at=NOW,
+        approved=(ApprovedPatch("bash"),),
+        rejected=(RejectedPatch("httpd"),),
+        custom=(CustomPackage("bash", "4.2", "1"),),
+    )
+    message = translate_baseline.baseline_message(baseline, is_default=True)
+    assert {f.name for f, _ in message.ListFields()} == {f.name for f in message.DESCRIPTOR.fields}
+
+
+def test_what_is_wrong_with_lists_and_custom_packages_is_named_by_row() -> None:
+    sent = baseline_pb2.Baseline(
+        name="Mine",
+        scenario=types_pb2.RESOURCE_TYPE_ECS,
+        operating_system="CentOS",
+        approved_patches=[
+            baseline_pb2.ApprovedPatch(entry="bash"),
+            baseline_pb2.ApprovedPatch(compliance_level=9),  # type: ignore[arg-type]
+        ],
+        rejected_patches=[baseline_pb2.RejectedPatch(entry="a\x1b[31m", action=5)],  # type: ignore[arg-type]
+        custom_packages=[baseline_pb2.CustomPackage(name="n" * 257)] * 1001,
+    )
+    checks = Checks()
+    read = translate_baseline.baseline(sent, checks)
+    assert len(read.custom) == 1000
+    wrong = [v.field for v in checks.violations]
+    assert wrong[:7] == [
+        "baseline.approved_patches[1].entry",
+        "baseline.approved_patches[1].compliance_level",
+        "baseline.rejected_patches[0].entry",
+        "baseline.rejected_patches[0].action",
+        "baseline.custom_packages",
+        "baseline.custom_packages[0].name",
+        "baseline.custom_packages[0].version",
+    ]
+    assert wrong[-1] == "baseline.custom_packages[999].release"
+
+
+def test_an_action_that_is_not_said_only_keeps_from_being_required() -> None:
+    sent = baseline_pb2.Baseline(rejected_patches=[baseline_pb2.RejectedPatch(entry="httpd")])
+    assert translate_baseline.baseline(sent, Checks()).rejected == (RejectedPatch("httpd"),)
+
+
+@given(
+    st.builds(
+        an_exception,
+        scope=st.sampled_from(ExceptionScope),
+        scope_value=texts,
+        match=st.sampled_from(ExceptionMatch),
+        match_value=texts,
+        reason=texts,
+        approver=texts,
+    )
+)
+def test_an_exception_comes_back_from_the_wire_as_it_was(exception: PatchException) -> None:
+    checks = Checks()
+    sent = translate_baseline.exception_message(exception)
+    read = translate_baseline.exception(sent, checks, exception.created_at, "somebody else")
+    assert dataclasses.replace(read, id=exception.id) == exception
+    checks.done()
+
+
+def test_every_field_of_an_exception_and_of_an_assignment_goes_out() -> None:
+    exception = translate_baseline.exception_message(an_exception(scope_value="web", revoked_at=NOW))
+    assignment = translate_baseline.assignment_message(an_assignment(), "CentOS-Default")
+    for message in (exception, assignment):
+        assert {f.name for f, _ in message.ListFields()} == {f.name for f in message.DESCRIPTOR.fields}
+
+
+def test_an_exception_without_approver_is_the_callers_and_one_without_a_time_to_end_is_refused() -> None:
+    checks = Checks()
+    read = translate_baseline.exception(baseline_pb2.PatchException(), checks, NOW, "ann")
+    assert read.approver == "ann"
+    assert [v.field for v in checks.violations] == [
+        "exception.scope",
+        "exception.match",
+        "exception.match_value",
+        "exception.reason",
+        "exception.expires_at",
+    ]
+    assert "allowed are INSTANCE, GROUP, ALL" in checks.violations[0].description
+    checks = Checks()
+    sent = baseline_pb2.PatchException(expires_at=Timestamp(seconds=2**60))
+    translate_baseline.exception(sent, checks, NOW, "ann")
+    assert "between the years 1 and 9999" in checks.violations[-1].description
+
+
+def test_R16_an_instance_says_which_baseline_decides_and_why() -> None:
+    answer = an_assessment(1, inputs=Inputs(baseline_id="b-1", baseline_version=3), baseline_source="group")
+    message = translate_fleet.instance_message(an_instance(), Presence(AgentState.ONLINE), answer, None)
+    assert message.baseline_name == answer.baseline_name
+    assert (message.baseline_version, message.baseline_source) == (3, "group")
 
 
 def test_an_instance_says_where_its_agent_is_what_its_answer_is_and_why_it_cannot_be_selected() -> None:
@@ -335,6 +477,7 @@ def test_R14_every_piece_of_evidence_goes_out() -> None:
         last_attempt_at=NOW,
         last_error_class="DEPSOLVE",
         why="because",
+        available_security=Evr(1, "1.0.2k", "27.el7_9"),
     )
     message = translate_report.item_message(item)
     assert {f.name for f, _ in message.ListFields()} == {f.name for f in message.DESCRIPTOR.fields}
