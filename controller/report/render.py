@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from enum import Enum, IntEnum
@@ -85,14 +85,14 @@ def canonical_json(reports: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     yield b'{"format":%d,"reports":[' % FORMAT
     separator = b"\n"
     for report in reports:
-        yield separator + _line(report)
+        yield separator + canonical_line(report)
         separator = b",\n"
     yield b"\n]}\n"
 
 
 def ndjson(reports: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     """Yield one line for each report."""
-    return (_line(report) + b"\n" for report in reports)
+    return (canonical_line(report) + b"\n" for report in reports)
 
 
 def csv_rows(instance: Instance, assessment: Assessment, items: Sequence[Item]) -> Iterator[tuple[str, ...]]:
@@ -144,7 +144,8 @@ def csv_text(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         buffer.truncate()
 
 
-def _line(report: dict[str, Any]) -> bytes:
+def canonical_line(report: Mapping[str, Any]) -> bytes:
+    """Return plain values as one line of JSON without its end: sorted keys, no spaces, UTF-8."""
     return json.dumps(report, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "backslashreplace"
     )

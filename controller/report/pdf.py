@@ -1,0 +1,208 @@
+"""The fleet as a PDF for an auditor: the numbers, every instance, what is not compliant and why, the inputs by digest. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from reportlab.lib.colors import HexColor
+
+from controller.report import text
+from controller.report.pdf_sheet import INK, QUIET, ROOM, Cell, Column, Sheet
+from controller.report.pdf_text import BOLD
+
+GOOD: Final = HexColor("#1a7f4b")
+BAD: Final = HexColor("#b3152f")
+UNKNOWN: Final = HexColor("#8a5f00")
+_COLOURS: Final = {
+    "COMPLIANT": GOOD,
+    "NON_COMPLIANT": BAD,
+    "UNDETERMINED": UNKNOWN,
+    "MISSING": BAD,
+    "FAILED": BAD,
+    "REJECT": BAD,
+    "PENDING_REBOOT": UNKNOWN,
+}
+_ANSWERS: Final = (
+    ("compliant", "Compliant", GOOD),
+    ("non_compliant", "Non-compliant", BAD),
+    ("undetermined", "Undetermined", UNKNOWN),
+)
+_ATTRIBUTES: Final = {
+    "region": "region",
+    "application_group": "application group",
+    "enterprise_project": "enterprise project",
+    "product": "operating system",
+    "baseline": "baseline",
+}
+
+
+def document(summary: text.Document, reports: Iterable[text.Document]) -> bytes:
+    """Return the file. Its date is the summary's instant; the same values give the same bytes. Holds all reports."""
+    found = list(reports)
+    as_of = summary["as_of"]
+    sheet = Sheet(f"Patch compliance as of {text.utc(as_of)}", text.instant(as_of) if as_of else None)
+    _summary(sheet, summary)
+    _instances(sheet, found)
+    _findings(sheet, found)
+    _inputs(sheet, found)
+    return sheet.finish()
+
+
+def _summary(sheet: Sheet, summary: text.Document) -> None:
+    sheet.heading("Patch compliance report", 20)
+    sheet.paragraph(
+        f"{text.plural(summary['instances'], 'instance')} as of {text.utc(summary['as_of'])}", size=11, colour=QUIET
+    )
+    sheet.skip(8)
+    counts = summary["counts"]
+    sheet.bar((counts[name], colour) for name, _, colour in _ANSWERS)
+    rows = [
+        (
+            Cell(title, colour, BOLD),
+            f"{counts[name]:,}",
+            text.share(counts[name], summary["instances"]),
+            _detail(summary, name),
+        )
+        for name, title, colour in _ANSWERS
+    ]
+    sheet.table((Column("", 100), Column("", 60, True), Column("", 70, True), Column("", ROOM - 230)), rows, 10)
+    if summary["oldest_missing"]:
+        item = summary["oldest_missing"]
+        level = (item["level"] or "").lower().replace("unspecified", "")
+        age = text.age(item["first_non_compliant_at"], summary["as_of"])
+        sheet.skip(4)
+        sheet.paragraph(
+            f"Oldest missing{' ' + level if level else ''} patch: {item['name']} on {summary['oldest_missing_instance']}"
+            f"{', ' + age if age else ''}."
+        )
+    if summary["groups"]:
+        sheet.heading("By attribute")
+        columns = (
+            Column("", 120),
+            Column("", ROOM - 360),
+            *(Column(title.lower(), 80, True) for _, title, _ in _ANSWERS),
+        )
+        sheet.table(columns, _groups(summary["groups"]))
+
+
+def _detail(summary: text.Document, name: str) -> str:
+    match name:
+        case "non_compliant":
+            worst = ", ".join(f"{x['level'] or 'UNSPECIFIED'} {x['instances']}" for x in summary["levels"])
+            return f"worst: {worst}" if worst else ""
+        case "undetermined":
+            return ", ".join(f"{x['reason']} {x['instances']}" for x in summary["reasons"])
+    return ""
+
+
+def _groups(groups: Iterable[text.Document]) -> Iterator[Sequence[str | Cell]]:
+    last = ""
+    for group in groups:
+        attribute = str(group["attribute"])
+        title = "" if attribute == last else _ATTRIBUTES.get(attribute, attribute)
+        yield (
+            Cell(title, QUIET),
+            group["value"] or "(none)",
+            *(f"{group['counts'][name]:,}" for name, _, _ in _ANSWERS),
+        )
+        last = attribute
+
+
+def _instances(sheet: Sheet, reports: Sequence[text.Document]) -> None:
+    sheet.heading("Instances")
+    columns = (
+        Column("instance", 105),
+        Column("status", 82),
+        Column("level", 66),
+        Column("missing", 38, True),
+        Column("other", 36, True),
+        Column("", 6),
+        Column("operating system", 92),
+        Column("baseline", ROOM - 425),
+    )
+    sheet.table(columns, (_instance(report) for report in reports))
+    sheet.skip(4)
+    sheet.paragraph(
+        "missing: approved and older than approved. other: rejected, failed or waiting for a restart. "
+        "Undetermined: it cannot be said; missing data is never taken for compliance.",
+        size=8,
+        colour=QUIET,
+    )
+
+
+def _instance(report: text.Document) -> Sequence[str | Cell]:
+    counts = report["counts"]
+    reasons = ", ".join(dict.fromkeys(str(reason["reason"]) for reason in report["reasons"]))
+    bad = report["status"] == "NON_COMPLIANT"
+    level = str(report["level"] or "")
+    return (
+        Cell(report["instance_name"], INK, BOLD),
+        Cell(str(report["status"] or "unknown"), _COLOURS.get(report["status"], INK)),
+        level if bad and level != "UNSPECIFIED" else reasons,
+        str(counts["missing"]),
+        str(counts["reject"] + counts["failed"] + counts["pending_reboot"]),
+        "",
+        text.system(report),
+        text.baseline(report) or "none",
+    )
+
+
+def _findings(sheet: Sheet, reports: Sequence[text.Document]) -> None:
+    sheet.heading("What is not compliant, and why")
+    told = False
+    for report in reports:
+        items = [
+            item for item in report["items"] if item["status"] in text.NON_COMPLIANT or item["status"] == "EXCEPTED"
+        ]
+        if not items and not report["reasons"]:
+            continue
+        told = True
+        sheet.heading(report["instance_name"], 10.5)
+        for reason in report["reasons"]:
+            sheet.paragraph(f"{reason['reason']}  {reason['detail']}", colour=UNKNOWN)
+            sheet.paragraph(reason["help"], size=8, colour=QUIET, indent=12)
+        for item in items:
+            _finding(sheet, item, report)
+    if not told:
+        sheet.paragraph("Nothing.")
+
+
+def _finding(sheet: Sheet, item: text.Document, report: text.Document) -> None:
+    sheet.keep(40)
+    sheet.skip(3)
+    reason = f" {item['reason']}" if item["reason"] else ""
+    level = f"  {item['level']}" if item["level"] and item["level"] != "UNSPECIFIED" else ""
+    package = f"{item['name']}.{item['arch']}" if item["arch"] else item["name"]
+    sheet.paragraph(
+        f"{item['status']}{reason}{level}  {package}", font=BOLD, colour=_COLOURS.get(item["status"], QUIET)
+    )
+    facts = [f"installed {item['installed']}"]
+    if item["required"]:
+        facts.append(f"required {item['required']}")
+    if item["advisories"]:
+        facts.append(" ".join(item["advisories"]))
+    if age := text.age(item["first_non_compliant_at"], (report["inputs"] or {}).get("as_of")):
+        facts.append(f"for {age}")
+    sheet.paragraph(" · ".join(facts), size=8, indent=12)
+    if item["why"]:
+        sheet.paragraph(item["why"], size=8, colour=QUIET, indent=12)
+    if item["cves"]:
+        sheet.paragraph(" ".join(item["cves"]), size=7, colour=QUIET, indent=12)
+
+
+def _inputs(sheet: Sheet, reports: Sequence[text.Document]) -> None:
+    sheet.heading("Inputs")
+    sheet.paragraph(
+        "Each answer is a function of five inputs: installed packages, repository metadata, baseline, exceptions, and the instant. "
+        "The same inputs give the same answer; digests are SHA-256.",
+        size=8,
+        colour=QUIET,
+    )
+    columns = (Column("instance", 105), Column("input", 55), Column("digest or version", ROOM - 160))
+    named = [(report["instance_name"], text.inputs(report)) for report in reports if report["inputs"]]
+    rows = (
+        (Cell(name, INK, BOLD), Cell(tuple(word for word, _ in found), QUIET), Cell(tuple(value for _, value in found)))
+        for name, found in named
+    )
+    sheet.table(columns, rows, 7)
