@@ -1,28 +1,61 @@
-"""ReportService: who complies, why not, since when. The answers are dispatch/assess.py's; here they are found, counted and sent."""
+"""ReportService: who complies, why not, since when. The answers are dispatch's; here they are found, counted and sent."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from datetime import datetime
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from common.clock import Clock
 from common.errors import NotFound
 from common.pb.v1 import fleet_pb2, report_pb2_grpc
 from common.pb.v1 import report_pb2 as pb
-from controller.api import paging, translate_fleet, translate_report
+from controller.api import advisory_answers, paging, translate_fleet, translate_report
 from controller.api.checks import Checks, reference
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
 from controller.api.planning import DEFAULT_BASELINE
-from controller.api.translate import INSTANCE_STATUS, LEVEL, REASON, timestamp
-from controller.compliance.aggregate import ComplianceCounts, oldest_missing, summarise
+from controller.api.translate import INSTANCE_STATUS
+from controller.compliance.aggregate import oldest_missing, summarise
 from controller.compliance.model import Assessment, Baseline, InstanceStatus, Item
 from controller.dispatch.assess import Assessor
+from controller.dispatch.catalog import Catalog
+from controller.dispatch.history import History
 from controller.fleet.model import Instance
 from controller.fleet.selection import check_references, matching
 from controller.store.api import Store
 
-Row = tuple[Instance, Assessment]
+DEFAULT_DAYS: Final = 30
+MAX_DAYS: Final = 366
+_MAX_SUMMARIES: Final = 64
+_AT_ONCE: Final = 200
+"""So many instances are asked for at a time while a page fills."""
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+Reading = Callable[[Instance], Awaitable[tuple[Assessment, tuple[Item, ...]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An instance that may have the item that is missing longest: it has nothing older than `earliest`."""
+
+    instance: Instance
+    assessment: Assessment
+    earliest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """A summary that holds as long as no answer and no instance changed."""
+
+    generation: int
+    until: datetime
+    instances: tuple[tuple[object, ...], ...]
+    message: pb.GetSummaryResponse
 
 
 class ReportService(report_pb2_grpc.ReportServiceServicer):
@@ -33,22 +66,25 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         self._store = store
         self._assessor = assessor
         self._clock = clock
+        self._history = History(store, assessor)
+        self._catalog = Catalog(store, assessor)
+        self._summaries = OrderedDict[bytes, _Summary]()
 
     async def ListReports(self, request: pb.ListReportsRequest, context: Context) -> pb.ListReportsResponse:  # noqa: N802
         """List instances with their answers, without items, ordered by name, then id."""
         checks = Checks()
         statuses = INSTANCE_STATUS.read_all(checks, "statuses", request.statuses)
+        at = self._past(checks, request.as_of if request.HasField("as_of") else None)
         checks.done()
         instances = await self._matching(request.selector if request.HasField("selector") else None)
         size = paging.page_size(request.page_size)
         after = paging.read_token(request, request.page_token, (str, str))
-        page = list[Row]()
-        for instance in instances:
-            if after is not None and (instance.name, instance.id) <= after:
-                continue
-            assessment = await self._assessor.assessment(instance)
-            if not statuses or assessment.status in statuses:
-                page.append((instance, assessment))
+        left = [i for i in instances if after is None or (i.name, i.id) > after]
+        page = list[tuple[Instance, Assessment]]()
+        for start in range(0, len(left), _AT_ONCE):
+            some = left[start : start + _AT_ONCE]
+            answers = zip(some, await self._answers(some, at), strict=True)
+            page += [(instance, answer) for instance, answer in answers if not statuses or answer.status in statuses]
             if len(page) > size:
                 break
         more, page = len(page) > size, page[:size]
@@ -59,41 +95,46 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:  # noqa: N802
         """One instance's report with its items."""
+        checks = Checks()
+        at = self._past(checks, request.as_of if request.HasField("as_of") else None)
+        checks.done()
         instance = find_instance(await self._store.fleet.instances(), "instance", request.instance)
-        baseline = await self._named(request.baseline)
-        assessment, items = await self._assessor.report(instance, all_items=request.all_items, baseline=baseline)
+        read = self._reading(at, all_items=request.all_items, baseline=await self._named(request.baseline, at))
+        assessment, items = await read(instance)
         return pb.GetReportResponse(report=translate_report.report_message(instance, assessment, items))
 
     async def GetSummary(self, request: pb.GetSummaryRequest, context: Context) -> pb.GetSummaryResponse:  # noqa: N802
         """The fleet in numbers."""
-        as_of = self._clock.now()
-        rows = [
-            (instance, await self._assessor.assessment(instance))
-            for instance in await self._matching(request.selector if request.HasField("selector") else None)
-        ]
-        summary = summarise(rows)
-        response = pb.GetSummaryResponse(
-            instances=summary.instances,
-            counts=_counts(summary.counts),
-            levels=[pb.LevelCount(level=LEVEL.to_wire(level), instances=n) for level, n in summary.levels],
-            reasons=[pb.ReasonCount(reason=REASON.to_wire(reason), instances=n) for reason, n in summary.reasons],
-            groups=[
-                pb.GroupSummary(attribute=g.attribute, value=g.value, counts=_counts(g.counts)) for g in summary.groups
-            ],
-            as_of=timestamp(as_of),
-        )
-        if (oldest := await self._oldest_missing(rows)) is not None:
-            instance, item = oldest
-            response.oldest_missing.CopyFrom(translate_report.item_message(item))
-            response.oldest_missing_instance = instance.name
-        return response
+        checks = Checks()
+        at = self._past(checks, request.as_of if request.HasField("as_of") else None)
+        checks.done()
+        instances = await self._matching(request.selector if request.HasField("selector") else None)
+        if at is not None:
+            answers = await self._history.assessments(instances, at)
+            rows = list(zip(instances, answers, strict=True))
+            message = translate_report.summary_message(summarise(rows), at)
+            await self._tell_oldest(message, await self._past_candidates(rows, at), self._reading(at))
+            return message
+        marks = tuple(map(_mark, instances))
+        question = request.SerializeToString(deterministic=True)
+        known = self._summaries.get(question)
+        now = self._clock.now()
+        if known is None or not _holds(known, self._assessor.generation, marks, now):
+            known = self._summaries[question] = await self._summarise(instances, marks, now)
+            if len(self._summaries) > _MAX_SUMMARIES:
+                self._summaries.popitem(last=False)
+        known.message.as_of.FromDatetime(now)
+        return known.message
 
     async def Why(self, request: pb.WhyRequest, context: Context) -> pb.WhyResponse:  # noqa: N802
         """Why one package of one instance has the status it has."""
+        checks = Checks()
+        at = self._past(checks, request.as_of if request.HasField("as_of") else None)
+        checks.done()
         instance = find_instance(await self._store.fleet.instances(), "instance", request.instance)
         package = reference("package", request.package)
-        baseline = await self._named(request.baseline)
-        assessment, items = await self._assessor.report(instance, all_items=True, baseline=baseline)
+        read = self._reading(at, all_items=True, baseline=await self._named(request.baseline, at))
+        assessment, items = await read(instance)
         found = [i for i in items if package in (i.name, i.key)]
         if not found and assessment.counts.installed + assessment.counts.installed_other + len(items):
             raise NotFound("package", package, f"it is not installed on {instance.name}")
@@ -105,11 +146,64 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
 
     async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:  # noqa: N802
         """Every matching instance's report, one at a time: the next is made when the one before was taken."""
+        checks = Checks()
+        at = self._past(checks, request.as_of if request.HasField("as_of") else None)
+        checks.done()
+        read = self._reading(at, all_items=request.all_items)
         for instance in await self._matching(request.selector if request.HasField("selector") else None):
-            assessment, items = await self._assessor.report(instance, all_items=request.all_items)
+            assessment, items = await read(instance)
             response = pb.ExportResponse(report=translate_report.report_message(instance, assessment, items))
             del assessment, items
             yield response
+
+    async def GetTrend(self, request: pb.GetTrendRequest, context: Context) -> pb.GetTrendResponse:  # noqa: N802
+        """The three numbers, day by day, oldest first."""
+        checks = Checks()
+        days = checks.number("days", request.days, 0, MAX_DAYS) or DEFAULT_DAYS
+        checks.done()
+        instances = await self._matching(request.selector if request.HasField("selector") else None)
+        trend = await self._history.trend(instances, days, self._clock.now())
+        return pb.GetTrendResponse(points=[translate_report.point_message(day) for day in trend])
+
+    async def ListAdvisories(self, request: pb.ListAdvisoriesRequest, context: Context) -> pb.ListAdvisoriesResponse:  # noqa: N802
+        """List the advisories of all repositories that the fleet has enabled, the newest first."""
+        return await advisory_answers.listed(self._catalog, request)
+
+    async def GetAdvisory(self, request: pb.GetAdvisoryRequest, context: Context) -> pb.GetAdvisoryResponse:  # noqa: N802
+        """One advisory."""
+        entry = await self._catalog.entry(reference("id", request.id))
+        return pb.GetAdvisoryResponse(advisory=translate_report.advisory_message(entry, packages=True))
+
+    async def ListAffected(self, request: pb.ListAffectedRequest, context: Context) -> pb.ListAffectedResponse:  # noqa: N802
+        """Which instances an advisory or a CVE concerns, and which of them still lack it."""
+        instances = await self._matching(request.selector if request.HasField("selector") else None)
+        return await advisory_answers.affected(self._catalog, request, instances)
+
+    def _past(self, checks: Checks, sent: Timestamp | None) -> datetime | None:
+        """Read the instant for which to answer; None means now."""
+        if sent is None:
+            return None
+        try:
+            at = sent.ToDatetime(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            checks.refuse("as_of", "is no instant of the calendar")
+            return None
+        now = self._clock.now()
+        if at > now:
+            checks.refuse("as_of", f"{at:%Y-%m-%dT%H:%M:%SZ} is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ}")
+        return at
+
+    async def _answers(self, instances: Sequence[Instance], at: datetime | None) -> list[Assessment]:
+        if at is not None:
+            return await self._history.assessments(instances, at)
+        return [standing.assessment for standing in await self._assessor.standings(instances)]
+
+    def _reading(self, at: datetime | None, *, all_items: bool = False, baseline: Baseline | None = None) -> Reading:
+        """Return what reads a full report as of now, or of a past instant."""
+        if at is None:
+            return lambda instance: self._assessor.report(instance, all_items=all_items, baseline=baseline)
+        past = at
+        return lambda instance: self._history.report(instance, past, all_items=all_items, baseline=baseline)
 
     async def _matching(self, sent: fleet_pb2.Selector | None) -> Sequence[Instance]:
         checks = Checks()
@@ -119,40 +213,79 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         check_references(fleet, wanted)
         return matching(fleet, wanted)
 
-    async def _named(self, called: str) -> Baseline | None:
+    async def _named(self, called: str, at: datetime | None) -> Baseline | None:
+        """Return the baseline that is asked for, as of then in its version of then; None for the one that decides."""
         if called in ("", DEFAULT_BASELINE):
             return None
-        return await find_baseline(self._store.baselines, "baseline", called)
+        found = await find_baseline(self._store.baselines, "baseline", called)
+        return found if at is None else await self._store.baselines.baseline_as_of(found.id, at)
 
-    async def _oldest_missing(self, rows: Collection[Row]) -> tuple[Instance, Item] | None:
-        """Return the longest-standing MISSING item of the highest level, and whose it is.
+    async def _summarise(
+        self, instances: Sequence[Instance], marks: tuple[tuple[object, ...], ...], now: datetime
+    ) -> _Summary:
+        standings = await self._assessor.standings(instances)
+        generation = self._assessor.generation
+        rows = [(i, s.assessment) for i, s in zip(instances, standings, strict=True)]
+        message = translate_report.summary_message(summarise(rows), now)
+        candidates = [
+            _Candidate(i, s.assessment, s.earliest or now)
+            for i, s in zip(instances, standings, strict=True)
+            if _misses(s.assessment)
+        ]
+        await self._tell_oldest(message, candidates, self._reading(None))
+        return _Summary(generation, min((s.until for s in standings), default=_NEVER), marks, message)
+
+    async def _past_candidates(self, rows: Iterable[tuple[Instance, Assessment]], at: datetime) -> list[_Candidate]:
+        found = list[_Candidate]()
+        for instance, assessment in rows:
+            if _misses(assessment):
+                since = await self._store.assessments.since(instance.id, assessment.inputs.baseline_id)
+                earliest = min((begun for begun in since.values() if begun <= at), default=_NEVER)
+                found.append(_Candidate(instance, assessment, earliest))
+        return found
+
+    async def _tell_oldest(
+        self, message: pb.GetSummaryResponse, candidates: Iterable[_Candidate], read: Reading
+    ) -> None:
+        """Say which MISSING item of the highest level stands longest, and whose it is.
 
         Reads as few full reports as it can: an instance has nothing older than its oldest remembered item, and nothing of a higher level
         than its own.
         """
-        candidates = list[tuple[datetime, Instance, Assessment]]()
-        for instance, assessment in rows:
-            if assessment.status is InstanceStatus.NON_COMPLIANT and assessment.counts.missing:
-                since = await self._store.assessments.since(instance.id, assessment.inputs.baseline_id)
-                candidates.append((min(since.values(), default=self._clock.now()), instance, assessment))
-        candidates.sort(key=lambda c: (-c[2].level, c[0], c[1].id))
         best: tuple[Instance, Item] | None = None
-        for earliest, instance, assessment in candidates:
-            if best is not None and _cannot_beat(best[1], assessment, earliest):
+        for candidate in sorted(candidates, key=lambda c: (-c.assessment.level, c.earliest, c.instance.name)):
+            if best is not None and _cannot_beat(best[1], candidate):
                 continue
-            _, items = await self._assessor.report(instance)
-            own = [(instance, item) for item in items]
+            _, items = await read(candidate.instance)
+            own = [(candidate.instance, item) for item in items]
             best = oldest_missing([best, *own] if best is not None else own)
-        return best
+        if best is not None:
+            message.oldest_missing.CopyFrom(translate_report.item_message(best[1]))
+            message.oldest_missing_instance = best[0].name
 
 
-def _cannot_beat(best: Item, assessment: Assessment, earliest: datetime) -> bool:
-    if assessment.level != best.level:
-        return assessment.level < best.level
-    return best.first_non_compliant_at is not None and earliest > best.first_non_compliant_at
+def _misses(assessment: Assessment) -> bool:
+    return assessment.status is InstanceStatus.NON_COMPLIANT and assessment.counts.missing > 0
 
 
-def _counts(counts: ComplianceCounts) -> pb.ComplianceCounts:
-    return pb.ComplianceCounts(
-        compliant=counts.compliant, non_compliant=counts.non_compliant, undetermined=counts.undetermined
+def _cannot_beat(best: Item, candidate: _Candidate) -> bool:
+    if candidate.assessment.level != best.level:
+        return candidate.assessment.level < best.level
+    return candidate.earliest >= (best.first_non_compliant_at or _NEVER)
+
+
+def _mark(instance: Instance) -> tuple[object, ...]:
+    """What a summary shows of an instance."""
+    return (
+        instance.id,
+        instance.name,
+        instance.region,
+        instance.application_group,
+        instance.enterprise_project,
+        instance.operating_system,
+        instance.resource_type,
     )
+
+
+def _holds(known: _Summary, generation: int, marks: tuple[tuple[object, ...], ...], now: datetime) -> bool:
+    return known.generation == generation and now < known.until and known.instances == marks

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 
 from common.evr import Evr
 from common.pb.v1 import report_pb2
 from controller.api.translate import CATEGORY, INSTANCE_STATUS, LEVEL, PATCH_STATUS, REASON, SEVERITY, timestamp
 from controller.api.translate_fleet import operating_system_message
+from controller.compliance.aggregate import ComplianceCounts, Summary
 from controller.compliance.model import Assessment, Inputs, Item, StatusCounts, Undetermined
+from controller.dispatch.catalog import Concern, Entry
+from controller.dispatch.history import TrendDay
 from controller.fleet.model import Instance
 
 
@@ -66,6 +69,66 @@ def item_message(item: Item) -> report_pb2.ReportItem:
         last_attempt_at=timestamp(item.last_attempt_at),
         last_error_class=item.last_error_class,
         why=item.why,
+        available_security=_evr(item.available_security),
+    )
+
+
+def summary_message(summary: Summary, as_of: datetime) -> report_pb2.GetSummaryResponse:
+    """Return the numbers of a fleet as a message."""
+    return report_pb2.GetSummaryResponse(
+        instances=summary.instances,
+        counts=counts_message(summary.counts),
+        levels=[report_pb2.LevelCount(level=LEVEL.to_wire(level), instances=n) for level, n in summary.levels],
+        reasons=[report_pb2.ReasonCount(reason=REASON.to_wire(reason), instances=n) for reason, n in summary.reasons],
+        groups=[
+            report_pb2.GroupSummary(attribute=g.attribute, value=g.value, counts=counts_message(g.counts))
+            for g in summary.groups
+        ],
+        as_of=timestamp(as_of),
+    )
+
+
+def counts_message(counts: ComplianceCounts) -> report_pb2.ComplianceCounts:
+    """Return the three numbers as a message."""
+    return report_pb2.ComplianceCounts(
+        compliant=counts.compliant, non_compliant=counts.non_compliant, undetermined=counts.undetermined
+    )
+
+
+def point_message(day: TrendDay) -> report_pb2.TrendPoint:
+    """Return the numbers of one day as a message."""
+    return report_pb2.TrendPoint(date=day.day.isoformat(), counts=counts_message(day.counts))
+
+
+def advisory_message(entry: Entry, *, packages: bool = False) -> report_pb2.Advisory:
+    """Return an advisory as a message; the builds that it names only when asked for."""
+    advisory = entry.advisory
+    return report_pb2.Advisory(
+        id=advisory.id,
+        category=CATEGORY.to_wire(advisory.category),
+        severity=SEVERITY.to_wire(advisory.severity),
+        title=advisory.title,
+        issued=_day(advisory.issued),
+        updated=_day(advisory.updated),
+        first_seen_at=timestamp(entry.first_seen_at),
+        cves=advisory.cves,
+        packages=[str(build) for build in entry.packages] if packages else (),
+        repositories=entry.repositories,
+        affected_instances=entry.affected,
+    )
+
+
+def affected_message(row: Concern) -> report_pb2.Affected:
+    """Return one package of one instance that an advisory concerns as a message."""
+    return report_pb2.Affected(
+        instance_id=row.instance.id,
+        instance_name=row.instance.name,
+        name=row.name,
+        arch=row.arch,
+        installed=str(row.installed),
+        fixed_in=str(row.fixed_in),
+        fixed=row.fixed,
+        advisory_id=row.advisory_id,
     )
 
 
