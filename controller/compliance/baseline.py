@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 from common.errors import InvalidArgument, Violation
-from controller.compliance.model import ALL_PRODUCTS, Baseline, Category, DateBasis, Level, Rule, Severity
+from controller.compliance.custom import custom_from_csv, custom_violations, level_of
+from controller.compliance.entries import is_for_packages
+from controller.compliance.model import (
+    ALL_PRODUCTS,
+    ApprovedPatch,
+    Baseline,
+    Category,
+    CustomPackage,
+    DateBasis,
+    Level,
+    RejectAction,
+    RejectedPatch,
+    Rule,
+    Severity,
+)
 from controller.fleet import products
 from controller.fleet.model import ResourceType
+
+__all__ = ["clause", "custom_from_csv", "parse", "to_document", "violations"]
 
 MAX_RULES: Final = 10
 MAX_DAYS: Final = 365
 MAX_PRODUCTS: Final = 100
 MAX_DESCRIPTION: Final = 1000
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{3,100}")
-_FIELDS: Final = ("name", "description", "scenario", "operating_system", "rules")
+MAX_LIST: Final = 1000
+MAX_ENTRY: Final = 256
+_ENTRY: Final = re.compile(r"[^\s\x00-\x1f\x7f,;'\"]+")
+_FIELDS: Final = (
+    "name",
+    "description",
+    "scenario",
+    "operating_system",
+    "rules",
+    "approved_patches",
+    "rejected_patches",
+    "custom_packages",
+)
 _RULE_FIELDS: Final = (
     "products",
     "categories",
@@ -57,10 +85,6 @@ def parse(document: object) -> Baseline:
         raise InvalidArgument.of("baseline", "must be a table with the keys " + ", ".join(_FIELDS))
     wrong = list[Violation]()
     wrong += _unknown("", document, _FIELDS)
-    rows = document.get("rules", [])
-    if not isinstance(rows, list | tuple):
-        wrong.append(Violation("rules", "must be a list of rules"))
-        rows = []
     scenario = _one(ResourceType, "scenario", document.get("scenario", ResourceType.ECS.value), wrong)
     baseline = Baseline(
         id="",
@@ -68,8 +92,11 @@ def parse(document: object) -> Baseline:
         description=_text("description", document.get("description", ""), wrong),
         scenario=scenario or ResourceType.ECS,
         operating_system=_text("operating_system", document.get("operating_system", ""), wrong),
-        rules=tuple(_rule(f"rules[{number}]", row, wrong) for number, row in enumerate(rows)),
+        rules=tuple(_rule(where, row, wrong) for where, row in _rows(document, "rules", wrong)),
         version=0,
+        approved=tuple(_approved(where, row, wrong) for where, row in _rows(document, "approved_patches", wrong)),
+        rejected=tuple(_rejected(where, row, wrong) for where, row in _rows(document, "rejected_patches", wrong)),
+        custom=tuple(_custom(where, row, wrong) for where, row in _rows(document, "custom_packages", wrong)),
     )
     seen = {v.field for v in wrong}
     wrong += [v for v in violations(baseline) if v.field not in seen]
@@ -94,7 +121,20 @@ def violations(baseline: Baseline) -> tuple[Violation, ...]:
                 f"{baseline.operating_system[:80]!r} is unknown{_near(baseline.operating_system, products.FAMILIES)}",
             )
         )
-    if not 1 <= len(baseline.rules) <= MAX_RULES:
+    wrong += _list_violations(baseline)
+    if baseline.custom:
+        wrong += custom_violations(baseline.custom)
+        others = (
+            ("rules", baseline.rules),
+            ("approved_patches", baseline.approved),
+            ("rejected_patches", baseline.rejected),
+        )
+        wrong += [
+            Violation(name, "must be empty: a baseline with custom_packages has neither rules nor lists")
+            for name, rows in others
+            if rows
+        ]
+    elif not 1 <= len(baseline.rules) <= MAX_RULES:
         wrong.append(Violation("rules", f"has {len(baseline.rules)} rules, allowed are 1 to {MAX_RULES}"))
     for number, rule in enumerate(baseline.rules):
         wrong += _rule_violations(f"rules[{number}]", rule, baseline.operating_system)
@@ -103,11 +143,19 @@ def violations(baseline: Baseline) -> tuple[Violation, ...]:
 
 def to_document(baseline: Baseline) -> dict[str, Any]:
     """Return the document that `parse` reads back into the same baseline (but for id, version and maker)."""
-    return {
+    document: dict[str, Any] = {
         "name": baseline.name,
         "description": baseline.description,
         "scenario": baseline.scenario.value,
         "operating_system": baseline.operating_system,
+    }
+    if baseline.custom:
+        document["custom_packages"] = [
+            {"name": row.name, "version": row.version, "release": row.release, "compliance_level": row.level.name}
+            for row in baseline.custom
+        ]
+        return document
+    document |= {
         "rules": [
             {
                 "products": list(rule.products),
@@ -127,6 +175,15 @@ def to_document(baseline: Baseline) -> dict[str, Any]:
             for rule in baseline.rules
         ],
     }
+    if baseline.approved:
+        document["approved_patches"] = [
+            {"entry": patch.entry, "compliance_level": patch.level.name} for patch in baseline.approved
+        ]
+    if baseline.rejected:
+        document["rejected_patches"] = [
+            {"entry": patch.entry, "action": patch.action.value} for patch in baseline.rejected
+        ]
+    return document
 
 
 def clause(rule: Rule) -> str:
@@ -153,7 +210,7 @@ def _rule(where: str, row: object, wrong: list[Violation]) -> Rule:
     if not isinstance(row, Mapping):
         wrong.append(Violation(where, "must be a table with the keys " + ", ".join(_RULE_FIELDS)))
         return Rule()
-    row = {_ALIASES.get(str(key), key): value for key, value in row.items()}
+    row = {_ALIASES.get(str(key), str(key)): value for key, value in row.items()}
     wrong += _unknown(f"{where}.", row, _RULE_FIELDS)
     days = row.get("approve_after_days")
     if days is not None and (isinstance(days, bool) or not isinstance(days, int)):
@@ -164,14 +221,9 @@ def _rule(where: str, row: object, wrong: list[Violation]) -> Rule:
     until = row.get("approve_until")
     if until is not None:
         until = _date(f"{where}.approve_until", until, wrong)
-    level = row.get("compliance_level", Level.UNSPECIFIED.name)
     include = row.get("include_without_advisory", False)
     if not isinstance(include, bool):
         wrong.append(Violation(f"{where}.include_without_advisory", f"{include!r} is not true or false"))
-    names = {member.name: member for member in Level}
-    found = names.get(str(level).upper())
-    if found is None:
-        wrong.append(Violation(f"{where}.compliance_level", f"{level!r} is unknown{_near(str(level), names)}"))
     basis = _one(DateBasis, f"{where}.date_basis", row.get("date_basis", DateBasis.ISSUED.value), wrong, _RULE_BASES)
     return Rule(
         products=_texts(f"{where}.products", row.get("products"), wrong) or (ALL_PRODUCTS,),
@@ -180,9 +232,80 @@ def _rule(where: str, row: object, wrong: list[Violation]) -> Rule:
         approve_after_days=days,
         approve_until=until,
         date_basis=basis or DateBasis.ISSUED,
-        level=found or Level.UNSPECIFIED,
+        level=_level(where, row, wrong),
         include_without_advisory=include is True,
     )
+
+
+def _rows(document: Mapping[Any, object], name: str, wrong: list[Violation]) -> list[tuple[str, object]]:
+    rows = document.get(name)
+    if not isinstance(rows, list | tuple | None):
+        wrong.append(Violation(name, "must be a list"))
+        return []
+    return [(f"{name}[{number}]", row) for number, row in enumerate(rows or ())]
+
+
+def _table(where: str, row: object, known: Iterable[str], wrong: list[Violation]) -> Mapping[str, object]:
+    """Read a row of a list: a table, or where its first key is all that is needed, just a text."""
+    names = tuple(known)
+    if isinstance(row, str) and names[0] == "entry":
+        return {"entry": row}
+    if not isinstance(row, Mapping):
+        wrong.append(Violation(where, "must be a table with the keys " + ", ".join(names)))
+        return {}
+    row = {_ALIASES.get(str(key), str(key)): value for key, value in row.items()}
+    wrong += _unknown(f"{where}.", row, names)
+    return row
+
+
+def _level(where: str, row: Mapping[str, object], wrong: list[Violation]) -> Level:
+    level = row.get("compliance_level", Level.UNSPECIFIED.name)
+    found = level_of(str(level))
+    if found is None:
+        names = [member.name for member in Level]
+        wrong.append(Violation(f"{where}.compliance_level", f"{level!r} is unknown{_near(str(level), names)}"))
+    return found or Level.UNSPECIFIED
+
+
+def _approved(where: str, row: object, wrong: list[Violation]) -> ApprovedPatch:
+    table = _table(where, row, ("entry", "compliance_level"), wrong)
+    return ApprovedPatch(_text(f"{where}.entry", table.get("entry"), wrong), _level(where, table, wrong))
+
+
+def _rejected(where: str, row: object, wrong: list[Violation]) -> RejectedPatch:
+    table = _table(where, row, ("entry", "action"), wrong)
+    default = RejectAction.ALLOW_AS_DEPENDENCY
+    action = _one(RejectAction, f"{where}.action", table.get("action", default.value), wrong)
+    return RejectedPatch(_text(f"{where}.entry", table.get("entry"), wrong), action or default)
+
+
+def _custom(where: str, row: object, wrong: list[Violation]) -> CustomPackage:
+    table = _table(where, row, ("name", "version", "release", "compliance_level"), wrong)
+    name, version, release = (_text(f"{where}.{key}", table.get(key), wrong) for key in ("name", "version", "release"))
+    return CustomPackage(name, version, release, _level(where, table, wrong))
+
+
+def _list_violations(baseline: Baseline) -> Iterable[Violation]:
+    lists: tuple[tuple[str, Sequence[ApprovedPatch | RejectedPatch]], ...] = (
+        ("approved_patches", baseline.approved),
+        ("rejected_patches", baseline.rejected),
+    )
+    for name, patches in lists:
+        if len(patches) > MAX_LIST:
+            yield Violation(name, f"has {len(patches)} entries, allowed are {MAX_LIST}")
+        first = dict[str, int]()
+        for number, patch in enumerate(patches[:MAX_LIST]):
+            where, entry = f"{name}[{number}].entry", patch.entry
+            before = first.setdefault(entry.lower(), number)
+            if not _ENTRY.fullmatch(entry) or len(entry) > MAX_ENTRY:
+                yield Violation(
+                    where,
+                    f"{entry[:80]!r} is not 1 to {MAX_ENTRY} characters without spaces, quotes, commas and semicolons",
+                )
+            elif before != number:
+                yield Violation(where, f"{entry[:80]!r} is in {name}[{before}] already")
+            elif isinstance(patch, RejectedPatch) and not is_for_packages(entry):
+                yield Violation(where, f"{entry[:80]!r} is no package; only packages can be rejected")
 
 
 def _rule_violations(where: str, rule: Rule, family: str) -> Iterable[Violation]:

@@ -151,8 +151,7 @@ def assess(
     """Put the answer together. What is excused counts apart: it neither makes an instance non-compliant nor is it compliant (R10)."""
     counts = StatusCounts(
         installed=len(verdict.satisfied) - len(verdict.pending),
-        installed_other=len(verdict.newest)
-        - sum(map(len, (verdict.satisfied, verdict.missing, verdict.rejected, verdict.excepted))),
+        installed_other=len(verdict.newest) - _seen_to(verdict),
         missing=len(verdict.missing),
         reject=len(verdict.rejected),
         pending_reboot=len(verdict.pending),
@@ -186,6 +185,11 @@ def assess(
         collected_at=host.collected_at,
         ticket_id=host.ticket_id,
     )
+
+
+def _seen_to(verdict: Verdict) -> int:
+    """Count the packages that the baseline has anything to say about."""
+    return len(verdict.satisfied) + len(verdict.missing) + len(verdict.rejected) + len(verdict.excepted)
 
 
 class Items:

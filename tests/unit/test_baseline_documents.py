@@ -10,8 +10,18 @@ import pytest
 import yaml
 
 from common.errors import InvalidArgument
-from controller.compliance.baseline import clause, parse, to_document, violations
-from controller.compliance.model import Category, DateBasis, Level, Rule, Severity
+from controller.compliance.baseline import clause, custom_from_csv, parse, to_document, violations
+from controller.compliance.model import (
+    ApprovedPatch,
+    Category,
+    CustomPackage,
+    DateBasis,
+    Level,
+    RejectAction,
+    RejectedPatch,
+    Rule,
+    Severity,
+)
 from controller.compliance.presets import public_baselines
 from controller.fleet.model import ResourceType
 from controller.fleet.products import FAMILIES
@@ -173,3 +183,167 @@ def test_every_family_has_a_public_baseline_for_ECS_and_BMS_and_CCE_has_none() -
     assert names["public-centos-ecs"] == "CentOS-Default"
     assert names["public-centos-bms"] == "CentOS-BMS-Default"
     assert names["public-hce-ecs"] == "HCE-Default"
+
+
+# --- lists and custom baselines -----------------------------------------------------------------------------------------------
+
+LISTS = """
+name: CentOS-Lists
+operating_system: CentOS
+rules: [{approve_after_days: 7}]
+approved_patches:
+  - CVE-2023-0286
+  - {entry: "kernel-*", level: high}
+rejected_patches:
+  - bash-4.2.46-35.el7_9
+  - {entry: telnet, action: block}
+"""
+
+CUSTOM = """
+name: CentOS-Custom
+operating_system: CentOS
+custom_packages:
+  - {name: openssl-libs, version: "1:1.0.2k", release: 26.el7_9, compliance_level: critical}
+  - {name: bash, version: "4.2.46", release: 35.el7_9}
+"""
+
+
+def lists(**changes: Any) -> dict[str, Any]:
+    return {"name": "Strict", "operating_system": "CentOS", "rules": [{"approve_after_days": 7}]} | changes
+
+
+def test_lists_are_read_as_plain_entries_or_as_tables() -> None:
+    read = parse(yaml.safe_load(LISTS))
+    assert read.approved == (ApprovedPatch("CVE-2023-0286"), ApprovedPatch("kernel-*", Level.HIGH))
+    assert read.rejected == (RejectedPatch("bash-4.2.46-35.el7_9"), RejectedPatch("telnet", RejectAction.BLOCK))
+
+
+def test_a_custom_baseline_has_rows_instead_of_rules() -> None:
+    read = parse(yaml.safe_load(CUSTOM))
+    assert read.rules == ()
+    assert read.custom == (
+        CustomPackage("openssl-libs", "1:1.0.2k", "26.el7_9", Level.CRITICAL),
+        CustomPackage("bash", "4.2.46", "35.el7_9"),
+    )
+
+
+@pytest.mark.parametrize("text", [LISTS, CUSTOM])
+def test_a_baseline_with_lists_or_rows_is_written_as_it_is_read(text: str) -> None:
+    read = parse(yaml.safe_load(text))
+    assert parse(to_document(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"approved_patches": "bash"}, "approved_patches", "must be a list"),
+        ({"approved_patches": [""]}, "approved_patches[0].entry", "is not 1 to 256"),
+        ({"approved_patches": ["bash", "two words"]}, "approved_patches[1].entry", "without spaces"),
+        ({"approved_patches": ["bash", "BASH"]}, "approved_patches[1].entry", "is in approved_patches[0] already"),
+        ({"approved_patches": [{"entri": "bash"}]}, "approved_patches[0].entri", "did you mean entry?"),
+        ({"approved_patches": [7]}, "approved_patches[0]", "must be a table with the keys entry"),
+        ({"approved_patches": [{"entry": "b", "level": "hi"}]}, "approved_patches[0].compliance_level", "HIGH"),
+        ({"approved_patches": ["x" * 257]}, "approved_patches[0].entry", "is not 1 to 256"),
+        ({"rejected_patches": [{"entry": "b", "action": "deny"}]}, "rejected_patches[0].action", "BLOCK"),
+        ({"rejected_patches": ["CVE-2023-0286"]}, "rejected_patches[0].entry", "only packages can be rejected"),
+        ({"rejected_patches": ["RHSA-2023:1335"]}, "rejected_patches[0].entry", "only packages can be rejected"),
+        ({"rejected_patches": ["openEuler-SA-2023-1001"]}, "rejected_patches[0].entry", "only packages can be"),
+        ({"rejected_patches": [str(n) for n in range(1001)]}, "rejected_patches", "has 1001 entries, allowed are 1000"),
+        ({"custom_packages": [{"name": "b", "version": "1", "release": "1"}]}, "rules", "must be empty"),
+        (
+            {"rules": [], "custom_packages": [{"name": "b", "version": 1.1, "release": "1"}]},
+            "custom_packages[0].version",
+            "put it in quotes",
+        ),
+        (
+            {"rules": [], "custom_packages": [{"name": "b", "version": "1-1", "release": "1"}]},
+            "custom_packages[0].version",
+            "is not a version",
+        ),
+        (
+            {"rules": [], "custom_packages": [{"name": "b", "version": "1", "release": "1"}] * 2},
+            "custom_packages[1].name",
+            "is in custom_packages[0] already",
+        ),
+    ],
+)
+def test_each_wrong_field_of_a_list_is_named(changes: dict[str, Any], field: str, words: str) -> None:
+    assert words in refusals(lists(**changes))[field]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "bash",
+        "kernel-*",
+        "bash-4.2.46",
+        "bash-4.2.46-35.el7_9.x86_64",
+        "1:bash-4-1.x86_64",
+        "java-1.8.0-openjdk",
+        "sa-2",
+    ],
+)
+def test_packages_in_all_forms_can_be_rejected(entry: str) -> None:
+    assert parse(lists(rejected_patches=[entry])).rejected == (RejectedPatch(entry),)
+
+
+# --- rows from CSV ------------------------------------------------------------------------------------------------------------
+
+BASH, OPENSSL = (
+    CustomPackage("bash", "4.2.46", "35.el7_9"),
+    CustomPackage("openssl", "1:1.0.2k", "26.el7_9", Level.HIGH),
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bash,4.2.46,35.el7_9\nopenssl,1:1.0.2k,26.el7_9,HIGH\n",
+        "name,version,release,level\nbash,4.2.46,35.el7_9,\nopenssl,1:1.0.2k,26.el7_9,high",
+        "\ufeffname,version,release,compliance_level\r\nbash,4.2.46,35.el7_9\r\n\r\nopenssl,1:1.0.2k,26.el7_9,High\r\n",
+        '"bash","4.2.46","35.el7_9"\n"openssl" , "1:1.0.2k","26.el7_9","high"\n'.replace('" , "', '","'),
+        "\n\n bash , 4.2.46 , 35.el7_9 ,,\nopenssl,1:1.0.2k,26.el7_9,HIGH\n\n",
+        "level,release,version,name\n,35.el7_9,4.2.46,bash\nhigh,26.el7_9,1:1.0.2k,openssl\n",
+    ],
+)
+def test_rows_of_a_custom_baseline_are_read_from_csv_as_spreadsheets_write_it(text: str) -> None:
+    assert custom_from_csv(text) == ((BASH, OPENSSL), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("bash,4,1\nzsh,5\n", "row 2", "has 2 cells, not 3 or 4"),
+        ("name,version,release\n\nbash,4-2,1\n", "row 3", "version: '4-2' is not a version"),
+        ("bash,4,\n", "row 1", "release: '' is not a release"),
+        ("bash,...,1\n", "row 1", "version: '...' is not a version"),
+        ("bash,a:4,1\n", "row 1", "version: 'a:4' is not a version"),
+        ("bash,99999999999:4,1\n", "row 1", "is not a version"),
+        ("bash,9999999999:4,1\n", "row 1", "is not a version"),
+        ("ba sh,4,1\n", "row 1", "name: 'ba sh' is not the name of a package"),
+        ("bash,4,1,urgent\n", "row 1", "level: 'urgent' is unknown; known are UNSPECIFIED"),
+        ("bash,4,1\nbash,5,1\n", "row 2", "bash is in row 1 already"),
+        ("name,version\nbash,4\n", "row 1", "has no column release"),
+        ("name,version,release,colour\nbash,4,1,red\n", "row 1", "column 'colour' is unknown"),
+        ('bash,4,1\n"zsh,5,1\n', "row 2", "cannot be read"),
+        ("", "row 1", "the file has no rows"),
+        ("name,version,release\n", "row 1", "the file has no rows"),
+    ],
+)
+def test_each_bad_row_of_a_csv_is_reported_by_its_number(text: str, field: str, words: str) -> None:
+    _, wrong = custom_from_csv(text)
+    assert [v.field for v in wrong] == [field]
+    assert words in wrong[0].description
+
+
+def test_good_rows_are_returned_beside_the_complaints_about_others() -> None:
+    rows, wrong = custom_from_csv("bash,4.2.46,35.el7_9\nzsh,,1\n,,1\nopenssl,1:1.0.2k,26.el7_9,HIGH\n")
+    assert rows == (BASH, OPENSSL)
+    assert [v.field for v in wrong] == ["row 2", "row 3", "row 3"]
+
+
+@pytest.mark.parametrize(("count", "is_fine"), [(1000, True), (1001, False)])
+def test_a_custom_baseline_has_at_most_1000_rows(count: int, is_fine: bool) -> None:
+    rows, wrong = custom_from_csv("".join(f"p{n},1,1\n" for n in range(count)))
+    assert len(rows) == 1000
+    assert [v.field for v in wrong] == ([] if is_fine else ["row 1001"])
