@@ -1,0 +1,146 @@
+"""Repositories as files: read whole and verified, or the repository's error; never "no advisories"."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from controller.offline.repositories import failures, read_all
+
+UPDATEINFO = b"""<?xml version="1.0"?>
+<updates><update from="a" status="final" type="security" version="1"><id>CESA-1</id><severity>Low</severity>
+<pkglist><collection><package name="bash" version="5" release="1" epoch="0" arch="x86_64"/></collection></pkglist>
+</update></updates>"""
+PRIMARY = b"""<?xml version="1.0"?>
+<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm" packages="1">
+<package type="rpm"><name>bash</name><arch>x86_64</arch><version epoch="0" ver="5" rel="1"/>
+<checksum type="sha256" pkgid="YES">aa</checksum><summary/><description/><packager/><url/>
+<time file="1" build="1600000000"/><size package="1" installed="1" archive="1"/><location href="bash.rpm"/>
+<format><rpm:license>x</rpm:license></format></package></metadata>"""
+
+
+def write_repository(folder: Path, **files: bytes) -> Path:
+    """Write a repository; a file's keyword is its type in repomd.xml."""
+    repodata = folder / "repodata"
+    repodata.mkdir(parents=True)
+    records = ""
+    for kind, content in files.items():
+        (repodata / f"{kind}.xml").write_bytes(content)
+        records += (
+            f'<data type="{kind}"><checksum type="sha256">{hashlib.sha256(content).hexdigest()}</checksum>'
+            f'<location href="repodata/{kind}.xml"/><timestamp>1700000000</timestamp></data>'
+        )
+    (repodata / "repomd.xml").write_text(
+        f'<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>7</revision>{records}</repomd>'
+    )
+    return folder
+
+
+def error_of(place: Path) -> str:
+    (found,) = read_all([place])
+    assert (found.advisories, found.available) == ((), None)
+    assert found.repository.updateinfo == found.repository.primary == ""
+    return found.repository.error
+
+
+@pytest.mark.parametrize("suffix", ["", "repodata"])
+def test_a_folder_with_repodata_gives_advisories_and_what_is_offered(tmp_path: Path, suffix: str) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO) / suffix
+    (found,) = read_all([place])
+    assert [advisory.id for advisory in found.advisories] == ["CESA-1"]
+    assert found.available is not None
+    assert [str(build.nevra) for build in found.available] == ["bash-5-1.x86_64"]
+    told = found.repository
+    assert (told.id, told.error, told.revision, told.timestamp) == ("updates", "", "7", 1_700_000_000)
+    assert told.updateinfo == hashlib.sha256(UPDATEINFO).hexdigest()
+
+
+def test_a_repository_without_updateinfo_is_one_that_has_no_advisories(tmp_path: Path) -> None:
+    (found,) = read_all([write_repository(tmp_path / "base", primary=PRIMARY)])
+    assert (found.advisories, found.repository.updateinfo, found.repository.error) == ((), "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [
+        ("updateinfo.xml", bytes),
+        ("updateinfo.xml.gz", gzip.compress),
+        ("updateinfo.xml.bz2", bz2.compress),
+        ("updateinfo.xml.xz", lzma.compress),
+        ("updateinfo.xml.zst", zstandard.ZstdCompressor().compress),
+        ("named-as-it-likes", gzip.compress),
+    ],
+)
+def test_an_updateinfo_file_may_be_compressed_in_any_usual_way(
+    tmp_path: Path, name: str, compress: Callable[[bytes], bytes]
+) -> None:
+    place = tmp_path / name
+    place.write_bytes(compress(UPDATEINFO))
+    (found,) = read_all([place])
+    assert ([advisory.id for advisory in found.advisories], found.available) == (["CESA-1"], None)
+    assert (found.repository.id, found.repository.primary) == (name, "")
+
+
+def test_R11_a_folder_that_is_no_repository_is_an_error(tmp_path: Path) -> None:
+    assert error_of(tmp_path) == "is no repository: it has no repodata/repomd.xml"
+
+
+def test_R11_a_file_that_is_not_what_repomd_says_is_an_error(tmp_path: Path) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    (place / "repodata/updateinfo.xml").write_bytes(b"<updates/>")
+    assert error_of(place) == "its updateinfo is not what its repomd.xml says: the sha256 checksum differs"
+    (place / "repodata/updateinfo.xml").unlink()
+    assert error_of(place) == "its updateinfo is missing: updateinfo.xml"
+
+
+@pytest.mark.parametrize(
+    ("repomd", "said"),
+    [
+        ("", "its repomd.xml is not whole XML"),
+        ("<repomd>", "its repomd.xml is not whole XML"),
+        ("<other/>", "its repomd.xml names no primary file that can be read"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><repomd/>', "its repomd.xml declares XML entities, which no repository needs"),
+    ],
+)
+def test_R11_a_broken_repomd_is_an_error(tmp_path: Path, repomd: str, said: str) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY)
+    (place / "repodata/repomd.xml").write_text(repomd)
+    assert error_of(place) == said
+
+
+def test_R11_a_file_of_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=b"not xml")
+    assert error_of(place).startswith("its updateinfo is not XML")
+    assert error_of(write_repository(tmp_path / "b", primary=PRIMARY, updateinfo_zck=b"x")).endswith("not known here")
+    assert "<updates>" in error_of(write_repository(tmp_path / "c", primary=UPDATEINFO))
+
+
+def test_R11_an_updateinfo_file_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    place = tmp_path / "updateinfo.xml.gz"
+    place.write_bytes(gzip.compress(UPDATEINFO)[:-20])
+    assert error_of(place).startswith("updateinfo.xml.gz is not whole gzip data")
+
+
+def test_an_unreadable_repository_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
+    good = write_repository(tmp_path / "good", primary=PRIMARY, updateinfo=UPDATEINFO)
+    (tmp_path / "bad").mkdir()
+    found = read_all([tmp_path / "bad", good])
+    assert [repository.id for repository in failures(found)] == ["bad"]
+    assert len(found[1].advisories) == 1
+
+
+def test_two_places_of_one_name_are_told_apart_and_one_place_given_twice_is_one(tmp_path: Path) -> None:
+    places = [write_repository(tmp_path / x / "updates", primary=PRIMARY) for x in "ab"]
+    assert [r.repository.id for r in read_all([*places, places[0]])] == [str(place) for place in places]
+
+
+def test_a_place_that_does_not_exist_is_told_apart_from_a_bad_repository(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_all([tmp_path / "nowhere"])
