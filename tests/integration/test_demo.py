@@ -156,7 +156,7 @@ def test_make_alone_lists_the_targets_that_people_use() -> None:
     }  # make may run this test
     listed = subprocess.run(["make"], cwd=REPOSITORY, check=True, capture_output=True, text=True, env=own).stdout
     targets = [line.split()[1] for line in listed.splitlines()]
-    assert targets == ["help", "setup", "proto", "check", "test", "test-slow", "bench", "demo", "clean"]
+    assert targets == ["help", "setup", "proto", "check", "test", "test-slow", "fuzz", "bench", "demo", "clean"]
 
 
 def test_daemons_end_with_their_context_and_a_killed_one_ends_at_once(tmp_path: Path) -> None:
