@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from fnmatch import fnmatchcase
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,20 +16,27 @@ from common.manifest import Manifest, PackageLine, Stream, encode_packages
 from common.nevra import Nevra
 from controller.compliance.evaluator import Evaluation, Evaluator, Host, evaluate
 from controller.compliance.model import (
+    NON_COMPLIANT_STATUSES,
     Advisory,
     AdvisoryPackage,
+    ApprovedPatch,
     Available,
     Baseline,
     Category,
     DateBasis,
+    ExceptionMatch,
+    Exceptions,
     InstanceStatus,
     Level,
+    PatchException,
     PatchStatus,
+    RejectAction,
+    RejectedPatch,
     Rule,
     Severity,
 )
 from controller.inventory.model import Package, Snapshot
-from tests.builders import NOW, a_baseline, a_manifest, a_repository, an_advisory, an_instance
+from tests.builders import NOW, a_baseline, a_manifest, a_repository, an_advisory, an_exception, an_instance
 
 TODAY = NOW.date()
 KERNEL_PARTS = ("kernel", "kernel-core", "kernel-modules")
@@ -93,6 +101,44 @@ class World:
     baseline: Baseline
     as_of: datetime
     first_seen: dict[str, datetime]
+    exceptions: Exceptions = Exceptions()  # noqa: RUF009  frozen
+
+
+def spellings(build: Nevra) -> list[str]:
+    n, e, v, r, a = build
+    bare = [n, f"{n}-{v}", f"{n}-{v}-{r}", f"{n}-{v}-{r}.{a}"]
+    return [*bare, f"{e}:{n}-{v}-{r}.{a}", f"{n}-{e}:{v}-{r}.{a}"]
+
+
+def means(entry: str, build: Nevra) -> bool:
+    return any(fnmatchcase(text.lower(), entry.lower()) for text in spellings(build))
+
+
+def by_hand(world: World, build: Nevra, advisory: Advisory | None) -> list[Level]:
+    words = [w.lower() for w in (advisory.id, *advisory.cves)] if advisory else []
+    return [p.level for p in world.baseline.approved if p.entry.lower() in words or means(p.entry, build)]
+
+
+def rejected(world: World, build: Nevra) -> bool:
+    return any(means(p.entry, build) for p in world.baseline.rejected)
+
+
+def blocked(world: World, build: Nevra) -> bool:
+    return any(means(p.entry, build) for p in world.baseline.rejected if p.action is RejectAction.BLOCK)
+
+
+def excused(world: World, name: str, skipped: list[Advisory], advisories_ask: bool) -> bool:
+    live = [e for e in world.exceptions.all if e.created_at <= world.as_of < e.expires_at and not e.revoked_at]
+    if any(e.match is ExceptionMatch.PACKAGE and fnmatchcase(name, e.match_value) for e in live):
+        return True
+    if not advisories_ask or not skipped:
+        return False
+    ids = {e.match_value for e in live if e.match is ExceptionMatch.ADVISORY}
+    cves = {e.match_value for e in live if e.match is ExceptionMatch.CVE}
+    theirs = {cve for a in skipped for cve in a.cves}
+    if theirs and theirs <= cves:
+        return True
+    return all(a.id in ids or (a.cves and set(a.cves) <= cves) for a in skipped)
 
 
 def approvals(world: World, advisory: Advisory) -> list[Rule]:
@@ -150,7 +196,13 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
             for package in advisory.packages
             if (package.nevra.name, package.nevra.arch) == (name, arch) and applies(package, world, build)
         ]
-        approved = [(p.nevra.evr, rule.level) for a, p in mine for rule in approvals(world, a)]
+        approved = [
+            (p.nevra.evr, level)
+            for a, p in mine
+            for level in [rule.level for rule in approvals(world, a)] + by_hand(world, p.nevra, a)
+            if not rejected(world, p.nevra)
+        ]
+        unmentioned = list[Evr]()
         for offer in world.offers:
             mentioned = any(
                 (p.nevra.name, p.nevra.arch) == (offer.nevra.name, offer.nevra.arch)
@@ -160,6 +212,10 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
             )
             if (offer.nevra.name, offer.nevra.arch) != (name, arch) or mentioned or ".module+" in offer.nevra.release:
                 continue
+            if rejected(world, offer.nevra) or is_modular(build):
+                continue
+            unmentioned += [offer.nevra.evr]
+            approved += [(offer.nevra.evr, level) for level in by_hand(world, offer.nevra, None)]
             for rule in world.baseline.rules:
                 day = datetime.fromtimestamp(offer.build_time, NOW.tzinfo).date()
                 fits = rule.products == ("All",) or "CentOS 7.9" in rule.products
@@ -170,8 +226,12 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
                     and not is_modular(build)
                 ):
                     approved.append((offer.nevra.evr, rule.level))
+        no_need = set[str]()
         if not approved:
-            answer[name, arch] = (PatchStatus.INSTALLED_OTHER, Level.UNSPECIFIED, None, "", set[str](), set[str]())
+            status = PatchStatus.REJECT if blocked(world, build.nevra) else PatchStatus.INSTALLED_OTHER
+            if status is PatchStatus.REJECT and excused(world, name, [], False):
+                status = PatchStatus.EXCEPTED
+            answer[name, arch] = (status, Level.UNSPECIFIED, None, "", no_need, no_need)
             continue
         target = approved[0][0]
         for version, _ in approved[1:]:
@@ -182,6 +242,10 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
             status = PatchStatus.MISSING
             offered = [o.nevra.evr for o in world.offers if (o.nevra.name, o.nevra.arch) == (name, arch)]
             reason = "" if any(same(target, version) for version in offered) else "VERSION_GONE"
+        elif blocked(world, build.nevra):
+            status = PatchStatus.EXCEPTED if excused(world, name, [], False) else PatchStatus.REJECT
+            answer[name, arch] = (status, Level.UNSPECIFIED, None, "", no_need, no_need)
+            continue
         elif (
             world.running is not None
             and (name in KERNEL_PARTS and arch == world.running.arch)
@@ -193,6 +257,9 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
             continue
         level = max(lvl for version, lvl in approved if newer(version, effective))
         skipped = [a for a, p in mine if newer(p.nevra.evr, effective) and not newer(p.nevra.evr, target)]
+        bare = [e for e in unmentioned if newer(e, effective) and any(same(e, version) for version, _ in approved)]
+        if excused(world, name, skipped, not bare):
+            status = PatchStatus.EXCEPTED
         answer[name, arch] = (
             status,
             level,
@@ -230,6 +297,50 @@ rules = st.builds(
     level=st.sampled_from(list(Level)),
     include_without_advisory=st.sampled_from([False, False, True]),
 )
+
+package_entries = st.sampled_from(
+    ["bash", "RUBY", "k*", "*", "bash-1.1", "ruby-1.0-1", "0:bash-2-1.x86_64", "kernel-1:1.1-2.el7.x86_64", "b?sh"]
+)
+approved_lists = st.lists(
+    st.builds(
+        ApprovedPatch,
+        st.one_of(package_entries, st.sampled_from(["CVE-1", "cve-2", "A-0", "a-1"])),
+        st.sampled_from([Level.UNSPECIFIED, Level.LOW, Level.CRITICAL]),
+    ),
+    max_size=2,
+)
+rejected_lists = st.lists(st.builds(RejectedPatch, package_entries, st.sampled_from(RejectAction)), max_size=2)
+exception_lists = st.lists(
+    st.builds(
+        an_exception,
+        st.integers(1, 9),
+        match=st.just(ExceptionMatch.ADVISORY),
+        match_value=st.sampled_from(["A-0", "A-1", "A-2", "A-3"]),
+    )
+    | st.builds(
+        an_exception,
+        st.integers(1, 9),
+        match=st.just(ExceptionMatch.CVE),
+        match_value=st.sampled_from(["CVE-1", "CVE-2", "CVE-3"]),
+    )
+    | st.builds(
+        an_exception,
+        st.integers(1, 9),
+        match=st.just(ExceptionMatch.PACKAGE),
+        match_value=st.sampled_from(["kernel*", "ruby", "x"]),
+        created_at=st.sampled_from([NOW, NOW + timedelta(seconds=1)]),
+        revoked_at=st.sampled_from([None, NOW]),
+    ),
+    max_size=5,
+)
+
+
+def with_lists(baseline: Baseline, approved: list[ApprovedPatch], rejected: list[RejectedPatch]) -> Baseline:
+    return replace(baseline, approved=tuple(approved), rejected=tuple(rejected))
+
+
+def numbered(found: list[PatchException]) -> Exceptions:
+    return Exceptions(len(found), tuple(found))
 
 
 @st.composite
@@ -276,9 +387,14 @@ def worlds(draw: st.DrawFn) -> World:
         ),
         found,
         list(offers.values()),
-        a_baseline("b", *draw(st.lists(st.one_of(rules, until_rules()), min_size=1, max_size=3))),
+        with_lists(
+            a_baseline("b", *draw(st.lists(st.one_of(rules, until_rules()), min_size=1, max_size=3))),
+            draw(approved_lists),
+            draw(rejected_lists),
+        ),
         NOW,
         {a.id: NOW - timedelta(days=n) for n, (a, yes) in enumerate(zip(found, seen, strict=True)) if yes},
+        numbered(draw(exception_lists)),
     )
 
 
@@ -302,6 +418,7 @@ def fast(world: World) -> Evaluation:
         {repository.primary: world.offers},
         world.baseline,
         world.as_of,
+        exceptions=world.exceptions,
         first_seen=world.first_seen,
         everything=True,
     )
@@ -313,7 +430,7 @@ def told(found: Evaluation) -> dict[tuple[str, str], tuple[PatchStatus, Level, s
             i.status,
             i.level,
             str(i.required or ""),
-            i.reason,
+            i.reason if i.status is PatchStatus.MISSING else "",
             set(i.advisories) if i.status is not PatchStatus.INSTALLED else set[str](),
             set(i.cves) if i.status is not PatchStatus.INSTALLED else set[str](),
         )
@@ -339,7 +456,14 @@ def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
         for key, (status, level, required, reason, ids, cves) in told(found).items()
     }
     theirs = {
-        key: (status, level, normal(required, spelled), reason, ids, cves)
+        key: (
+            status,
+            level,
+            normal(required, spelled),
+            reason if status is PatchStatus.MISSING else "",
+            ids,
+            cves,
+        )
         for key, (status, level, required, reason, ids, cves) in expected.items()
     }
     assert ours == theirs
@@ -351,7 +475,13 @@ def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
         by_status.count(PatchStatus.INSTALLED_OTHER),
         by_status.count(PatchStatus.PENDING_REBOOT),
     )
-    bad = counts.missing + counts.pending_reboot
+    assert (counts.reject, counts.excepted) == (
+        by_status.count(PatchStatus.REJECT),
+        by_status.count(PatchStatus.EXCEPTED),
+    )
+    bad = counts.missing + counts.pending_reboot + counts.reject
+    bad_levels = [row[1] for row in expected.values() if row[0] in NON_COMPLIANT_STATUSES]
+    assert found.assessment.level == max(bad_levels, default=Level.UNSPECIFIED)
     if found.assessment.status is not InstanceStatus.UNDETERMINED:
         assert (found.assessment.status is InstanceStatus.NON_COMPLIANT) == bool(bad)
 
@@ -380,8 +510,8 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
             content, _ = encode_packages((line, 0, "") for line in world.installed)
             snapshot = Snapshot(digest.of(content), FrozenBitMap(ids[line] for line in world.installed))
             host = Host(an_instance(1), manifest, snapshot=snapshot, collected_at=NOW)
-            assessed = shared.assess(host, world.baseline, NOW)
-            together = shared.evaluate(host, world.baseline, NOW, everything=True)
+            assessed = shared.assess(host, world.baseline, NOW, exceptions=world.exceptions)
+            together = shared.evaluate(host, world.baseline, NOW, exceptions=world.exceptions, everything=True)
             alone = evaluate(
                 host,
                 world.installed,
@@ -389,13 +519,16 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
                 {repository.primary: world.offers},
                 world.baseline,
                 NOW,
+                exceptions=world.exceptions,
                 first_seen={f"{number}-{k}": at for k, at in world.first_seen.items()},
                 everything=True,
             )
             assert together == alone, again
             assert assessed.assessment == together.assessment
             assert assessed.non_compliant_keys == tuple(sorted(together.non_compliant_keys))
-            assert assessed.assessment.level == max((i.level for i in together.items), default=Level.UNSPECIFIED)
+            assert assessed.assessment.level == max(
+                (i.level for i in together.items if i.status in NON_COMPLIANT_STATUSES), default=Level.UNSPECIFIED
+            )
 
 
 def with_prefix(number: int, advisory: Advisory) -> Advisory:
