@@ -11,6 +11,7 @@ import typer
 
 from controller.cli import report_files
 from controller.cli.command import Session, command
+from controller.cli.instants import AsOfOption, as_of
 from controller.cli.printer import Format
 from controller.cli.selection import Filters
 from controller.cli.table import Column, Table
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 InstanceArgument = Annotated[str, typer.Argument(help="The instance's id or name.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Also the compliant packages.")]
+BaselineOption = Annotated[
+    str, typer.Option(metavar="BASELINE", help="Use this baseline, by id or name, for this answer only.")
+]
 _ATTRIBUTES: Final = {
     "region": "region",
     "application_group": "group",
@@ -45,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
     command(group, "show")(show)
     command(group, "summary")(summary)
     command(group, "why")(why)
+    command(group, "trend")(trend)
     report_files.add_to(group)
     app.add_typer(group, name="report")
 
@@ -55,42 +60,75 @@ def list_reports(
     status: Annotated[
         list[Status] | None, typer.Option(case_sensitive=False, help="Only with this answer; repeat it.")
     ] = None,
+    as_of_option: AsOfOption = None,
 ) -> None:
     """List instances with their answers, by name."""
     from common.pb.v1 import report_pb2, types_pb2
 
+    now = datetime.now(UTC)
+    at = as_of("--as-of", as_of_option, now)
     statuses = [types_pb2.InstanceStatus.Value(f"INSTANCE_STATUS_{s.value}") for s in status or ()]
-    found = list(session.client().list_reports(filters.or_all(), statuses=statuses, page_size=1000))
-    session.printer.many(report_pb2.InstanceReport.DESCRIPTOR, found, lambda: [_reports(found)])
-    session.printer.remark(plural(len(found), "instance"))
+    found = list(session.client().list_reports(filters.or_all(), statuses=statuses, page_size=1000, as_of=at))
+    session.printer.many(report_pb2.InstanceReport.DESCRIPTOR, found, lambda: [_reports(found, at or now)])
+    session.printer.remark(plural(len(found), "instance") + (f" as of {utc(at)}" if at is not None else ""))
 
 
-def show(session: Session, instance: InstanceArgument, all_items: AllOption = False) -> None:
-    """Show one instance's report: what is wrong, since when. In CSV a row for each package."""
-    report = session.client().get_report(instance, all_items=all_items)
+def show(
+    session: Session,
+    instance: InstanceArgument,
+    all_items: AllOption = False,
+    baseline: BaselineOption = "",
+    as_of_option: AsOfOption = None,
+) -> None:
+    """Show one instance's report: what is wrong, since when. In CSV a row for each package.
+
+    Of a past day: since when an item is non-compliant is said only where it is still remembered.
+    """
+    at = as_of("--as-of", as_of_option, datetime.now(UTC))
+    report = session.client().get_report(instance, all_items=all_items, baseline=baseline, as_of=at)
     if session.printer.format is Format.CSV:
         from controller.cli.export import csv_columns, csv_rows
 
         session.printer.csv(csv_columns(), csv_rows(report))
     else:
-        session.printer.one(report, lambda: _report(report, all_items=all_items))
+        session.printer.one(report, lambda: _report(report, at, all_items=all_items))
 
 
-def summary(session: Session, filters: Filters) -> None:
+def summary(session: Session, filters: Filters, as_of_option: AsOfOption = None) -> None:
     """Show the fleet in numbers; there are always three."""
-    answer = session.client().get_summary(filters.or_all())
+    at = as_of("--as-of", as_of_option, datetime.now(UTC))
+    answer = session.client().get_summary(filters.or_all(), as_of=at)
     session.printer.one(answer, lambda: _summary(answer))
+
+
+def trend(
+    session: Session,
+    filters: Filters,
+    days: Annotated[
+        int, typer.Option(min=1, max=366, metavar="N", help="How many days, today included, 1 to 366.")
+    ] = 30,
+) -> None:
+    """Draw the three numbers day by day. An instance counts from its enrolment on."""
+    from common.pb.v1 import report_pb2
+    from controller.cli.trend import trend_lines
+
+    points = session.client().get_trend(filters.or_all(), days=days)
+    printer = session.printer
+    printer.many(report_pb2.TrendPoint.DESCRIPTOR, points, lambda: trend_lines(points, printer.width))
 
 
 def why(
     session: Session,
     instance: InstanceArgument,
     package: Annotated[str, typer.Argument(help="The package's name, or name.arch.")],
+    baseline: BaselineOption = "",
+    as_of_option: AsOfOption = None,
 ) -> None:
     """Say in a sentence why a package has the status it has."""
     from common.pb.v1 import report_pb2, types_pb2
 
-    answer = session.client().why(instance, package)
+    at = as_of("--as-of", as_of_option, datetime.now(UTC))
+    answer = session.client().why(instance, package, baseline=baseline, as_of=at)
     match session.printer.format:
         case Format.TABLE:
             for item in answer.items:
@@ -107,10 +145,9 @@ def why(
             session.printer.one(answer, list)
 
 
-def _reports(found: Sequence[report_pb2.InstanceReport]) -> Table:
+def _reports(found: Sequence[report_pb2.InstanceReport], now: datetime) -> Table:
     from common.pb.v1 import types_pb2
 
-    now = datetime.now(UTC)
     titles = (
         Column("name", least=12),
         Column("status", least=13),
@@ -145,17 +182,17 @@ def _baseline(report: report_pb2.InstanceReport) -> str:
     return f"{report.baseline_name} v{report.inputs.baseline_version}" if report.baseline_name else ""
 
 
-def _report(r: report_pb2.InstanceReport, *, all_items: bool) -> Iterator[str | Table]:
+def _report(r: report_pb2.InstanceReport, at: datetime | None, *, all_items: bool) -> Iterator[str | Table]:
     from common.pb.v1 import types_pb2
 
-    now = datetime.now(UTC)
+    now = at or datetime.now(UTC)
     scanned = f"scanned {ago(r.collected_at, now)}" if r.HasField("collected_at") else "never scanned"
     by = f" by {r.ticket_id}" if r.ticket_id else ""
     facts = " · ".join(filter(None, (system(r.operating_system), _baseline(r) or "no baseline", scanned + by)))
     answer = "  ".join(
         filter(None, (word(types_pb2.InstanceStatus, r.status), word(types_pb2.ComplianceLevel, r.level)))
     )
-    yield f"{r.instance_name}  {answer}   {facts}"
+    yield f"{r.instance_name}  {answer}   {facts}" + (f" · as of {utc(at)}" if at is not None else "")
     for reason in r.reasons:
         yield f"  {word(types_pb2.UndeterminedReason, reason.reason)}  {reason.detail}"
         if reason.help:
@@ -203,7 +240,7 @@ def _summary(s: report_pb2.GetSummaryResponse) -> Iterator[str | Table]:
     for title, count, detail in rows:
         yield f"  {title:<13}  {count:>6}  {share(count, s.instances):>7}   {detail}".rstrip()
     if s.HasField("oldest_missing"):
-        item, now = s.oldest_missing, datetime.now(UTC)
+        item, now = s.oldest_missing, s.as_of.ToDatetime(tzinfo=UTC)
         level = word(types_pb2.ComplianceLevel, item.level).lower()
         age = f", {since(item.first_non_compliant_at, now)}" if item.HasField("first_non_compliant_at") else ""
         yield f"Oldest missing {level + ' ' if level else ''}patch: {item.name} on {s.oldest_missing_instance}{age}"
