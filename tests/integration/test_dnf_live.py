@@ -1,0 +1,296 @@
+"""Random hosts and repositories, made with real rpm and createrepo_c, answered by the real dnf and by `patchctl evaluate`: no difference.
+
+The seed is printed; PATCHWARDEN_LIVE_SEED repeats a run and PATCHWARDEN_LIVE_PAIRS changes its length. Dnf finds the running kernel
+by the machine's own `uname`, and no kernel of ours runs here: so dnf runs as it is, but for the one method that names the package of
+the running kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+from typer.testing import CliRunner
+
+from common import nevra
+from common.nevra import Nevra
+from controller.cli.main import app
+from realroots import (
+    AdvisorySpec,
+    BuildError,
+    PackageSpec,
+    RepositorySpec,
+    as_root,
+    build_packages,
+    build_repository,
+    missing_tools,
+)
+
+PAIRS: Final = int(os.environ.get("PATCHWARDEN_LIVE_PAIRS", "40"))
+DBPATH: Final = "/var/lib/rpm"
+VERSIONS: Final = ("1", "1.0", "1.0~rc1", "1.0^git2", "1.0.1", "1.10", "2a", "10")
+RELEASES: Final = ("1", "2.el9", "10.el9_2", "10.el9_2.1")
+NAMES: Final = ("bash", "openssl-libs", "lib-x", "n0-ame", "a", "python3.11", "kernelshark")
+TYPES: Final = ("security", "security", "bugfix", "enhancement", "newpackage", "house_type")
+SEVERITIES: Final = ("Critical", "Important", "Moderate", "Low", "", "house_severity")
+STREAMS: Final = ("nodejs:18", "nodejs:20", "php:8.1")
+KERNEL_EVRS: Final = (("5.14.0", "70.el9"), ("5.14.0", "162.el9"), ("6.1~rc2", "1.el9"))
+KERNEL_PARTS: Final = ("kernel", "kernel-core", "kernel-modules", "kernel-devel")
+DRIVER: Final = """
+import sys
+import dnf.cli.main
+import dnf.sack
+
+def running(sack):
+    found = sack.query().installed().filter(nevra_strict=sys.argv[1]).run() if sys.argv[1] else []
+    return found[0] if found else None
+
+dnf.sack.Sack.get_running_kernel = running
+sys.exit(dnf.cli.main.main(sys.argv[2:]))
+"""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Everything that may be installed or advised, built once."""
+
+    plain: dict[PackageSpec, Path]
+    kernels: dict[Nevra, Path]
+    home: Path
+
+
+def builds(rng: random.Random) -> Iterator[PackageSpec]:
+    for name in NAMES:
+        evrs = rng.sample([(v, r, e) for v in VERSIONS for r in RELEASES for e in (0, 0, 1, 2)], 5)
+        for version, release, epoch in dict.fromkeys(evrs):
+            yield PackageSpec(name, version, release, epoch, rng.choice(("x86_64", "x86_64", "noarch")))
+    for module in STREAMS:
+        name, stream = module.split(":")
+        for version in (f"{stream}.1", f"{stream}.2"):
+            yield PackageSpec(name, version, "1.module+el9+7", modularity=f"{module}:9:c0ffee")
+
+
+def build_kernels(folder: Path) -> dict[Nevra, Path]:
+    """Build the parts of each kernel from one source package: that is how dnf knows that they belong together."""
+    found = dict[Nevra, Path]()
+    for version, release in KERNEL_EVRS:
+        top = folder / f"{version}-{release}"
+        top.mkdir(parents=True)
+        parts = "".join(
+            f"%package -n {p}\nSummary: k\n%description -n {p}\nk\n%files -n {p}\n" for p in KERNEL_PARTS[1:]
+        )
+        (top / "kernel.spec").write_text(
+            f"Name: kernel\nVersion: {version}\nRelease: {release}\nSummary: k\nLicense: none\nAutoReqProv: no\n"
+            f"%description\nk\n%files\n{parts}"
+        )
+        defines = {"_topdir": str(top), "_dbpath": str(top / "db"), "debug_package": "%{nil}"}
+        run(
+            ["rpmbuild", "--quiet", "-bb", "--target=x86_64"]
+            + [flag for key, value in defines.items() for flag in ("--define", f"{key} {value}")]
+            + [str(top / "kernel.spec")],
+            home=folder,
+        )
+        for part in KERNEL_PARTS:
+            build = Nevra(part, 0, version, release, "x86_64")
+            found[build] = top / f"RPMS/x86_64/{build}.rpm"
+    return found
+
+
+def run(command: Sequence[str], home: Path) -> str:
+    environment = os.environ | {"HOME": str(home), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def modules_yaml() -> str:
+    return "".join(
+        f"---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: '{stream}'\n  version: 9\n  context: c0ffee\n"
+        "  arch: x86_64\n  summary: s\n  description: d\n  license:\n    module: [MIT]\n...\n"
+        for name, stream in (module.split(":") for module in STREAMS)
+    )
+
+
+def vary(rng: random.Random, build: Nevra) -> Nevra:
+    """Return the build, or one of its name with another version, epoch or architecture."""
+    arch = rng.choice((build.arch, build.arch, build.arch, "i686", "noarch"))
+    if rng.random() < 0.4:
+        return build._replace(arch=arch)
+    return build._replace(arch=arch, epoch=rng.choice((0, 1, 2)), version=rng.choice(VERSIONS))
+
+
+def advisories(rng: random.Random, pool: Pool, prefix: str) -> Iterator[AdvisorySpec]:
+    known = [package.nevra for package in pool.plain] + 2 * list(pool.kernels)
+    for number in range(rng.randint(5, 40)):
+        module = rng.choice(STREAMS) if rng.random() < 0.2 else None
+        if module is not None:
+            name, stream = module.split(":")
+            versions = [f"{stream}.{minor}" for minor in range(1, 5)]
+            named = [Nevra(name, 0, rng.choice(versions), "1.module+el9+7", "x86_64")]
+        else:
+            named = [vary(rng, build) for build in rng.choices(known, k=rng.randint(1, 4))]
+        yield AdvisorySpec(
+            f"{prefix}-{number}",
+            rng.choice(TYPES),
+            rng.choice(SEVERITIES),
+            "2023-03-20 00:00:00",
+            "2023-03-21 00:00:00",
+            "an advisory",
+            ("CVE-2023-0001",),
+            tuple(str(build) for build in dict.fromkeys(named)),
+            module=f"{module}:9:c0ffee:x86_64" if module else None,
+        )
+
+
+def installed_packages(rng: random.Random, pool: Pool) -> list[Path]:
+    """Choose what is installed: mostly one build of a name.arch, now and then two, and several kernels."""
+    chosen = list[Path]()
+    by_name = dict[tuple[str, str], list[PackageSpec]]()
+    for package in pool.plain:
+        by_name.setdefault((package.name, package.arch), []).append(package)
+    for packages in by_name.values():
+        if rng.random() < 0.8:
+            count = 2 if rng.random() < 0.1 else 1
+            chosen += [pool.plain[package] for package in rng.sample(packages, min(count, len(packages)))]
+    for version, release in rng.sample(KERNEL_EVRS, rng.randint(0, len(KERNEL_EVRS))):
+        chosen += [
+            pool.kernels[Nevra(part, 0, version, release, "x86_64")] for part in KERNEL_PARTS if rng.random() < 0.85
+        ]
+    return chosen
+
+
+@dataclass(frozen=True)
+class World:
+    """One host and its repositories."""
+
+    root: Path
+    repositories: tuple[Path, ...]
+    installed: tuple[Nevra, ...]
+    running: Nevra | None
+    streams: tuple[str, ...]
+
+
+def make_world(rng: random.Random, pool: Pool, folder: Path) -> World:
+    root = folder / "root"
+    for part in ("etc/yum.repos.d", "etc/dnf/modules.d", "etc/dnf/vars", DBPATH.lstrip("/"), "var/cache", "var/log"):
+        (root / part).mkdir(parents=True)
+    (root / "etc/dnf/dnf.conf").write_text("[main]\ngpgcheck=0\n")
+    (root / "etc/os-release").write_text('ID="centos"\nVERSION_ID="9"\nPLATFORM_ID="platform:el9"\n')
+    if packages := installed_packages(rng, pool):
+        install = ["rpm", f"--root={root}", "--dbpath", DBPATH, "-i", "--justdb", "--nodeps", "--force", "--ignorearch"]
+        run([*as_root(), *install, *map(str, packages)], pool.home)
+    query = [*as_root(), "rpm", f"--root={root}", "--dbpath", DBPATH, "-qa", "--qf"]
+    listing = run([*query, r"%{NAME}-%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}\n"], pool.home)
+    installed = tuple(nevra.parse(line) for line in listing.splitlines())
+    streams = tuple(module for module in ("nodejs:18", "nodejs:20", "php:8.1") if rng.random() < 0.5)
+    streams = tuple({module.split(":")[0]: module for module in streams}.values())  # one stream of a module
+    for module in streams:
+        name, stream = module.split(":")
+        (root / f"etc/dnf/modules.d/{name}.module").write_text(
+            f"[{name}]\nname={name}\nstream={stream}\nprofiles=\nstate=enabled\n"
+        )
+    repositories = list[Path]()
+    for identifier in ("base", "updates")[: rng.randint(1, 2)]:
+        offered = tuple(rng.sample(list(pool.plain), 4))
+        repository = build_repository(
+            RepositorySpec(identifier, offered, tuple(advisories(rng, pool, identifier)), modules=modules_yaml()),
+            folder / identifier,
+            pool.home / "packages",
+        )
+        (root / f"etc/yum.repos.d/{identifier}.repo").write_text(
+            f"[{identifier}]\nname={identifier}\nbaseurl={repository.as_uri()}\nenabled=1\ngpgcheck=0\n"
+        )
+        repositories.append(repository)
+    kernels = [build for build in installed if build.name in ("kernel", "kernel-core")]
+    running = rng.choice([*kernels, *kernels, None]) if kernels else None
+    return World(root, tuple(repositories), installed, running, streams)
+
+
+def ask_dnf(world: World, pool: Pool, availability: str) -> set[tuple[str, str, str]]:
+    """Return (id, label, package) of `dnf updateinfo list`."""
+    where = world.root
+    arguments = [
+        *("--quiet", f"--installroot={where}", "--disableplugin=*", f"--config={where}/etc/dnf/dnf.conf"),
+        *(f"--setopt=reposdir={where}/etc/yum.repos.d", f"--setopt=varsdir={where}/etc/dnf/vars", "--setopt=zchunk=0"),
+        *("--releasever=9", "--forcearch=x86_64", "updateinfo", "list", f"--{availability}"),
+    ]
+    strict = str(world.running) if world.running is not None else ""
+    out = run([*as_root(), "/usr/bin/python3", "-c", DRIVER, strict, *arguments], pool.home)
+    rows = set[tuple[str, str, str]]()
+    for line in out.splitlines():
+        identifier, label, package = (line[2:] if availability == "all" else line).split()
+        rows.add((identifier, label, package))
+    return rows
+
+
+def ask_patchctl(world: World, folder: Path, rng: random.Random) -> list[dict[str, str]]:
+    inventory = folder / "inventory"
+    if rng.random() < 0.5:
+        lines = ["name\tepoch\tversion\trelease\tarch", *("\t".join(map(str, build)) for build in world.installed)]
+    else:
+        lines = [str(build) for build in world.installed]
+    inventory.write_text("\n".join(lines) + "\n")
+    options = [word for repository in world.repositories for word in ("--repo", str(repository))]
+    options += ["--running-kernel", str(world.running)] if world.running is not None else []
+    options += ["--module-streams", ",".join(world.streams)] if world.streams else []
+    result = CliRunner().invoke(app, ["evaluate", "--inventory", str(inventory), *options, "--output", "json"])
+    assert result.exit_code in (0, 1, 4), result.output
+    rows: list[dict[str, str]] = json.loads(result.stdout)["advisories"]
+    return rows
+
+
+def label(row: dict[str, str]) -> str:
+    if row["type"] != "security":
+        return row["type"]
+    return f"{'Unknown' if row['severity'] == 'None' else row['severity']}/Sec."
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    if absent := missing_tools():
+        pytest.skip(f"{', '.join(absent)} not installed: make setup says what to install")
+    try:
+        as_root()
+    except BuildError as error:
+        pytest.skip(str(error))
+    if subprocess.run(["/usr/bin/python3", "-c", "import dnf"], check=False, capture_output=True).returncode:
+        pytest.skip("dnf is not there as a Python module")
+    home = tmp_path_factory.mktemp("live")
+    (home / ".rpmmacros").write_text(f"%_dbpath {DBPATH}\n%_db_backend sqlite\n")
+    plain = build_packages(dict.fromkeys(builds(random.Random(7))), home / "packages")
+    return Pool(plain, build_kernels(home / "kernels"), home)
+
+
+@pytest.mark.slow
+def test_random_hosts_and_repositories_get_the_rows_of_the_real_dnf(pool: Pool, tmp_path: Path) -> None:
+    seed = int(os.environ.get("PATCHWARDEN_LIVE_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"seed {seed}, {PAIRS} pairs")
+    seen = Counter[str]()
+    for pair in range(PAIRS):
+        rng = random.Random(f"{seed}-{pair}")
+        folder = tmp_path / str(pair)
+        folder.mkdir()
+        world = make_world(rng, pool, folder)
+        rows = ask_patchctl(world, folder, rng)
+        for availability in ("available", "installed", "all"):
+            told = ask_dnf(world, pool, availability)
+            ours = {(row["id"], label(row), row["package"]) for row in rows if availability in (row["state"], "all")}
+            assert ours == told, f"seed {seed}, pair {pair}, --{availability}, running {world.running}, {world.streams}"
+            seen[availability] += len(told)
+        available, present = ({r["package"] for r in rows if r["state"] == s} for s in ("available", "installed"))
+        seen["installed, not running"] += len(available & present)
+        seen["of modules"] += sum(".module+" in row["package"] for row in rows)
+        seen["with epoch"] += sum(":" in row["package"] for row in rows)
+        shutil.rmtree(folder)
+    print(f"{PAIRS} of {PAIRS} pairs agree; rows: {dict(seen)}")
+    if PAIRS >= 30:
+        assert min(seen.values()) > 0, "what was to be compared did not occur"

@@ -1,0 +1,343 @@
+"""`patchctl evaluate`: an answer without a controller, and an exit code that a pipeline can stop at."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from controller.cli.main import app
+from tests.conftest import RealHost
+from uniagent import inventory_command
+
+BASH = "bash-4.2.46-34.el7.x86_64"
+OPENSSL = "openssl-libs-1:1.0.2k-19.el7.x86_64"
+AUTHOR = '<update from="a" status="final" version="1" type='
+
+
+def advisory(identifier: str, build: str, kind: str = "security", severity: str = "", extra: str = "") -> str:
+    """One <update>; `build` is "name epoch version release arch"."""
+    name, epoch, version, release, arch = build.split()
+    return (
+        f'{AUTHOR}"{kind}"><id>{identifier}</id><severity>{severity}</severity><issued date="2023-03-20 00:00:00"/>'
+        f'<references><reference type="cve" id="CVE-2023-0286"/></references><pkglist><collection>{extra}'
+        f'<package name="{name}" epoch="{epoch}" version="{version}" release="{release}" arch="{arch}"/>'
+        "</collection></pkglist></update>"
+    )
+
+
+def updateinfo(folder: Path, *advisories: str) -> Path:
+    file = folder / "updateinfo.xml"
+    file.write_text(f"<updates>{''.join(advisories)}</updates>")
+    return file
+
+
+def inventory(folder: Path, *lines: str) -> Path:
+    file = folder / "web-01.txt"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+def run(*arguments: object, stdin: str | None = None) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)], input=stdin)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def answer(*arguments: object, stdin: str | None = None) -> dict[str, Any]:
+    code, out, err = run("--output", "json", *arguments, stdin=stdin)
+    found: dict[str, Any] = json.loads(out)
+    assert (code, err) == ({"COMPLIANT": 0, "NON_COMPLIANT": 1, "UNDETERMINED": 4}[found["status"]], "")
+    return found
+
+
+BEHIND = advisory("CESA-2023:1335", "openssl-libs 1 1.0.2k 26.el7_9 x86_64", severity="Important")
+DONE = advisory("CEBA-1", "bash 0 4.2.46 34.el7 x86_64", kind="bugfix")
+
+
+def test_the_json_has_the_shape_that_was_promised(tmp_path: Path) -> None:
+    found = answer("--inventory", inventory(tmp_path, BASH, OPENSSL), "--repo", updateinfo(tmp_path, BEHIND, DONE))
+    assert set(found) == {"status", "reasons", "counts", "items", "advisories"}
+    assert (found["status"], found["reasons"]) == ("NON_COMPLIANT", [])
+    assert (found["counts"]["missing"], found["counts"]["installed"]) == (1, 1)
+    missing, installed = found["items"]
+    assert missing["why"].startswith("web-01 is missing openssl-libs 1:1.0.2k-26.el7_9 because advisory CESA-2023:1335")
+    assert missing | {"why": ""} == {
+        "name": "openssl-libs",
+        "arch": "x86_64",
+        "installed": "1:1.0.2k-19.el7",
+        "status": "MISSING",
+        "reason": "",
+        "target": "1:1.0.2k-26.el7_9",
+        "level": "UNSPECIFIED",
+        "category": "Security",
+        "severity": "Important",
+        "advisories": ["CESA-2023:1335"],
+        "cves": ["CVE-2023-0286"],
+        "why": "",
+    }
+    assert (installed["name"], installed["status"], installed["target"]) == ("bash", "INSTALLED", "4.2.46-34.el7")
+    assert found["advisories"] == [
+        {
+            "id": "CEBA-1",
+            "type": "bugfix",
+            "severity": "None",
+            "package": "bash-4.2.46-34.el7.x86_64",
+            "state": "installed",
+        },
+        {
+            "id": "CESA-2023:1335",
+            "type": "security",
+            "severity": "Important",
+            "package": "openssl-libs-1:1.0.2k-26.el7_9.x86_64",
+            "state": "available",
+        },
+    ]
+
+
+def test_the_exit_code_says_compliant_0_non_compliant_1_undetermined_4(tmp_path: Path) -> None:
+    hosts = inventory(tmp_path, BASH, OPENSSL)
+    assert answer("--inventory", hosts, "--repo", updateinfo(tmp_path, DONE))["status"] == "COMPLIANT"
+    assert answer("--inventory", hosts, "--repo", updateinfo(tmp_path, DONE, BEHIND))["status"] == "NON_COMPLIANT"
+    assert answer("--inventory", hosts, "--repo", updateinfo(tmp_path))["status"] == "UNDETERMINED"
+
+
+def test_R1_the_same_question_has_the_same_bytes(tmp_path: Path) -> None:
+    options = ("--inventory", inventory(tmp_path, BASH, OPENSSL), "--repo", updateinfo(tmp_path, BEHIND, DONE))
+    assert run(*options, "--output", "json") == run(*options, "--output", "json")
+
+
+def test_R11_a_repository_that_cannot_be_read_is_never_compliant(tmp_path: Path) -> None:
+    hosts = inventory(tmp_path, BASH)
+    (tmp_path / "broken").mkdir()
+    found = answer("--inventory", hosts, "--repo", updateinfo(tmp_path, DONE), "--repo", tmp_path / "broken")
+    (reason,) = found["reasons"]
+    assert (found["status"], reason["reason"]) == ("UNDETERMINED", "REPO_ERROR")
+    assert reason["detail"] == "repository broken: is no repository: it has no repodata/repomd.xml"
+    assert reason["help"]
+    assert [row["id"] for row in found["advisories"]] == ["CEBA-1"]
+
+
+def test_R11_repositories_without_any_advisory_are_undetermined(tmp_path: Path) -> None:
+    found = answer("--inventory", inventory(tmp_path, BASH), "--repo", updateinfo(tmp_path))
+    assert [reason["reason"] for reason in found["reasons"]] == ["NO_ADVISORIES"]
+
+
+def test_R11_an_inventory_without_packages_is_undetermined(tmp_path: Path) -> None:
+    found = answer("--inventory", inventory(tmp_path), "--repo", updateinfo(tmp_path, DONE))
+    assert [reason["reason"] for reason in found["reasons"]] == ["RPMDB"]
+    assert found["advisories"] == []
+
+
+def test_R5_an_advisory_counts_from_the_day_it_was_issued(tmp_path: Path) -> None:
+    options = ("--inventory", inventory(tmp_path, BASH, OPENSSL), "--repo", updateinfo(tmp_path, DONE, BEHIND))
+    assert answer(*options, "--as-of", "2023-03-19")["status"] == "COMPLIANT"
+    assert answer(*options, "--as-of", "2023-03-20")["status"] == "NON_COMPLIANT"
+
+
+def test_a_baseline_in_a_file_decides(tmp_path: Path) -> None:
+    baseline = tmp_path / "b.yaml"
+    baseline.write_text(
+        "name: critical-only\noperating_system: CentOS\nrules:\n"
+        "  - {categories: [Security], severities: [Critical], approve_after_days: 0, compliance_level: HIGH}\n"
+    )
+    options = ("--inventory", inventory(tmp_path, OPENSSL), "--baseline", baseline)
+    assert answer(*options, "--repo", updateinfo(tmp_path, BEHIND))["status"] == "COMPLIANT"
+    critical = advisory("CESA-9", "openssl-libs 1 1.0.2k 27.el7_9 x86_64", severity="Critical")
+    found = answer(*options, "--repo", updateinfo(tmp_path, critical))
+    assert (found["status"], found["items"][0]["level"]) == ("NON_COMPLIANT", "HIGH")
+
+
+@pytest.mark.parametrize(
+    ("products", "options", "expected"),
+    [
+        ("[All]", (), "NON_COMPLIANT"),
+        ("[CentOS 7.9]", (), "NON_COMPLIANT"),
+        ("[CentOS 7, CentOS 7.9]", (), "NON_COMPLIANT"),
+        ("[CentOS 7.9, CentOS 8.4]", ("--os", "centos 7.9"), "NON_COMPLIANT"),
+        ("[CentOS 7.9]", ("--os", "CentOS 8.4"), "UNDETERMINED"),
+        ("[All]", ("--os", "Rocky Linux 9.4"), "UNDETERMINED"),
+    ],
+)
+def test_an_inventory_that_names_no_system_is_taken_for_the_one_that_the_baseline_is_for(
+    tmp_path: Path, products: str, options: tuple[str, ...], expected: str
+) -> None:
+    baseline = tmp_path / "b.yaml"
+    baseline.write_text(
+        f"name: mine\noperating_system: CentOS\nrules:\n  - {{products: {products}, approve_after_days: 0}}\n"
+    )
+    hosts = inventory(tmp_path, OPENSSL)
+    repo = updateinfo(tmp_path, BEHIND)
+    found = answer("--inventory", hosts, "--repo", repo, "--baseline", baseline, *options)
+    assert found["status"] == expected
+    assert {reason["reason"] for reason in found["reasons"]} <= {"NO_BASELINE"}
+
+
+def test_R7_a_kernel_that_is_installed_and_not_running_is_pending_and_has_a_row_of_each_state(tmp_path: Path) -> None:
+    kernels = [f"kernel-3.10.0-{release}.el7.x86_64" for release in ("957", "1160")]
+    options = ("--inventory", inventory(tmp_path, *kernels), "--repo")
+    repo = updateinfo(tmp_path, advisory("CEBA-2", "kernel 0 3.10.0 1160.el7 x86_64", kind="bugfix"))
+    assert answer(*options, repo)["status"] == "COMPLIANT"
+    assert answer(*options, repo, "--running-kernel", kernels[1])["status"] == "COMPLIANT"
+    found = answer(*options, repo, "--running-kernel", kernels[0])
+    assert [item["status"] for item in found["items"]] == ["PENDING_REBOOT"]
+    assert [row["state"] for row in found["advisories"]] == ["available", "installed"]
+
+
+def test_R8_an_advisory_of_a_module_counts_only_where_its_stream_is_enabled(tmp_path: Path) -> None:
+    module = '<module name="nodejs" stream="18" version="9" context="c" arch="x86_64"/>'
+    repo = updateinfo(
+        tmp_path, DONE, advisory("RLSA-1", "nodejs 1 18.2 1.module+el9+7 x86_64", severity="Moderate", extra=module)
+    )
+    options = ("--inventory", inventory(tmp_path, "nodejs-1:18.1-1.module+el9+7.x86_64"), "--repo", repo)
+    assert answer(*options)["status"] == "COMPLIANT"
+    assert answer(*options, "--module-streams", "nodejs:20,php:8.1")["advisories"] == []
+    found = answer(*options, "--module-streams", "php:8.1,nodejs:18")
+    assert (found["status"], [row["id"] for row in found["advisories"]]) == ("NON_COMPLIANT", ["RLSA-1"])
+
+
+def test_types_and_severities_are_in_one_spelling(tmp_path: Path) -> None:
+    build = "bash 0 9 1 x86_64"
+    repo = updateinfo(
+        tmp_path,
+        advisory("A", build, "Security", "SEVERITY_MODERATE"),
+        advisory("B", build, "newpackage", "Medium"),
+        advisory("C", build, "house_type", "house_severity"),
+        advisory("D", build, "security"),
+    )
+    found = answer("--inventory", inventory(tmp_path, BASH), "--repo", repo)
+    assert [(row["id"], row["type"], row["severity"]) for row in found["advisories"]] == [
+        ("A", "security", "Moderate"),
+        ("B", "newpackage", "Moderate"),
+        ("C", "unknown", "None"),
+        ("D", "security", "None"),
+    ]
+
+
+def test_people_get_a_short_table(tmp_path: Path) -> None:
+    code, out, err = run(
+        *("--inventory", inventory(tmp_path, BASH, OPENSSL), "--repo", updateinfo(tmp_path, BEHIND, DONE)),
+        *("--as-of", "2026-11-22", "--os", "CentOS 7.9"),
+    )
+    assert (code, err) == (1, "")
+    assert [" ".join(line.split()) for line in out.splitlines()] == [
+        "web-01 NON_COMPLIANT CentOS 7.9 · Everything · as of 2026-11-22",
+        "status package installed required advisory",
+        "MISSING openssl-libs.x86_64 1:1.0.2k-19.el7 1:1.0.2k-26.el7_9 CESA-2023:1335",
+        "... 1 INSTALLED, 0 INSTALLED_OTHER",
+        "1 advisory available",
+    ]
+
+
+def test_people_are_told_what_to_do_when_it_cannot_be_said(tmp_path: Path) -> None:
+    code, out, _ = run("--inventory", inventory(tmp_path, BASH), "--repo", updateinfo(tmp_path))
+    assert code == 4
+    assert "  NO_ADVISORIES  no enabled repository (updateinfo.xml) has advisories" in out
+    assert "Enable a repository that publishes advisories" in out
+
+
+def test_an_inventory_may_come_through_a_pipe(tmp_path: Path) -> None:
+    found = answer("--inventory", "-", "--repo", updateinfo(tmp_path, BEHIND), stdin=f"{OPENSSL}\n")
+    assert found["items"][0]["why"].startswith("stdin is missing openssl-libs")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--inventory", "nowhere.txt"), "--inventory: nowhere.txt cannot be read: No such file or directory"),
+        (("--inventory", "."), "--inventory: . cannot be read: Is a directory"),
+        (("--repo", "nowhere"), "--repo: nowhere does not exist"),
+        (("--baseline", "nowhere.yaml"), "--baseline: nowhere.yaml cannot be read: No such file or directory"),
+        (("--running-kernel", "5.14.0"), "--running-kernel: '5.14.0' is not name-[epoch:]version-release.arch"),
+        (("--module-streams", "nodejs"), "--module-streams: 'nodejs' is not name:stream"),
+        (("--as-of", "yesterday"), "--as-of: 'yesterday' is not a date, write it like 2026-11-22"),
+        (("--os", "BeOS 5"), "--os: 'BeOS 5' is not an operating system and its version"),
+    ],
+)
+def test_misuse_is_2_and_a_sentence(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    given = ("--inventory", inventory(tmp_path, BASH), "--repo", updateinfo(tmp_path, DONE), "--output", "json")
+    code, out, err = run(*given, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_a_line_that_cannot_be_read_and_a_wrong_baseline_are_misuse_not_an_answer(tmp_path: Path) -> None:
+    repo = updateinfo(tmp_path, DONE)
+    code, out, err = run("--inventory", inventory(tmp_path, BASH, "what?"), "--repo", repo)
+    assert (code, out) == (2, "")
+    assert "web-01.txt: line 2: 'what?' is not name-" in err
+    baseline = tmp_path / "b.yaml"
+    baseline.write_text(
+        "name: mine\noperating_system: CentOS\nrules:\n  - {categories: [Securty], approve_after_days: 0}\n"
+    )
+    code, out, err = run("--inventory", inventory(tmp_path, BASH), "--repo", repo, "--baseline", baseline)
+    assert (code, out) == (2, "")
+    assert "rules[0].categories: 'Securty' is unknown, did you mean Security?" in err
+    rules = "".join(f"  - {{products: [CentOS {version}], approve_after_days: 0}}\n" for version in ("7.9", "8.4"))
+    baseline.write_text(f"name: mine\noperating_system: CentOS\nrules:\n{rules}")
+    code, out, err = run("--inventory", inventory(tmp_path, BASH), "--repo", repo, "--baseline", baseline)
+    assert (code, out) == (2, "")
+    assert "say which one with --os" in err
+
+
+@pytest.mark.parametrize("absent", ["--inventory", "--repo"])
+def test_what_must_be_given_is_asked_for(tmp_path: Path, absent: str) -> None:
+    given = {"--inventory": inventory(tmp_path, BASH), "--repo": updateinfo(tmp_path, DONE)}
+    code, _, err = run(*(word for option, value in given.items() if option != absent for word in (option, value)))
+    assert code == 2
+    assert absent in err
+
+
+def test_what_the_agent_collects_from_an_image_is_evaluated_as_it_is(
+    centos_host: RealHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    inventory_command.add_arguments(parser)
+    metadata = tmp_path / "metadata"
+    told = parser.parse_args(["--root", str(centos_host.root), "--with-metadata", str(metadata)])
+    assert inventory_command.run(told) == 0
+    image = tmp_path / "image.json"
+    image.write_text(capsys.readouterr().out)
+    baseline = tmp_path / "b.yaml"
+    baseline.write_text(
+        "name: mine\noperating_system: CentOS\nrules:\n  - {products: [CentOS 7.9], approve_after_days: 0}\n"
+    )
+    found = answer(
+        *("--inventory", image, "--baseline", baseline, "--repo", metadata / "base", "--repo", metadata / "updates")
+    )
+    assert {item["name"] for item in found["items"] if item["status"] == "MISSING"} == {
+        "kernel",
+        "openssl-libs",
+        "sudo",
+    }
+    assert found["counts"]["updates_without_advisory"] == 1
+    assert "Repository updates" in found["items"][0]["why"]
+    assert {row["id"] for row in found["advisories"]} == {"CESA-2023:1335", "CESA-2023:0291", "CEBA-2023:4819"}
+
+
+def test_it_needs_no_controller_and_no_login_and_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    hosts, repo = inventory(folder, OPENSSL), updateinfo(folder, BEHIND)
+    before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+    entry = "from controller.cli.main import main; main()"
+    program = [sys.executable, "-c", entry, "evaluate", "--inventory", hosts.name, "--repo", repo.name]
+    done = subprocess.run(
+        program,
+        cwd=folder,
+        env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("web-01  NON_COMPLIANT")
+    assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()} == before
