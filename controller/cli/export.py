@@ -1,26 +1,32 @@
-"""Exporting reports as they stream in: nothing is held but the one report in hand."""
+"""Writing the files of `report export`. Only PDF and CycloneDX hold more than the one report in hand."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from common.pb.v1 import report_pb2
+from controller.cli.command import Misuse
 from controller.cli.plain import cells, columns, plain
 from controller.cli.printer import write_csv
 from controller.cli.words import plural
+from controller.report.render import canonical_line
+from controller.report.seal import KEY, FileSeal, sealed
 
 if TYPE_CHECKING:
     from common.pb.v1 import fleet_pb2
     from controller.cli.command import Session
     from controller.cli.report_files import ExportFormat
-    from controller.client import Client
 
 _ABOUT_INSTANCE: Final = (
     "instance_id",
@@ -37,21 +43,50 @@ _ABOUT_INSTANCE: Final = (
     "ticket_id",
     "reasons",
 )
+_NAMESPACE: Final = uuid.UUID("6f2f4c5e-0a54-5d0f-9d3c-2d1b7a0f6e11")
+"""Of the serial numbers of bills of materials; never changes."""
 
 
 def export_to(
-    session: Session, selector: fleet_pb2.Selector, chosen: ExportFormat, file: Path | None, *, all_items: bool
+    session: Session,
+    selector: fleet_pb2.Selector,
+    chosen: ExportFormat,
+    file: Path | None,
+    *,
+    all_items: bool,
+    as_of: datetime | None = None,
 ) -> None:
     """Write the reports to the file, or to stdout without one."""
-    client = session.client()
-    with _opened(file) as out:
-        match chosen.value:
-            case "csv":
-                written = _csv(client, selector, out, all_items=all_items)
-            case "ndjson":
-                written = _ndjson(client, selector, out, all_items=all_items)
-            case _:
-                written = _json(client, selector, out, all_items=all_items)
+    client, written = session.client(), 0
+
+    def reports() -> Iterator[report_pb2.InstanceReport]:
+        nonlocal written
+        for report in client.export_reports(selector, all_items=all_items, as_of=as_of):
+            written += 1
+            yield report
+
+    documents = map(plain, reports())
+    pieces: Iterable[bytes]
+    match chosen.value:
+        case "csv":
+            pieces = _csv(reports())
+        case "ndjson":
+            pieces = (canonical_line(sealed(document)) + b"\n" for document in documents)
+        case "cyclonedx":
+            pieces = _bill_of_materials(documents)
+        case "html":
+            from controller.report.html import pages
+
+            pieces = (page.encode() for page in pages(plain(client.get_summary(selector, as_of=as_of)), documents))
+        case "pdf":
+            from controller.report.pdf import document
+
+            pieces = (document(plain(client.get_summary(selector, as_of=as_of)), documents) for _ in range(1))
+        case _:
+            pieces = _json(plain(client.get_summary(selector, as_of=as_of)), documents)
+    with opened(file) as out:
+        for piece in pieces:
+            out.write(piece)
     session.printer.remark(f"{plural(written, 'report')} written" + (f" to {file}" if file else ""))
 
 
@@ -72,53 +107,23 @@ def csv_rows(report: report_pb2.InstanceReport) -> Iterator[dict[str, str]]:
         yield about | {f"item.{name}": text for name, text in cells(item).items()}
 
 
-def _csv(client: Client, selector: fleet_pb2.Selector, out: TextIO, *, all_items: bool) -> int:
-    written = 0
-
-    def rows() -> Iterator[dict[str, str]]:
-        nonlocal written
-        for report in client.export_reports(selector, all_items=all_items):
-            written += 1
-            yield from csv_rows(report)
-
-    write_csv(out, csv_columns(), rows())
-    return written
-
-
-def _ndjson(client: Client, selector: fleet_pb2.Selector, out: TextIO, *, all_items: bool) -> int:
-    written = 0
-    for report in client.export_reports(selector, all_items=all_items):
-        written += 1
-        out.write(json.dumps(plain(report), sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n")
-    return written
-
-
-def _json(client: Client, selector: fleet_pb2.Selector, out: TextIO, *, all_items: bool) -> int:
-    """Write {"as_of", "reports", "summary"} as `json_text` would, without holding all of it."""
-    summary = plain(client.get_summary(selector))
-    out.write(f'{{\n  "as_of": {json.dumps(summary["as_of"])},\n  "reports": [')
-    written = 0
-    for report in client.export_reports(selector, all_items=all_items):
-        written += 1
-        out.write(("," if written > 1 else "") + "\n    " + _indented(plain(report), 4))
-    out.write(("\n  ]" if written else "]") + f',\n  "summary": {_indented(summary, 2)}\n}}\n')
-    return written
-
-
-def _indented(value: object, by: int) -> str:
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    return text.replace("\n", "\n" + " " * by)  # a line break inside a JSON string is written \n, never as itself
+def serial_number(report: Mapping[str, Any]) -> str:
+    """Return the serial number of an instance's bill of materials: the same for the same inputs."""
+    about = canonical_line({"instance_id": report["instance_id"], "inputs": report["inputs"]}).decode()
+    return uuid.uuid5(_NAMESPACE, about).urn
 
 
 @contextlib.contextmanager
-def _opened(file: Path | None) -> Iterator[TextIO]:
+def opened(file: Path | None) -> Iterator[BinaryIO]:
+    """Open a file that is there whole or not at all; stdout without one."""
     if file is None:
-        yield sys.stdout
         sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
+        with os.fdopen(handle, "wb") as out:
             yield out
         Path(name).chmod(0o644)
         Path(name).replace(file)
@@ -126,3 +131,43 @@ def _opened(file: Path | None) -> Iterator[TextIO]:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise
+
+
+def _csv(reports: Iterable[report_pb2.InstanceReport]) -> Iterator[bytes]:
+    names = list(csv_columns())
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(names)
+    yield header.getvalue().encode()
+    for report in reports:
+        lines = io.StringIO()
+        write_csv(lines, names, csv_rows(report))
+        yield lines.getvalue().partition("\n")[2].encode()  # the titles stand once
+
+
+def _json(summary: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield {"as_of", "reports", "sha256", "summary"} as `json_text` would, without holding all of it."""
+    seal = FileSeal(summary["as_of"], summary)
+    yield f'{{\n  "as_of": {json.dumps(summary["as_of"])},\n  "reports": ['.encode()
+    separator, end = b"\n    ", b"]"
+    for document in documents:
+        report = sealed(document)
+        seal.add(report)
+        yield separator + _indented(report, 4)
+        separator, end = b",\n    ", b"\n  ]"
+    yield end + f',\n  "{KEY}": "{seal.hexdigest()}",\n  "summary": '.encode() + _indented(summary, 2) + b"\n}\n"
+
+
+def _indented(value: object, by: int) -> bytes:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    return text.replace(
+        "\n", "\n" + " " * by
+    ).encode()  # a line break inside a JSON string is written \n, never as itself
+
+
+def _bill_of_materials(documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    from controller.report.sbom import bill_of_materials
+
+    found = list(documents)
+    if len(found) != 1:
+        raise Misuse(f"--format cyclonedx describes one instance, these are {len(found)}: name it with --instance")
+    yield bill_of_materials(found[0], serial_number(found[0]))

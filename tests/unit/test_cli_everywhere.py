@@ -60,8 +60,10 @@ def test_no_command_is_missing() -> None:
         *(f"instances {x}" for x in ("list", "show", "tag", "set", "delete")),
         *(f"tokens {x}" for x in ("create", "list", "revoke")),
         *(f"baseline {x}" for x in ("list", "show", "create", "set-default", "delete")),
+        *(f"baseline {x}" for x in ("assign", "unassign", "assignments", "try")),
+        *(f"exception {x}" for x in ("create", "list", "revoke")),
         *(f"ticket {x}" for x in ("list", "show", "watch", "pause", "continue", "end", "retry", "cancel")),
-        *(f"report {x}" for x in ("list", "show", "summary", "why", "export")),
+        *(f"report {x}" for x in ("list", "show", "summary", "why", "export", "verify")),
     }
 
 

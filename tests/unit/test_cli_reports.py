@@ -7,11 +7,17 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from common.errors import PermissionDenied
 from common.pb.v1 import fleet_pb2, report_pb2, types_pb2
+from controller.cli.trend import bar
 from tests.scripted_controller import ScriptedController
 from tests.scripted_patchctl import (  # noqa: F401 - fixtures
     FAILED_RUN,
@@ -89,7 +95,7 @@ def test_an_export_is_one_canonical_json_object(server: ScriptedController, tmp_
     server.answers["Export"] = lambda _: iter(reports)
     text = patchctl("report", "export", "--all", "--region", "r1").stdout
     document = json.loads(text)
-    assert sorted(document) == ["as_of", "reports", "summary"]
+    assert sorted(document) == ["as_of", "reports", "sha256", "summary"]
     assert document["as_of"] == "2026-11-22T12:40:00Z"
     assert document["reports"][1]["items"][0]["cves"] == ["CVE-2023-0286"]
     assert text == json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -132,3 +138,145 @@ def test_an_export_that_breaks_leaves_the_old_file(server: ScriptedController, t
     assert patchctl("report", "export", "--file", str(file)).exit_code == 1
     assert file.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["controller-join.pem", "report.json"]
+
+
+def test_as_of_a_day_means_its_end_and_today_means_now(server: ScriptedController) -> None:
+    server.answers["GetReport"] = lambda _: report_pb2.GetReportResponse(report=a_report())
+    server.answers["GetSummary"] = lambda _: a_summary()
+    server.answers["ListReports"] = lambda _: report_pb2.ListReportsResponse(reports=[a_report()])
+    server.answers["Why"] = lambda _: report_pb2.WhyResponse()
+    shown = patchctl("report", "show", "x", "--as-of", "2026-11-01", "--baseline", "strict").stdout.splitlines()[0]
+    assert shown.endswith(" · as of 2026-11-01 23:59 UTC")
+    patchctl("report", "list", "--as-of", "2026-11-01T08:30:05+02:00")
+    patchctl("report", "why", "x", "bash", "--as-of", "2026-11-01 08:30", "--baseline", "strict")
+    patchctl("report", "summary", "--as-of", f"{datetime.now(UTC):%Y-%m-%d}")
+    (got,), (listed,), (why,), (summary,) = (
+        server.requests(name) for name in ("GetReport", "ListReports", "Why", "GetSummary")
+    )
+    assert got.as_of.ToDatetime(tzinfo=UTC) == datetime(2026, 11, 1, 23, 59, 59, tzinfo=UTC)
+    assert listed.as_of.ToDatetime(tzinfo=UTC) == datetime(2026, 11, 1, 6, 30, 5, tzinfo=UTC)
+    assert why.as_of.ToDatetime(tzinfo=UTC) == datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+    assert (got.baseline, why.baseline) == ("strict", "strict")
+    assert not summary.HasField("as_of")
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "", "2026-11-01T99:00"])
+def test_what_is_no_date_is_misuse_that_shows_the_forms(server: ScriptedController, text: str) -> None:
+    done = patchctl("report", "show", "x", "--as-of", text)
+    assert done.exit_code == 2
+    assert f"--as-of: {text!r} is not a date; write a day as 2026-11-01" in done.stderr
+    assert not server.calls
+
+
+def a_trend() -> report_pb2.GetTrendResponse:
+    counts = report_pb2.ComplianceCounts
+    return report_pb2.GetTrendResponse(
+        points=[
+            report_pb2.TrendPoint(date="2026-11-20", counts=counts()),
+            report_pb2.TrendPoint(date="2026-11-21", counts=counts(compliant=2, undetermined=2)),
+            report_pb2.TrendPoint(date="2026-11-22", counts=counts(compliant=5, non_compliant=2, undetermined=1)),
+        ]
+    )
+
+
+def test_the_trend_is_drawn_with_characters_in_80_columns(
+    server: ScriptedController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers["GetTrend"] = lambda _: a_trend()
+    monkeypatch.setenv("COLUMNS", "80")
+    assert patchctl("report", "trend", "--days", "3").stdout.splitlines() == [
+        "Compliance of 8 instances over 3 days, each as of its end (UTC), the last as of now",
+        "█ compliant  ▒ non-compliant  ░ undetermined",
+        "day                                     compliant  non-compliant  undetermined",
+        "2026-11-20                                      0              0             0",
+        "2026-11-21  ███████░░░░░░░                      2              0             2",
+        "2026-11-22  ████████████████▒▒▒▒▒▒▒░░░          5              2             1",
+    ]
+    assert server.requests("GetTrend")[0].days == 3
+    rows = list(csv.DictReader(io.StringIO(patchctl("report", "trend", "-o", "csv").stdout)))
+    assert [row["counts.compliant"] for row in rows] == ["0", "2", "5"]
+    assert json.loads(patchctl("report", "trend", "-o", "json").stdout)[2]["date"] == "2026-11-22"
+    assert patchctl("report", "trend", "--days", "367").exit_code == 2
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=3, max_size=3), st.integers(0, 10**6), st.integers(3, 60))
+def test_every_part_of_a_bar_that_is_there_is_seen_and_none_that_is_not(parts: list[int], more: int, room: int) -> None:
+    drawn = bar(parts, sum(parts) + more, room)
+    assert len(drawn) <= room
+    for part, mark in zip(parts, "█▒░", strict=True):
+        assert (mark in drawn) == (part > 0)
+    assert drawn == "".join(sorted(drawn, key="█▒░".index))
+    if not more and sum(parts):
+        assert len(drawn) == room
+
+
+def an_advisory_message() -> report_pb2.Advisory:
+    return report_pb2.Advisory(
+        id="CESA-2023:1335",
+        category=types_pb2.CATEGORY_SECURITY,
+        severity=types_pb2.SEVERITY_IMPORTANT,
+        title="openssl security update",
+        issued="2023-03-20",
+        first_seen_at=at(datetime(2026, 11, 1, 8, 0, tzinfo=UTC)),
+        cves=["CVE-2023-0286"],
+        packages=["openssl-libs-1:1.0.2k-26.el7_9.x86_64"],
+        repositories=["updates"],
+        affected_instances=3,
+    )
+
+
+def test_advisories_are_listed_and_shown(server: ScriptedController) -> None:
+    server.answers["ListAdvisories"] = lambda _: report_pb2.ListAdvisoriesResponse(advisories=[an_advisory_message()])
+    listed = patchctl(
+        "advisory", "list", "--category", "security", "--severity", "important", "--affecting", "--text", "ssl"
+    )
+    assert re.search(r"CESA-2023:1335 +SECURITY +IMPORTANT +2023-03-20 +3 +openssl security update", listed.stdout)
+    assert listed.stderr == "1 advisory\n"
+    (request,) = server.requests("ListAdvisories")
+    assert list(request.categories) == [types_pb2.CATEGORY_SECURITY]
+    assert list(request.severities) == [types_pb2.SEVERITY_IMPORTANT]
+    assert (request.affecting_only, request.text) == (True, "ssl")
+    server.answers["GetAdvisory"] = lambda _: report_pb2.GetAdvisoryResponse(advisory=an_advisory_message())
+    assert patchctl("advisory", "show", "cesa-2023:1335").stdout.splitlines() == [
+        "CESA-2023:1335  SECURITY  IMPORTANT",
+        "  openssl security update",
+        "  issued        2023-03-20",
+        "  first seen    2026-11-01 08:00 UTC",
+        "  repositories  updates",
+        "  CVEs          CVE-2023-0286",
+        "  lacked by     3 instances: patchctl advisory affected CESA-2023:1335",
+        "  1 build",
+        "    openssl-libs-1:1.0.2k-26.el7_9.x86_64",
+    ]
+
+
+def test_who_has_this_is_a_table_and_says_of_how_many_it_is_not_known(server: ScriptedController) -> None:
+    def row(number: int, *, fixed: bool) -> report_pb2.Affected:
+        return report_pb2.Affected(
+            instance_name=f"ecs-{number}",
+            name="bash",
+            arch="x86_64",
+            installed="4.2-1",
+            fixed_in="4.2-2",
+            fixed=fixed,
+            advisory_id="CESA-1",
+        )
+
+    pages = {
+        "": report_pb2.ListAffectedResponse(
+            affected=[row(1, fixed=False)], next_page_token="more", affected_instances=1, unknown_instances=2
+        ),
+        "more": report_pb2.ListAffectedResponse(
+            affected=[row(2, fixed=True)], affected_instances=1, unknown_instances=2
+        ),
+    }
+    server.answers["ListAffected"] = lambda request: pages[request.page_token]
+    lines = patchctl("advisory", "affected", "CVE-2026-0001", "--all", "--region", "r1").stdout.splitlines()
+    assert lines[0] == "1 instance lacks CVE-2026-0001; of 2 others it is not known"
+    assert re.search(r"ecs-1 +bash.x86_64 +4.2-1 +4.2-2 +lacking +CESA-1", lines[2])
+    assert re.search(r"ecs-2 +bash.x86_64 +4.2-1 +4.2-2 +fixed", lines[3])
+    first = server.requests("ListAffected")[0]
+    assert (first.include_fixed, list(first.selector.regions)) == (True, ["r1"])
+    document = json.loads(patchctl("advisory", "affected", "CVE-2026-0001", "-o", "json").stdout)
+    assert [r["instance_name"] for r in document["affected"]] == ["ecs-1", "ecs-2"]
+    assert document["unknown_instances"] == 2
