@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.cli import deciding
 from controller.cli.command import Session, command
-from controller.cli.options import read_text, read_yaml
+from controller.cli.deciding import BaselineArgument, CsvOption, FileOption
 from controller.cli.printer import Format, yaml_text
 from controller.cli.selection import Kind, resource_type
 from controller.cli.table import Column, Table
@@ -18,8 +18,6 @@ from controller.cli.words import ago, plural, word
 
 if TYPE_CHECKING:
     from common.pb.v1 import baseline_pb2
-
-BaselineArgument = Annotated[str, typer.Argument(help="The baseline's id or name.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     command(group, "create")(create)
     command(group, "set-default")(set_default)
     command(group, "delete")(delete)
+    deciding.add_to(group)
     app.add_typer(group, name="baseline")
 
 
@@ -63,18 +62,17 @@ def show(
         session.printer.one(found, lambda: _lines(found))
 
 
-def create(
-    session: Session,
-    file: Annotated[Path, typer.Option("--file", "-f", help="The baseline in YAML; - is stdin.")],
-) -> None:
-    """Make a baseline, or a new version of the one of the same name."""
-    from controller.cli.baseline_file import baseline_of
+def create(session: Session, file: FileOption, csv: CsvOption = None) -> None:
+    """Make a baseline, or a new version of the one of the same name.
 
-    baseline = baseline_of(read_yaml("--file", read_text("--file", file)))
-    made = session.client().create_baseline(baseline)
+    With --csv it is a custom baseline: what must be installed at least at which version.
+    """
+    from controller.cli.baseline_file import read_baseline
+
+    made = session.client().create_baseline(read_baseline(file, csv))
     session.printer.one(made, lambda: _lines(made))
     session.printer.remark(
-        f"{made.name} v{made.version} is stored; patchctl baseline set-default {made.name} makes it decide"
+        f"{made.name} v{made.version} is stored; patchctl baseline assign or set-default {made.name} makes it decide"
     )
 
 
@@ -89,7 +87,7 @@ def delete(
     baseline: BaselineArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a baseline that is neither public nor a default."""
+    """Delete a baseline that is neither public nor a default; its assignments are taken back."""
     session.confirm(f"Delete baseline {baseline}?", agreed=yes)
     session.client().delete_baseline(baseline)
     session.printer.remark(f"{baseline} is deleted")
@@ -129,6 +127,9 @@ def _table(found: Sequence[baseline_pb2.Baseline]) -> Table:
         Column("default"),
         Column("kind", rank=1),
         Column("rules", rank=4, right=True),
+        Column("approved", rank=8, right=True, least=8),
+        Column("rejected", rank=8, right=True, least=8),
+        Column("packages", rank=4, right=True, least=8),
         Column("made", rank=5),
         Column("by", rank=6),
         Column("id", rank=7),
@@ -141,7 +142,10 @@ def _table(found: Sequence[baseline_pb2.Baseline]) -> Table:
             str(b.version),
             "default" if b.is_default else "",
             "public" if b.public else "own",
-            str(len(b.rules)),
+            str(len(b.rules) or ""),
+            str(len(b.approved_patches) or ""),
+            str(len(b.rejected_patches) or ""),
+            str(len(b.custom_packages) or ""),
             ago(b.created_at, now) if b.HasField("created_at") and not b.public else "",
             b.created_by,
             b.id,
@@ -151,8 +155,8 @@ def _table(found: Sequence[baseline_pb2.Baseline]) -> Table:
     return Table(titles, rows)
 
 
-def _lines(b: baseline_pb2.Baseline) -> Iterator[str]:
-    from common.pb.v1 import types_pb2
+def _lines(b: baseline_pb2.Baseline) -> Iterator[str | Table]:
+    from common.pb.v1 import baseline_pb2, types_pb2
 
     kind = ", ".join(filter(None, ("public" if b.public else "", "default" if b.is_default else "")))
     yield f"{b.name} v{b.version}  {b.operating_system}  {word(types_pb2.ResourceType, b.scenario)}  {kind}".rstrip()
@@ -161,3 +165,18 @@ def _lines(b: baseline_pb2.Baseline) -> Iterator[str]:
     for number, rule in enumerate(b.rules, 1):
         level = word(types_pb2.ComplianceLevel, rule.compliance_level) or "UNSPECIFIED"
         yield f"  rule {number}  {level}  {rule_in_words(rule)}"
+    approved = [
+        ("approved", p.entry, word(types_pb2.ComplianceLevel, p.compliance_level) or "UNSPECIFIED")
+        for p in b.approved_patches
+    ]
+    blocks = baseline_pb2.REJECT_ACTION_BLOCK
+    rejected = [
+        ("rejected", p.entry, "BLOCK" if p.action == blocks else "ALLOW_AS_DEPENDENCY") for p in b.rejected_patches
+    ]
+    yield Table((Column("list"), Column("entry", least=20), Column("means")), approved + rejected, indent=2)
+    required = [
+        (p.name, p.version, p.release, word(types_pb2.ComplianceLevel, p.compliance_level) or "UNSPECIFIED")
+        for p in b.custom_packages
+    ]
+    titles = (Column("package", least=20), Column("version at least"), Column("release"), Column("level"))
+    yield Table(titles, required, indent=2)

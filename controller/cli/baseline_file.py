@@ -8,19 +8,34 @@ rules:
     severities: [CRITICAL, IMPORTANT]
     approve_after_days: 7
     compliance_level: HIGH
+approved_patches: ["kernel*", {entry: CVE-2023-0286, compliance_level: HIGH}]
+rejected_patches: [httpd, {entry: telnet, action: BLOCK}]
+
+A custom baseline has custom_packages instead: [{name: bash, version: 4.2.46, release: 34.el7}], or rows in a CSV file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from common.pb.v1 import baseline_pb2, types_pb2
 from controller.cli.command import Misuse
+from controller.cli.options import read_text, read_yaml
 from controller.cli.words import word
 
-_DOCUMENT: Final = ("name", "description", "scenario", "operating_system", "rules")
+_DOCUMENT: Final = (
+    "name",
+    "description",
+    "scenario",
+    "operating_system",
+    "rules",
+    "approved_patches",
+    "rejected_patches",
+    "custom_packages",
+)
 _RULE: Final = (
     "products",
     "categories",
@@ -31,7 +46,22 @@ _RULE: Final = (
     "compliance_level",
     "include_without_advisory",
 )
+_APPROVED: Final = ("entry", "compliance_level")
+_REJECTED: Final = ("entry", "action")
+_CUSTOM: Final = ("name", "version", "release", "compliance_level")
 _LARGEST: Final = 2**32 - 1
+
+
+def read_baseline(file: Path, csv: Path | None = None) -> baseline_pb2.Baseline:
+    """Return the baseline in a YAML file, with the rows of a CSV file as its custom packages; raise Misuse for what is wrong."""
+    if csv is not None and str(csv) == str(file) == "-":
+        raise Misuse("--csv: stdin cannot be both files")
+    baseline = baseline_of(read_yaml("--file", read_text("--file", file)))
+    if csv is not None:
+        if baseline.custom_packages:
+            raise Misuse("--csv: the file has custom_packages already; give the one or the other")
+        baseline.custom_packages.extend(custom_rows(str(csv), read_text("--csv", csv)))
+    return baseline
 
 
 def baseline_of(document: object) -> baseline_pb2.Baseline:
@@ -43,11 +73,29 @@ def baseline_of(document: object) -> baseline_pb2.Baseline:
         scenario=_value("scenario", table.get("scenario"), types_pb2.ResourceType),
         operating_system=_text("operating_system", table.get("operating_system")),
     )
-    rules = table.get("rules")
-    if rules is not None and not isinstance(rules, list):
-        raise Misuse("rules: must be a list")
-    baseline.rules.extend(_rule(f"rules[{i}]", entry) for i, entry in enumerate(rules or ()))
+    baseline.rules.extend(_rule(at, entry) for at, entry in _rows(table, "rules"))
+    baseline.approved_patches.extend(_approved(at, entry) for at, entry in _rows(table, "approved_patches"))
+    baseline.rejected_patches.extend(_rejected(at, entry) for at, entry in _rows(table, "rejected_patches"))
+    baseline.custom_packages.extend(_custom(at, entry) for at, entry in _rows(table, "custom_packages"))
     return baseline
+
+
+def custom_rows(name: str, text: str) -> list[baseline_pb2.CustomPackage]:
+    """Return the rows of a CSV file for a custom baseline; raise Misuse that names each row that is wrong by its number."""
+    from controller.compliance.custom import custom_from_csv
+
+    rows, wrong = custom_from_csv(text)
+    if wrong:
+        raise Misuse("\n  ".join([f"{name} cannot be taken:", *(f"{v.field}: {v.description}" for v in wrong)]))
+    return [
+        baseline_pb2.CustomPackage(
+            name=row.name,
+            version=row.version,
+            release=row.release,
+            compliance_level=types_pb2.ComplianceLevel.Value(f"COMPLIANCE_LEVEL_{row.level.name}"),
+        )
+        for row in rows
+    ]
 
 
 def document_of(baseline: baseline_pb2.Baseline) -> dict[str, Any]:
@@ -58,8 +106,29 @@ def document_of(baseline: baseline_pb2.Baseline) -> dict[str, Any]:
     if scenario := word(types_pb2.ResourceType, baseline.scenario):
         document["scenario"] = scenario
     document["operating_system"] = baseline.operating_system
-    document["rules"] = [_rule_document(rule) for rule in baseline.rules]
+    if baseline.custom_packages:
+        document["custom_packages"] = [
+            {"name": row.name, "version": row.version, "release": row.release} | _level_of(row.compliance_level)
+            for row in baseline.custom_packages
+        ]
+    if baseline.rules or not baseline.custom_packages:
+        document["rules"] = [_rule_document(rule) for rule in baseline.rules]
+    if baseline.approved_patches:
+        document["approved_patches"] = [
+            {"entry": row.entry} | level if (level := _level_of(row.compliance_level)) else row.entry
+            for row in baseline.approved_patches
+        ]
+    if baseline.rejected_patches:
+        document["rejected_patches"] = [
+            {"entry": row.entry, "action": "BLOCK"} if row.action == baseline_pb2.REJECT_ACTION_BLOCK else row.entry
+            for row in baseline.rejected_patches
+        ]
     return document
+
+
+def _level_of(level: types_pb2.ComplianceLevel.ValueType) -> dict[str, str]:
+    said = word(types_pb2.ComplianceLevel, level)
+    return {"compliance_level": said} if said else {}
 
 
 def _rule_document(rule: baseline_pb2.BaselineRule) -> dict[str, Any]:
@@ -77,8 +146,7 @@ def _rule_document(rule: baseline_pb2.BaselineRule) -> dict[str, Any]:
             document["approve_until"] = rule.approve_until
     if basis := word(baseline_pb2.DateBasis, rule.date_basis):
         document["date_basis"] = basis
-    if level := word(types_pb2.ComplianceLevel, rule.compliance_level):
-        document["compliance_level"] = level
+    document |= _level_of(rule.compliance_level)
     if rule.include_without_advisory:
         document["include_without_advisory"] = True
     return document
@@ -101,6 +169,39 @@ def _rule(at: str, entry: object) -> baseline_pb2.BaselineRule:
     if (until := table.get("approve_until")) is not None:
         rule.approve_until = _date(f"{at}.approve_until", until)
     return rule
+
+
+def _approved(at: str, entry: object) -> baseline_pb2.ApprovedPatch:
+    table = {"entry": entry} if isinstance(entry, str) else _table(f"{at}.", entry, _APPROVED)
+    return baseline_pb2.ApprovedPatch(
+        entry=_text(f"{at}.entry", table.get("entry")),
+        compliance_level=_value(f"{at}.compliance_level", table.get("compliance_level"), types_pb2.ComplianceLevel),
+    )
+
+
+def _rejected(at: str, entry: object) -> baseline_pb2.RejectedPatch:
+    table = {"entry": entry} if isinstance(entry, str) else _table(f"{at}.", entry, _REJECTED)
+    return baseline_pb2.RejectedPatch(
+        entry=_text(f"{at}.entry", table.get("entry")),
+        action=_value(f"{at}.action", table.get("action"), baseline_pb2.RejectAction),
+    )
+
+
+def _custom(at: str, entry: object) -> baseline_pb2.CustomPackage:
+    table = _table(f"{at}.", entry, _CUSTOM)
+    return baseline_pb2.CustomPackage(
+        name=_text(f"{at}.name", table.get("name")),
+        version=_text(f"{at}.version", table.get("version")),
+        release=_text(f"{at}.release", table.get("release")),
+        compliance_level=_value(f"{at}.compliance_level", table.get("compliance_level"), types_pb2.ComplianceLevel),
+    )
+
+
+def _rows(table: Mapping[str, Any], key: str) -> list[tuple[str, object]]:
+    rows = table.get(key)
+    if rows is not None and not isinstance(rows, list):
+        raise Misuse(f"{key}: must be a list")
+    return [(f"{key}[{number}]", entry) for number, entry in enumerate(rows or ())]
 
 
 def _table(prefix: str, value: object, known: tuple[str, ...]) -> Mapping[str, Any]:

@@ -194,6 +194,7 @@ def _lines(i: fleet_pb2.Instance) -> Iterator[str | Table]:
         ("type", word(types_pb2.ResourceType, i.resource_type)),
         ("tags", tags(i.tags)),
         ("address", i.ip_address),
+        ("baseline", _deciding(i)),
         ("agent", f"{agent(i, now)} {i.agent_version}".strip()),
         ("machine", "stopped" if i.stopped else ""),
         ("enrolled", ago(i.enrolled_at, now) if i.HasField("enrolled_at") else ""),
@@ -203,3 +204,16 @@ def _lines(i: fleet_pb2.Instance) -> Iterator[str | Table]:
     for title, value in facts:
         if value:
             yield f"  {title + ' ':<16}{value}"
+
+
+def _deciding(i: fleet_pb2.Instance) -> str:
+    """Say which baseline decides and why that one, "web-strict v3, assigned to group web"."""
+    if not i.baseline_name:
+        return "none decides; see patchctl baseline list"
+    why = {
+        "instance": "assigned to this instance",
+        "group": f"assigned to group {i.application_group}",
+        "project": f"assigned to project {i.enterprise_project}",
+        "default": "the default",
+    }.get(i.baseline_source, i.baseline_source)
+    return f"{i.baseline_name} v{i.baseline_version}, {why}"

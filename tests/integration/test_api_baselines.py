@@ -24,6 +24,18 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 GROUP, INSTANCE, PROJECT = pb.ASSIGNMENT_SCOPE_GROUP, pb.ASSIGNMENT_SCOPE_INSTANCE, pb.ASSIGNMENT_SCOPE_PROJECT
 
 
+LISTS: dict[str, Any] = {
+    "approved_patches": [
+        pb.ApprovedPatch(entry="CVE-2023-0286", compliance_level=types_pb2.COMPLIANCE_LEVEL_HIGH),
+        pb.ApprovedPatch(entry="kernel*"),
+    ],
+    "rejected_patches": [
+        pb.RejectedPatch(entry="httpd", action=pb.REJECT_ACTION_BLOCK),
+        pb.RejectedPatch(entry="telnet", action=pb.REJECT_ACTION_ALLOW_AS_DEPENDENCY),
+    ],
+}
+
+
 @pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
     async with serving(tmp_path) as made:
@@ -76,6 +88,38 @@ def excusing(**changes: Any) -> pb.CreateExceptionRequest:
         "expires_at": ahead(days=30),
     }
     return pb.CreateExceptionRequest(exception=pb.PatchException(**(given | changes)))
+
+
+# Lists and custom packages
+
+
+async def test_lists_and_custom_packages_are_stored_and_come_back(admin: Stubs) -> None:
+    lists = await make(admin, "Lists", **LISTS)
+    custom = await make(
+        admin, "Custom", rules=[], custom_packages=[pb.CustomPackage(name="bash", version="1:4.2", release="1.el7")]
+    )
+    assert list(lists.approved_patches) == LISTS["approved_patches"]
+    assert list(lists.rejected_patches) == LISTS["rejected_patches"]
+    for made in (lists, custom):
+        found = await admin.baselines.GetBaseline(pb.GetBaselineRequest(baseline=made.name))
+        assert found.baseline == made
+
+
+async def test_everything_wrong_with_lists_and_rows_is_named_and_nothing_made(admin: Stubs) -> None:
+    request = pb.CreateBaselineRequest(
+        baseline=wanted(
+            approved_patches=[pb.ApprovedPatch(entry="")],
+            rejected_patches=[pb.RejectedPatch(entry="httpd"), pb.RejectedPatch(entry="CVE-2023-0286")],
+        )
+    )
+    refused = await refusal(admin.baselines.CreateBaseline(request))
+    assert refused.code is INVALID
+    assert list(refused.fields) == ["baseline.approved_patches[0].entry", "baseline.rejected_patches[1].entry"]
+    rows = [pb.CustomPackage(name="bash", version="4.2", release="1.el7"), pb.CustomPackage(name="tar", version="1")]
+    request = pb.CreateBaselineRequest(baseline=wanted(rules=[], custom_packages=rows))
+    refused = await refusal(admin.baselines.CreateBaseline(request))
+    assert list(refused.fields) == ["baseline.custom_packages[1].release"]
+    assert (await refusal(admin.baselines.GetBaseline(pb.GetBaselineRequest(baseline="Strict")))).code is NOT_FOUND
 
 
 # Assignments

@@ -56,14 +56,15 @@ def test_no_command_is_missing() -> None:
     assert {
         path.removeprefix("patchctl ") for path, c in walk(typer.main.get_command(app)) if not hasattr(c, "commands")
     } == {
-        *("login", "whoami", "scan create", "scan preview"),
+        *("login", "whoami", "scan create", "scan preview", "evaluate"),
         *(f"instances {x}" for x in ("list", "show", "tag", "set", "delete")),
         *(f"tokens {x}" for x in ("create", "list", "revoke")),
         *(f"baseline {x}" for x in ("list", "show", "create", "set-default", "delete")),
         *(f"baseline {x}" for x in ("assign", "unassign", "assignments", "try")),
         *(f"exception {x}" for x in ("create", "list", "revoke")),
         *(f"ticket {x}" for x in ("list", "show", "watch", "pause", "continue", "end", "retry", "cancel")),
-        *(f"report {x}" for x in ("list", "show", "summary", "why", "export", "verify")),
+        *(f"report {x}" for x in ("list", "show", "summary", "why", "export", "verify", "trend")),
+        *(f"advisory {x}" for x in ("list", "show", "affected")),
     }
 
 
