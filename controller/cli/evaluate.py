@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from controller.offline.inventory import Inventory
 
 EXIT_CODES: Final = {"COMPLIANT": 0, "NON_COMPLIANT": 1, "UNDETERMINED": 4}
-_EPILOG: Final = "Exit codes: 0 COMPLIANT, 1 NON_COMPLIANT, 2 misused, 4 UNDETERMINED."
+_STDERR: Final = 2
 _CSV_COLUMNS: Final = (
     *("name", "arch", "installed", "status", "reason", "target", "level", "category", "severity"),
     *("advisories", "cves", "why"),
@@ -61,7 +63,7 @@ def evaluate(
     as_of: Annotated[
         str | None, typer.Option("--as-of", metavar="DATE", help="The day (UTC) of the answer. Else today.")
     ] = None,
-    os: Annotated[
+    system: Annotated[
         str | None,
         typer.Option(
             "--os", metavar="PRODUCT", help='The operating system, like "CentOS 7.9". Else what the inventory says.'
@@ -73,11 +75,12 @@ def evaluate(
     from controller.offline.repositories import read_all
 
     installed = _inventory(inventory, running_kernel, module_streams)
-    product = _product(os)
+    product = _product(system)
     wanted = _baseline(baseline) if baseline is not None else None
     day = _day(as_of)
     try:
-        repositories = read_all(repo)
+        with _silent_libraries():
+            repositories = read_all(repo)
     except FileNotFoundError as error:
         raise Misuse(f"--repo: {error}") from None
     name = "stdin" if str(inventory) == "-" else inventory.name.partition(".")[0] or inventory.name
@@ -87,6 +90,20 @@ def evaluate(
         raise Misuse(str(error)) from None
     _print(session, outcome)
     raise typer.Exit(EXIT_CODES[outcome.evaluation.assessment.status.value])
+
+
+@contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Keep libxml2 and glib from printing what the error says anyway."""
+    kept = os.dup(_STDERR)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(silence)
+        os.close(kept)
 
 
 def _inventory(path: Path, running_kernel: str | None, module_streams: str | None) -> Inventory:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from common.manifest import Manifest, ProblemCode
+from common.manifest import Manifest, Problem, ProblemCode
 from controller.compliance.advisory_rows import AdvisoryRow, advisory_rows
 from controller.compliance.evaluate import running_kernel
 from controller.compliance.evaluator import evaluate as evaluate_instance
@@ -15,6 +15,7 @@ from controller.compliance.host import Evaluation, Host
 from controller.compliance.model import ALL_PRODUCTS, Baseline, Category, Item, Rule
 from controller.fleet import products
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, ResourceType
+from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
 from controller.offline.inventory import Inventory
 from controller.offline.repositories import ReadRepository
 
@@ -22,6 +23,8 @@ EVERYTHING: Final = "Everything"
 """The baseline when none is given: every advisory of any category and severity, on the day it is issued."""
 _ANY_FAMILY: Final = "CentOS"
 _UNKNOWN_TYPE: Final = "unknown"
+_NEVER: Final = b"\xff"
+"""Above every key."""
 
 
 class UnknownProduct(ValueError):
@@ -60,10 +63,11 @@ def evaluate(question: Question) -> Outcome:
     known = question.product or products.product_of(told.os.id, told.os.version)
     baseline, product = _baseline_and_product(question.baseline, known, told)
     repositories = question.repositories
+    problems = [p for p in told.problems if not (product and p.code is ProblemCode.OS_RELEASE)]
     manifest = replace(
         told,
         repositories=tuple(r.repository for r in repositories),
-        problems=tuple(p for p in told.problems if not (product and p.code is ProblemCode.OS_RELEASE)),
+        problems=(*problems, *_unknown_streams(question.inventory, repositories)),
     )
     as_of = datetime.combine(question.as_of, time.min, UTC)
     host = Host(
@@ -97,6 +101,31 @@ def evaluate(question: Question) -> Outcome:
         manifest.streams,
     )
     return Outcome(question.name, known, evaluation, rows)
+
+
+def _unknown_streams(inventory: Inventory, repositories: Sequence[ReadRepository]) -> Iterator[Problem]:
+    """Yield a problem when the answer depends on module streams of which nobody said whether they are enabled (R8, R11)."""
+    if inventory.knows_streams:
+        return
+    newest = dict[tuple[str, str], bytes]()
+    for line in inventory.packages:
+        build = line.nevra
+        if line.module or is_modular(build.release):
+            newest[build.name, build.arch] = max(build.key, newest.get((build.name, build.arch), b""))
+    streams = {
+        package.module
+        for repository in repositories
+        for advisory in repository.advisories
+        for package in advisory.packages
+        if package.module not in ("", UNKNOWN_MODULE)
+        and package.nevra.key > newest.get((package.nevra.name, package.nevra.arch), _NEVER)
+    }
+    if streams:
+        yield Problem(
+            ProblemCode.MODULES,
+            f"the inventory does not say whether {', '.join(sorted(streams))} is enabled, and there are advisories for it:"
+            " give --module-streams",
+        )
 
 
 def document(outcome: Outcome) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Inventory:
     """`packages` is empty if and only if the list could not be read or is empty: a problem RPMDB says so."""
     packages: tuple[PackageLine, ...]
     """Sorted, each once; without gpg-pubkey pseudo packages."""
+    knows_streams: bool = False
+    """Somebody was asked which module streams are enabled: that there are none is then an answer."""
 
     def running(self, kernel: Nevra) -> Inventory:
         """Return this inventory of a host that runs `kernel`, whatever it said itself."""
@@ -48,7 +50,8 @@ class Inventory:
     def with_streams(self, streams: Iterable[Stream]) -> Inventory:
         """Return this inventory of a host with exactly these module streams enabled, whatever it said itself."""
         told = tuple(p for p in self.manifest.problems if p.code is not ProblemCode.MODULES)
-        return replace(self, manifest=replace(self.manifest, streams=tuple(sorted(set(streams))), problems=told))
+        known = replace(self.manifest, streams=tuple(sorted(set(streams))), problems=told)
+        return replace(self, manifest=known, knows_streams=True)
 
 
 def parse(content: bytes, source: str) -> Inventory:
@@ -181,7 +184,8 @@ def _from_json(text: str, source: str) -> Inventory:
         raise UnreadableInventory(
             f"{source}: packages: has {len(lines)}, but its manifest says that none could be read"
         )
-    return _with_digests(replace(told, problems=problems, repositories=()), lines)
+    found = _with_digests(replace(told, problems=problems, repositories=()), lines)
+    return replace(found, knows_streams=bool(told.package_manager or told.streams))
 
 
 def _package(row: object, where: str) -> PackageLine | None:

@@ -28,6 +28,7 @@ _CHECKSUMS: Final[Mapping[str, str]] = {
     **{name: name for name in ("sha1", "sha224", "sha256", "sha384", "sha512")},
 }
 _PRIMARY: Final = ("primary", "primary_db")
+_VERBS: Final = ("is ", "has ", "holds ", "declares ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,7 @@ def _name(place: Path) -> str:
 
 def _updateinfo_file(place: Path, identifier: str) -> ReadRepository:
     content = _bounded(place, MAX_UPDATEINFO_BYTES)
-    try:
-        advisories = parse_updateinfo(content)
-    except MetadataError as error:
-        raise MetadataError(f"{place.name} {error}") from None
-    return ReadRepository(Repository(identifier, updateinfo=digest.of(content).hex()), advisories)
+    return ReadRepository(Repository(identifier, updateinfo=digest.of(content).hex()), parse_updateinfo(content))
 
 
 def _folder(place: Path, identifier: str) -> ReadRepository:
@@ -114,7 +111,8 @@ def _named(kind: str, parse: Any, content: bytes) -> Any:
     try:
         return parse(content)
     except MetadataError as error:
-        raise MetadataError(f"its {kind} {error}") from None
+        sentence = str(error)
+        raise MetadataError(f"its {kind}{' ' if sentence.startswith(_VERBS) else ': '}{sentence}") from None
 
 
 def _records(repodata: Path) -> tuple[str, dict[str, Any]]:

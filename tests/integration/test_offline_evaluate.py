@@ -196,10 +196,22 @@ def test_R8_an_advisory_of_a_module_counts_only_where_its_stream_is_enabled(tmp_
         tmp_path, DONE, advisory("RLSA-1", "nodejs 1 18.2 1.module+el9+7 x86_64", severity="Moderate", extra=module)
     )
     options = ("--inventory", inventory(tmp_path, "nodejs-1:18.1-1.module+el9+7.x86_64"), "--repo", repo)
-    assert answer(*options)["status"] == "COMPLIANT"
-    assert answer(*options, "--module-streams", "nodejs:20,php:8.1")["advisories"] == []
+    for streams in ("nodejs:20,php:8.1", ""):
+        found = answer(*options, "--module-streams", streams)
+        assert (found["status"], found["advisories"]) == ("COMPLIANT", [])
     found = answer(*options, "--module-streams", "php:8.1,nodejs:18")
     assert (found["status"], [row["id"] for row in found["advisories"]]) == ("NON_COMPLIANT", ["RLSA-1"])
+
+
+def test_R11_streams_that_nobody_told_of_leave_the_answer_open_where_it_depends_on_them(tmp_path: Path) -> None:
+    module = '<module name="nodejs" stream="18" version="9" context="c" arch="x86_64"/>'
+    repo = updateinfo(tmp_path, DONE, advisory("RLSA-1", "nodejs 1 18.2 1.module+el9+7 x86_64", extra=module))
+    found = answer("--inventory", inventory(tmp_path, "nodejs-1:18.1-1.module+el9+7.x86_64"), "--repo", repo)
+    (reason,) = found["reasons"]
+    assert (found["status"], reason["reason"], found["advisories"]) == ("UNDETERMINED", "UNREADABLE", [])
+    assert "whether nodejs:18 is enabled" in reason["detail"]
+    for build in ("nodejs-1:18.2-1.module+el9+7.x86_64", "nodejs-1:16.1-1.el9.x86_64"):
+        assert answer("--inventory", inventory(tmp_path, build), "--repo", repo)["status"] == "COMPLIANT"
 
 
 def test_types_and_severities_are_in_one_spelling(tmp_path: Path) -> None:

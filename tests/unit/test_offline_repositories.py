@@ -119,13 +119,15 @@ def test_R11_a_file_of_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
     place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=b"not xml")
     assert error_of(place).startswith("its updateinfo is not XML")
     assert error_of(write_repository(tmp_path / "b", primary=PRIMARY, updateinfo_zck=b"x")).endswith("not known here")
-    assert "<updates>" in error_of(write_repository(tmp_path / "c", primary=UPDATEINFO))
+    assert error_of(write_repository(tmp_path / "c", primary=UPDATEINFO)) == (
+        "its primary: its outermost element is <updates>, not <metadata>"
+    )
 
 
 def test_R11_an_updateinfo_file_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "updateinfo.xml.gz"
     place.write_bytes(gzip.compress(UPDATEINFO)[:-20])
-    assert error_of(place).startswith("updateinfo.xml.gz is not whole gzip data")
+    assert error_of(place).startswith("is not whole gzip data")
 
 
 def test_an_unreadable_repository_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
