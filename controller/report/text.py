@@ -61,7 +61,9 @@ def system(report: Document) -> str:
 
 def baseline(report: Document) -> str:
     """Say which baseline decided, "CentOS-Default v3"; "" when none did."""
-    return f"{report['baseline_name']} v{report['inputs']['baseline_version']}" if report["baseline_name"] else ""
+    if not report["baseline_name"] or not report["inputs"]:
+        return str(report["baseline_name"])
+    return f"{report['baseline_name']} v{report['inputs']['baseline_version']}"
 
 
 def epoch_and_rest(evr: str) -> tuple[int, str]:

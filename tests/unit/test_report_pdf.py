@@ -1,0 +1,105 @@
+"""The auditor's PDF: the same bytes for the same values, pages that are numbered, and names in any writing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from controller.cli.plain import plain
+from controller.report import pdf_text
+from controller.report.pdf import document
+from controller.report.pdf_sheet import ROOM
+from tests.scripted_patchctl import a_report, a_summary
+
+
+def reports(count: int) -> list[dict[str, Any]]:
+    return [plain(a_report()) | {"instance_name": f"ecs-web-{n:02d}"} for n in range(count)]
+
+
+def text_of(pdf: bytes) -> str:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("pdftotext is not installed")
+    done = subprocess.run(["pdftotext", "-layout", "-", "-"], input=pdf, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def test_R1_the_same_values_give_the_same_bytes() -> None:
+    summary, some = plain(a_summary()), reports(3)
+    assert document(summary, some) == document(summary, some)
+    assert document(summary | {"as_of": "2026-11-23T12:40:00Z"}, some) != document(summary, some)
+
+
+def test_the_file_s_date_is_the_summary_s_instant() -> None:
+    assert set(re.findall(rb"/(?:CreationDate|ModDate) \((.*?)\)", document(plain(a_summary()), []))) == {
+        b"D:20261122124000Z"
+    }
+
+
+def test_every_page_says_its_number_and_how_many_there_are() -> None:
+    pdf = document(plain(a_summary()), reports(60))
+    (pages,) = {
+        int(n) for n in re.findall(rb"/Count (\d+)[^>]*/Type /Pages|/Type /Pages[^>]*/Count (\d+)", pdf)[0] if n
+    }
+    assert pages > 5
+    text = text_of(pdf)
+    for number in range(1, pages + 1):
+        assert re.search(rf"Page {number} of +{pages}\b", text)
+
+
+def test_the_report_tells_the_numbers_the_findings_and_the_inputs() -> None:
+    report = reports(1)[0]
+    report["inputs"] |= {"inventory_digest": "ab" * 32}
+    text = " ".join(text_of(document(plain(a_summary()), [report])).split())
+    for words in (
+        "Patch compliance report",
+        "12 instances as of 2026-11-22 12:40 UTC",
+        "Non-compliant 3 25.0 % worst: CRITICAL 1, HIGH 2",
+        "MISSING CRITICAL openssl-libs.x86_64",
+        "MISSING HELD(versionlock) HIGH nginx",
+        "because CESA-2023:1335 was approved by rule 1.",
+        "ab" * 32,
+        "b-1 version 3",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("name", "fonts"),
+    [
+        ("ecs-web-01", [pdf_text.PLAIN]),
+        ("Żółw-сервер-Ω", [pdf_text.PLAIN]),
+        ("数据库-01", ["STSong-Light", pdf_text.PLAIN]),
+        ("서버", ["HYSMyeongJo-Medium"]),
+        ("", []),
+    ],
+)
+def test_each_letter_gets_a_font_that_has_it(name: str, fonts: list[str]) -> None:
+    pdf_text.register()
+    found = list(pdf_text.runs(name, pdf_text.PLAIN))
+    assert [font for font, _ in found] == fonts
+    assert "".join(part for _, part in found) == name
+
+
+def test_what_no_font_has_and_what_turns_the_writing_is_written_as_its_escape() -> None:
+    pdf_text.register()
+    assert list(pdf_text.runs("a\u202eb", pdf_text.PLAIN)) == [(pdf_text.PLAIN, "a\\u202eb")]
+    assert list(pdf_text.runs("🙂", pdf_text.PLAIN)) == [(pdf_text.PLAIN, "\\U0001f642")]
+
+
+def test_names_in_any_writing_and_of_any_length_make_a_file() -> None:
+    report = reports(1)[0] | {"instance_name": "数据库🙂\u202e" + "x" * 500}
+    assert document(plain(a_summary()), [report]).startswith(b"%PDF-")
+
+
+def test_lines_are_broken_at_spaces_else_anywhere_and_nothing_is_lost() -> None:
+    pdf_text.register()
+    words = "one two three " * 30 + "x" * 400
+    lines = pdf_text.wrap(words, pdf_text.PLAIN, 9, ROOM)
+    assert len(lines) > 3
+    assert all(pdf_text.width(line, pdf_text.PLAIN, 9) <= ROOM for line in lines)
+    assert "".join(lines).replace(" ", "") == words.replace(" ", "")
+    assert pdf_text.wrap("", pdf_text.PLAIN, 9, ROOM) == [""]
