@@ -108,6 +108,39 @@ class Line:
         return max((a.level for a in approvals if a is not None), default=Level.UNSPECIFIED)
 
 
+@dataclass(frozen=True, slots=True)
+class Obsoletion:
+    """A required build that replaces other packages, and which builds of one of them."""
+
+    by: Nevra
+    line: Line
+    """What is required of the replacing package: `by` is its target."""
+    relation: str
+    """"<", "<=", "=", ">=", ">" or empty for every version."""
+    epoch: int = 0
+    version: str = ""
+    release: str = ""
+    """Empty: the relation does not look at releases."""
+
+    @property
+    def level(self) -> Level:
+        """The highest level of the approvals of the replacing package."""
+        return self.line.level(b"")
+
+    def replaces(self, build: Nevra) -> bool:
+        """Say whether a build of the named package is replaced, as rpm compares; one of another architecture is not."""
+        if "noarch" not in (build.arch, self.by.arch) and build.arch != self.by.arch:
+            return False
+        if not self.relation:
+            return True
+        ours, theirs = [evr.version_key(build.version)], [evr.version_key(self.version)]
+        if self.release:
+            ours.append(evr.version_key(build.release))
+            theirs.append(evr.version_key(self.release))
+        order = ((build.epoch, ours) > (self.epoch, theirs)) - ((build.epoch, ours) < (self.epoch, theirs))
+        return {-1: "<", 0: "=", 1: ">"}[order] in self.relation
+
+
 LineKey = tuple[str, str, bool]
 """Name, architecture, and whether the installed build belongs to a module (R8)."""
 
@@ -129,6 +162,10 @@ class Approved:
     """Builds that must not be installed: the rejected list's entries with action BLOCK."""
     blocked_words: tuple[str, ...] = ()
     """Those entries as they were written."""
+    obsoleted: Mapping[str, tuple[Obsoletion, ...]] = field(default_factory=dict)
+    """By the name of what is replaced: required builds that replace it, the one that matters most first."""
+    restart: AbstractSet[tuple[str, str, bytes]] = frozenset()
+    """(name, arch, key) of the builds whose advisories suggest a restart (R9)."""
     security: Mapping[LineKey, tuple[bytes, Evr]] = field(default_factory=dict)
     """The newest build with a security advisory that is neither approved yet nor rejected, and newer than the target (R4)."""
 
@@ -185,7 +222,7 @@ def compile_approvals(
                     version.approvals += by_hand
                     version.security |= is_security
                     version.rejected |= rejected
-    offered, everything_read = _offered(contents)
+    offered, obsoletes, everything_read = _offered(contents)
     without = dict[tuple[str, str], bytes]()
     for (name, arch, key), (repository, build, build_time) in offered.items():
         if (name, arch, key) in mentioned or is_modular(build.release):
@@ -214,6 +251,14 @@ def compile_approvals(
         frozenset((name, arch) for name, arch, _ in lines),
         without,
         seen.used(),
+        obsoleted=_obsoleted(lines, obsoletes),
+        restart=frozenset(
+            (p.nevra.name, p.nevra.arch, p.nevra.key)
+            for content in contents
+            for advisory in content.advisories
+            for p in advisory.packages
+            if p.reboot_suggested
+        ),
         blocked=lists.blocked,
         blocked_words=lists.blocked_words,
         security=_not_yet_approved(versions, lines),
@@ -380,19 +425,56 @@ def _applies_to(module: str, enabled: AbstractSet[str]) -> tuple[bool, ...]:
 Offered = Mapping[tuple[str, str, bytes], tuple[str, Nevra, int]]
 
 
-def _offered(contents: Iterable[RepositoryContent]) -> tuple[Offered, bool]:
-    """Return what repositories offer, by name, arch and key, and whether all of them could be asked."""
+Obsoletes = Mapping[tuple[str, str, bytes], tuple[str, ...]]
+
+
+def _offered(contents: Iterable[RepositoryContent]) -> tuple[Offered, Obsoletes, bool]:
+    """Return what repositories offer, by name, arch and key, what of it replaces others, and whether all could be asked."""
     found = dict[tuple[str, str, bytes], tuple[str, Nevra, int]]()
+    obsoletes = dict[tuple[str, str, bytes], tuple[str, ...]]()
     everything_read = True
     for content in contents:
         if content.available is None:
             everything_read = False
             continue
         for build in content.available:
-            found.setdefault(
-                (build.nevra.name, build.nevra.arch, build.nevra.key), (content.id, build.nevra, build.build_time)
-            )
-    return found, everything_read
+            key = (build.nevra.name, build.nevra.arch, build.nevra.key)
+            found.setdefault(key, (content.id, build.nevra, build.build_time))
+            if build.obsoletes:
+                obsoletes.setdefault(key, build.obsoletes)
+    return found, obsoletes, everything_read
+
+
+def _obsoleted(lines: Mapping[LineKey, Line], obsoletes: Obsoletes) -> dict[str, tuple[Obsoletion, ...]]:
+    """Find what the required builds replace. Only targets count: what an older version replaced may have come back since."""
+    found = defaultdict[str, list[Obsoletion]](list)
+    for name, arch, key in obsoletes:
+        line = lines.get((name, arch, False))
+        if line is None or line.target.key != key:
+            continue
+        for text in obsoletes[name, arch, key]:
+            old, _, rest = text.partition(" ")
+            if old == name:
+                continue  # rpm's own rule: a package replaces its older versions anyway
+            if (obsoletion := _obsoletion(Nevra(name, *line.target.evr, arch), line, rest)) is not None:
+                found[old].append(obsoletion)
+    return {
+        old: tuple(sorted(several, key=lambda o: (-o.level, o.by.name, o.by.arch))) for old, several in found.items()
+    }
+
+
+def _obsoletion(by: Nevra, line: Line, condition: str) -> Obsoletion | None:
+    """Read the part after the name of "old < 1:2.0-3"; None for a condition that rpm would not have written."""
+    if not condition:
+        return Obsoletion(by, line, "")
+    relation, _, version = condition.partition(" ")
+    epoch, colon, rest = version.rpartition(":")
+    bare, _, release = rest.partition("-")
+    try:
+        number = evr.parse_epoch(epoch) if colon else 0
+    except ValueError:
+        return None
+    return Obsoletion(by, line, relation, number, bare, release) if bare and relation.strip("<=>") == "" else None
 
 
 def _line(

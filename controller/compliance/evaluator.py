@@ -16,6 +16,7 @@ and later, for a report page: `evaluator.evaluate(host, baseline, as_of, since=s
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -29,9 +30,9 @@ from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
 from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals, compile_custom
-from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, excuse, non_compliant_keys
+from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, excuse, non_compliant_keys, restarts
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
-from controller.compliance.host import Answer, Evaluation, Host, Limits
+from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
 from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, newest_builds
 from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
 from controller.fleet import products
@@ -92,6 +93,7 @@ class Evaluator:
         self._first_seen = dict[str, datetime]()
         self._compiled = OrderedDict[_Question, _Compiled]()
         self._newest_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
+        self._orders: OrderedDict[bytes, array[int]] = OrderedDict()
         self._live = (NO_EXCEPTIONS, _LONG_AGO, LiveExceptions(NO_EXCEPTIONS, _LONG_AGO))
 
     @property
@@ -204,9 +206,35 @@ class Evaluator:
 
     def _decide(self, host: Host, manifest: Manifest, compiled: _Compiled) -> Verdict:
         if host.snapshot is None:
-            return replace(NOTHING, not_applicable=len(compiled.approved.names))
-        compiled.judged = judge(compiled.approved, self._table, compiled.judged)
-        return decide(self._newest(host.snapshot), manifest, compiled.approved, compiled.judged, self._table)
+            return replace(NOTHING, not_applicable=len(compiled.approved.custom or compiled.approved.names))
+        compiled.judged = judged = judge(compiled.approved, self._table, compiled.judged)
+        newest = self._newest(host.snapshot)
+        verdict = decide(newest, manifest, compiled.approved, judged, self._table)
+        late = self._installed_late(host, newest & judged.restart)
+        return restarts(verdict, late, manifest, compiled.approved, judged, self._table) if late else verdict
+
+    def _installed_late(self, host: Host, candidates: FrozenBitMap) -> FrozenBitMap:
+        """Choose the packages that were installed after the host started; none where that is not known (R9)."""
+        manifest, snapshot = host.manifest, host.snapshot
+        if not candidates or snapshot is None or manifest is None or not host.details or not manifest.boot_time:
+            return FrozenBitMap()
+        order = self._line_order(snapshot)
+        if len(order) != len(host.details):
+            return FrozenBitMap()  # these details belong to other packages
+        started = manifest.boot_time + REBOOT_TOLERANCE.total_seconds()
+        return FrozenBitMap(number for number in candidates if host.details[order.index(number)][0] > started)
+
+    def _line_order(self, snapshot: Snapshot) -> array[int]:
+        """Return the ids of a snapshot's packages in the order of the lines of its packages blob."""
+        if (found := self._orders.get(snapshot.digest)) is None:
+            packages = [self._table[number] for number in snapshot.packages]
+            lines = sorted(("\t".join((*map(str, p.nevra), p.module)), p.id) for p in packages)
+            found = self._orders[snapshot.digest] = array("q", (number for _, number in lines))
+            if len(self._orders) > _MAX_SNAPSHOTS:
+                self._orders.popitem(last=False)
+        else:
+            self._orders.move_to_end(snapshot.digest)
+        return found
 
     def _newest(self, snapshot: Snapshot) -> FrozenBitMap:
         if (found := self._newest_by_snapshot.get(snapshot.digest)) is None:

@@ -13,6 +13,8 @@ from controller.inventory.model import Snapshot
 
 STALE_AFTER: Final = timedelta(hours=26)
 METADATA_STALE_AFTER: Final = timedelta(hours=48)
+REBOOT_TOLERANCE: Final = timedelta(seconds=60)
+"""How much a host's clock may jump while it starts (R9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ class Host:
     """Why this baseline: "ticket", "instance", "group", "project" or "default". Copied into the answer."""
     ticket_id: str = ""
     """The ticket that brought the report. Copied into the answer."""
+    details: tuple[tuple[int, str], ...] | None = None
+    """(install time, vendor) of each package, in the order of the lines of the packages blob; None when not at hand.
+
+    It is `common.manifest.decode_details(blob)` of the blob that `manifest.details` names. Without it nothing is said about restarts
+    that other packages than kernels wait for (R9): neither that one is due nor that none is.
+    """
 
 
 @dataclass(frozen=True, slots=True)

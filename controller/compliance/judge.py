@@ -9,12 +9,25 @@ from typing import Final
 
 from pyroaring import BitMap, FrozenBitMap
 
-from controller.compliance.approvals import Approved, Line
+from controller.compliance.approvals import Approved, Line, Obsoletion
 from controller.compliance.model import Level
 from controller.inventory.advisories import is_modular
 from controller.inventory.model import Package, Snapshot
 
 _NOTHING: Final = FrozenBitMap()
+RESTART_NAMES: Final = frozenset(
+    {
+        "glibc",
+        "systemd",
+        "dbus",
+        "dbus-daemon",
+        "dbus-broker",
+        "linux-firmware",
+        "microcode_ctl",
+        "openssl-libs",
+    }
+)
+"""What runs in its old version until the next start (R9): R9's list, and the two packages that dbus became."""
 
 
 class PackageTable:
@@ -119,6 +132,10 @@ class Judged:
     """`behind`, apart by level."""
     blocked: FrozenBitMap = _NOTHING
     """On the rejected list with BLOCK."""
+    obsoleted: Mapping[int, Obsoletion] = field(default_factory=dict)
+    """Replaced by a package that is required, and by which."""
+    restart: FrozenBitMap = _NOTHING
+    """Of the satisfied: those that take effect only after a restart (R9), kernels apart: those R7 decides."""
 
     def worst(self, missing: FrozenBitMap) -> Level:
         """Return the highest level of some packages that are behind."""
@@ -149,7 +166,7 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
         return before
     satisfied, covered, without = list[int](), list[int](), list[int]()
     behind = defaultdict[Level, list[int]](list)
-    blocked = list[int]()
+    blocked, restart, obsoleted = list[int](), list[int](), dict(before.obsoleted)
     names, newer, custom = approved.names, approved.without_advisory, approved.custom
     for package in table.after(before.last_id):
         build = package.nevra
@@ -160,6 +177,8 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
             if line is not None:
                 if package.key >= line.target.key:
                     satisfied.append(package.id)
+                    if build.name in RESTART_NAMES or (*name, package.key) in approved.restart:
+                        restart.append(package.id)
                 else:
                     behind[line.level(package.key)].append(package.id)
         offer = newer.get(name)
@@ -167,6 +186,9 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
             without.append(package.id)
         if approved.blocked and approved.blocked.of_build(build):
             blocked.append(package.id)
+        for obsoletion in approved.obsoleted.get(build.name, ()):
+            if obsoletion.replaces(build):
+                obsoleted.setdefault(package.id, obsoletion)
     levels = dict(before.levels)
     for level, ids in behind.items():
         levels[level] = levels.get(level, _NOTHING) | FrozenBitMap(ids)
@@ -178,4 +200,6 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
         before.without_advisory | FrozenBitMap(without),
         levels,
         before.blocked | FrozenBitMap(blocked),
+        obsoleted,
+        before.restart | FrozenBitMap(restart),
     )

@@ -30,7 +30,11 @@ def why(
     """
     match item.status:
         case PatchStatus.MISSING:
-            head = f"{instance} is missing {item.name} {item.required} because {_approval(item, baseline, decisive_cves, by_advisory)}"
+            approval = _approval(item, baseline, decisive_cves, by_advisory)
+            head = f"{instance} is missing {item.name} {item.required} because {approval}"
+            if item.reason.startswith("OBSOLETES("):
+                new = item.reason.removeprefix("OBSOLETES(").removesuffix(")")
+                head = f"{instance} still has {item.name}, which {new} {item.required} replaces, because {approval}"
             parts = [
                 f"{head}; installed is {item.installed}",
                 *_also(item, by_advisory),
@@ -38,6 +42,17 @@ def why(
                 *_obstacles(item),
             ]
             parts += [*_since("Missing", item), _last_attempt(item)]
+        case PatchStatus.PENDING_REBOOT if not running:
+            parts = [
+                (
+                    f"{instance} has {item.name} {item.installed}, which by the clock was installed after the last start, so that older"
+                    f" code may still run; {item.required} or newer is required because"
+                    f" {_approval(item, baseline, decisive_cves, by_advisory)}"
+                ),
+                *_source(item),
+                "Restart the instance to be sure",
+                *_since("Pending", item),
+            ]
         case PatchStatus.PENDING_REBOOT:
             parts = [
                 (

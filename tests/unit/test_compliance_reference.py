@@ -183,7 +183,7 @@ def applies(package: AdvisoryPackage, world: World, build: PackageLine) -> bool:
 
 def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, Evr | None, str, set[str], set[str]]]:
     """Status, level, required version, reason, advisories and CVEs of every installed name.arch."""
-    answer = {}
+    answer = dict[tuple[str, str], tuple[PatchStatus, Level, Evr | None, str, set[str], set[str]]]()
     for name, arch in {(line.nevra.name, line.nevra.arch) for line in world.installed}:
         builds = [line for line in world.installed if (line.nevra.name, line.nevra.arch) == (name, arch)]
         build = builds[0]
