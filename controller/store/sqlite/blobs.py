@@ -48,6 +48,8 @@ class Blobs:
         self._database = database
         self._bases: deque[_Base] | None = None
         """The latest dictionaries, newest first; used in the writer's thread only, None until they are read."""
+        self._alone = zstandard.ZstdCompressor()
+        """Compresses without a dictionary; used in the writer's thread only. Making one for each content costs more than its work."""
         database.on_lost(self._forget_bases)
         self._folder = database.path.with_name(database.path.name + ".blobs")
         with disk_errors(self._folder):
@@ -103,7 +105,7 @@ class Blobs:
 
     def _packed(self, db: sqlite3.Connection, content: bytes) -> tuple[bytes, int | None]:
         """Compress with the first dictionary that makes it half as long, else without one."""
-        alone = zstandard.compress(content)
+        alone = self._alone.compress(content)
         if len(content) <= _BASE_BYTES:
             for base in self._known_bases(db):
                 packed = base.compressor.compress(content)

@@ -127,19 +127,22 @@ class SqliteInventory:
 def _put_report(db: sqlite3.Connection, report: Report) -> Report:
     if db.execute(_SQL["has_instance"], {"instance_id": report.instance_id}).fetchone() is None:
         raise NotFound("instance", report.instance_id)
-    _contents(db, report)  # or NotFound, whether it makes a row or not
+    contents = _contents(db, report)  # or NotFound, whether it makes a row or not
     where = {"instance_id": report.instance_id, "at": micros(report.collected_at)}
     before = db.execute(_SQL["begun_by"], where).fetchone()
     after = db.execute(_SQL["begun_after"], where).fetchone()
     placed = rules.place(before and _report(before[:-1]), after and _report(after[:-1]), report)
     for added in placed.added:
-        row = {**_parameters(added), **_contents(db, added), "arrival": _arrival(db, added)}
+        other = added.manifest_digest != report.manifest_digest or added.inventory_digest != report.inventory_digest
+        row = {**_parameters(added), **(_contents(db, added) if other else contents), "arrival": _arrival(db, added)}
         db.execute(_SQL["add_report"], row)
     if placed.before is not None:
         db.execute(_SQL["stretch_report"], {**_parameters(placed.before), "arrival": before[-1]})
     if placed.after is not None:
         was = {"was_first": after[3], "was_arrival": after[-1], "arrival": _arrival(db, placed.after)}
         db.execute(_SQL["begin_earlier"], {**_parameters(placed.after), **was})
+    if after is None and (written := placed.added[-1] if placed.added else placed.before) is not None:
+        return written  # nothing began later, so it is the latest
     return _report(db.execute(_SQL["latest"], where).fetchone())
 
 
