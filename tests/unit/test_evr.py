@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -89,25 +92,87 @@ def test_R2_what_is_written_is_read_back(a: evr.Evr) -> None:
         assert evr.parse(str(a)) == a
 
 
+PIECES = (
+    *("0", "00", "1", "01", "9", "10", "19", "255", "256", "20230101", "18446744073709551616"),
+    *("a", "A", "z", "Z", "rc", "el", "el7", "git"),
+    *(".", "..", "_", "+", "._+", "~", "~~", "^", "^^", "~^", "^~", ".~", "~.", ".^", "^."),
+    *(
+        "\u00e9",
+        "\u4e2d",
+        "\u0663",
+        "\uff11",
+        "\u00b2",
+        "\u0130",
+        "\U0001f600",
+    ),  # letters and digits, but none of rpm's
+)
+"""What versions are made of. Digits of other scripts only separate, as everything does that is not ASCII."""
+EPOCHS = (0, 0, 0, 0, 1, 9, 10, 255, 256, 2**31 - 1, 2**31, 2**32 - 1)
+
+
 def adversarial_pairs(count: int, seed: int) -> list[tuple[evr.Evr, evr.Evr]]:
-    """Pairs that are alike, so that every kind of difference decides some: half of them differ in one place only."""
+    """Pairs that are alike, so that every kind of difference decides some: most differ in one piece of one field only."""
     dice = random.Random(seed)
 
-    def text(alphabet: str) -> str:
-        return "".join(dice.choices(alphabet, k=dice.randint(1, 8)))
+    def piece() -> str:
+        if dice.random() < 0.02:  # as long as the length codes of keys, and longer
+            return "0" * dice.choice((0, 1, 300)) + dice.choice("19") * dice.choice((253, 254, 255, 256, 257, 300, 600))
+        return dice.choice(PIECES)
 
-    def version() -> str:
-        return ("0" * dice.randint(0, 2) if dice.random() < 0.2 else "") + text(ALPHABET.replace("-", ""))
+    def pieces() -> list[str]:
+        return [piece() for _ in range(dice.randint(0 if dice.random() < 0.02 else 1, 6))]
+
+    def changed(text: list[str]) -> list[str]:
+        at = dice.randint(0, len(text))
+        match dice.randrange(4):
+            case 0:
+                return [*text[:at], piece(), *text[at:]]
+            case 1:
+                return [*text[:at], piece(), *text[at + 1 :]]
+            case 2:
+                return [*text[:at], *text[at + 1 :]]
+            case _:
+                return [
+                    *text[:at],
+                    dice.choice(("0", ".", "_", "\u4e2d")),
+                    *text[at:],
+                ]  # often changes nothing that rpm sees
 
     pairs = []
+
+    def build(epoch: int, version: list[str], release: list[str]) -> evr.Evr:
+        return evr.Evr(
+            epoch, "".join(version) or "0", "".join(release)
+        )  # rpm has releases that are empty, but no versions
+
     for _ in range(count):
-        a = evr.Evr(dice.choice((0, 0, 0, 1, 9, 10)), version(), version())
-        b = evr.Evr(dice.choice((0, 0, 0, 1, 9, 10)), version(), version())
-        if dice.random() < 0.6:
-            cut = dice.randint(0, len(a.version))
-            b = evr.Evr(a.epoch, a.version[:cut] + text(ALPHABET.replace("-", "")) + a.version[cut + 1 :], a.release)
-        pairs.append((a, b))
+        epoch, version, release = dice.choice(EPOCHS), pieces(), pieces()
+        others = (epoch, version, release)
+        match dice.randrange(10):
+            case 0:
+                others = (dice.choice(EPOCHS), version, release)
+            case 1 | 2 | 3 | 4:
+                others = (epoch, changed(version), release)
+            case 5 | 6 | 7:
+                others = (epoch, version, changed(release))
+            case 8:
+                others = (epoch, changed(version), changed(release))
+            case _:
+                others = (epoch, pieces(), pieces())
+        pairs.append((build(epoch, version, release), build(*others)))
     return pairs
+
+
+def test_the_adversarial_pairs_are_of_every_kind() -> None:
+    pairs = adversarial_pairs(20_000, seed=1)
+    answers = Counter(order(a.key, b.key) for a, b in pairs)
+    assert min(answers.values()) > len(pairs) / 10
+    alike = [(a, b) for a, b in pairs if a != b and a.key == b.key]
+    assert len(alike) > len(pairs) / 20
+    texts = [text for pair in pairs for build in pair for text in build[1:]]
+    for kind in (r"^$", r"\d{256}", r"(?<!\d)0{300}", r"[^\x00-\x7f]", r"~\^", r"\^~", r"\.\.", r"~$", r"^\^"):
+        assert sum(1 for text in texts if re.search(kind, text, re.ASCII)) > 20, kind
+    assert {build.epoch for pair in pairs for build in pair} == set(EPOCHS)
 
 
 def compare_with_librpm(pairs: list[tuple[evr.Evr, evr.Evr]]) -> None:
@@ -115,8 +180,17 @@ def compare_with_librpm(pairs: list[tuple[evr.Evr, evr.Evr]]) -> None:
         subprocess.run([PYTHON, "-c", "import rpm"], check=True, capture_output=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         pytest.skip("the host's python3 has no rpm module (python3-rpm)")
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"}
     asked = "".join(f"{a.epoch}|{a.version}|{a.release}\t{b.epoch}|{b.version}|{b.release}\n" for a, b in pairs)
-    told = subprocess.run([PYTHON, "-c", ASK], input=asked, check=True, capture_output=True, text=True, timeout=300)
+    told = subprocess.run(
+        [PYTHON, "-c", ASK],
+        input=asked,
+        env=environment,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
     answers = [int(line) for line in told.stdout.splitlines()]
     assert len(answers) == len(pairs)
     wrong = [(a, b, said) for (a, b), said in zip(pairs, answers, strict=True) if order(a.key, b.key) != said]
