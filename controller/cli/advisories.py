@@ -73,7 +73,7 @@ def list_advisories(
         )
     )
     session.printer.many(report_pb2.Advisory.DESCRIPTOR, found, lambda: [_table(found)])
-    session.printer.remark(plural(len(found), "advisory").replace("advisorys", "advisories"))
+    session.printer.remark("1 advisory" if len(found) == 1 else f"{len(found):,} advisories")
 
 
 def show(

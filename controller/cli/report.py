@@ -98,7 +98,7 @@ def summary(session: Session, filters: Filters, as_of_option: AsOfOption = None)
     """Show the fleet in numbers; there are always three."""
     at = as_of("--as-of", as_of_option, datetime.now(UTC))
     answer = session.client().get_summary(filters.or_all(), as_of=at)
-    session.printer.one(answer, lambda: _summary(answer))
+    session.printer.one(answer, lambda: _summary(answer, at or datetime.now(UTC)))
 
 
 def trend(
@@ -226,7 +226,7 @@ def _report(r: report_pb2.InstanceReport, at: datetime | None, *, all_items: boo
     yield f"  ... {told}" + ("" if all_items else " (use --all)")
 
 
-def _summary(s: report_pb2.GetSummaryResponse) -> Iterator[str | Table]:
+def _summary(s: report_pb2.GetSummaryResponse, now: datetime) -> Iterator[str | Table]:
     from common.pb.v1 import types_pb2
 
     worst = ", ".join(f"{word(types_pb2.ComplianceLevel, x.level) or 'UNSPECIFIED'} {x.instances}" for x in s.levels)
@@ -240,7 +240,7 @@ def _summary(s: report_pb2.GetSummaryResponse) -> Iterator[str | Table]:
     for title, count, detail in rows:
         yield f"  {title:<13}  {count:>6}  {share(count, s.instances):>7}   {detail}".rstrip()
     if s.HasField("oldest_missing"):
-        item, now = s.oldest_missing, s.as_of.ToDatetime(tzinfo=UTC)
+        item = s.oldest_missing
         level = word(types_pb2.ComplianceLevel, item.level).lower()
         age = f", {since(item.first_non_compliant_at, now)}" if item.HasField("first_non_compliant_at") else ""
         yield f"Oldest missing {level + ' ' if level else ''}patch: {item.name} on {s.oldest_missing_instance}{age}"

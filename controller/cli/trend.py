@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _MARKS: Final = "█▒░"
 """Compliant, non-compliant, undetermined."""
-_OTHERS: Final = 54
+_OTHERS: Final = 62
 """Columns that the table needs beside its bars."""
 _LEAST: Final = 12
 _MOST: Final = 60
@@ -23,11 +23,11 @@ def trend_lines(points: Sequence[report_pb2.TrendPoint], width: int | None) -> I
     """Yield what people see: a bar a day, as long as there were instances, and its numbers."""
     room = max(_LEAST, min(_MOST, (width or 80) - _OTHERS))
     most = max((_total(p) for p in points), default=0)
-    yield f"Compliance of {plural(most, 'instance')} over {plural(len(points), 'day')}, each as of its end (UTC), the last as of now"
+    yield f"Compliance of {plural(most, 'instance')} over {plural(len(points), 'day')}, each at its end (UTC), the last now"
     yield f"{_MARKS[0]} compliant  {_MARKS[1]} non-compliant  {_MARKS[2]} undetermined"
     columns = (
         Column("day"),
-        Column("", least=_LEAST),
+        Column("", least=room),
         Column("compliant", right=True),
         Column("non-compliant", right=True),
         Column("undetermined", right=True),

@@ -31,7 +31,7 @@ from controller.tickets.model import TicketId
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 60.0
-"""The clock is looked at so often, at least: it may have been set."""
+"""The clock is looked at so often, at least: it may have been set. Who asks is answered exactly, whether it was looked at or not."""
 _TICK: Final = timedelta(microseconds=1)
 
 

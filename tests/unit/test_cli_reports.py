@@ -185,12 +185,12 @@ def test_the_trend_is_drawn_with_characters_in_80_columns(
     server.answers["GetTrend"] = lambda _: a_trend()
     monkeypatch.setenv("COLUMNS", "80")
     assert patchctl("report", "trend", "--days", "3").stdout.splitlines() == [
-        "Compliance of 8 instances over 3 days, each as of its end (UTC), the last as of now",
+        "Compliance of 8 instances over 3 days, each at its end (UTC), the last now",
         "█ compliant  ▒ non-compliant  ░ undetermined",
-        "day                                     compliant  non-compliant  undetermined",
-        "2026-11-20                                      0              0             0",
-        "2026-11-21  ███████░░░░░░░                      2              0             2",
-        "2026-11-22  ████████████████▒▒▒▒▒▒▒░░░          5              2             1",
+        "day                             compliant  non-compliant  undetermined   share",
+        "2026-11-20                              0              0             0       -",
+        "2026-11-21  █████░░░░                   2              0             2  50.0 %",
+        "2026-11-22  ███████████▒▒▒▒▒░░          5              2             1  62.5 %",
     ]
     assert server.requests("GetTrend")[0].days == 3
     rows = list(csv.DictReader(io.StringIO(patchctl("report", "trend", "-o", "csv").stdout)))
