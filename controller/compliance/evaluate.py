@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
 
 from pyroaring import FrozenBitMap
 
 from common import nevra
-from common.evr import Evr
 from common.manifest import Manifest
 from common.nevra import Nevra
-from controller.compliance.approvals import Approved, Line, Obsoletion, Step
-from controller.compliance.baseline import clause
 from controller.compliance.exceptions import Excuse, Excuses
-from controller.compliance.holds import held_by
 from controller.compliance.host import Host
-from controller.compliance.judge import Judged, PackageTable, belongs_to_module, line_of
+from controller.compliance.judge import Judged, PackageTable, line_of
 from controller.compliance.model import (
     Assessment,
     Baseline,
     Inputs,
     InstanceStatus,
-    Item,
     Level,
     PatchStatus,
     StatusCounts,
     Undetermined,
 )
-from controller.compliance.undetermined import metadata_time
-from controller.compliance.why import excepted_why, why
+from controller.compliance.required import Approved, Obsoletion, Step
 from controller.inventory.model import Package
-
-LOW_CONFIDENCE: Final = "REBOOT(low confidence)"
-"""The reason of what looks, by the clock, as if it was installed after the host started (R9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +124,12 @@ def _level(
         found.append(line.level(running.key) if line is not None else Level.UNSPECIFIED)
     for number in late:
         line = line_of(approved, table[number])
-        found.append(_level_of(line.target) if line is not None else Level.UNSPECIFIED)
+        found.append(level_of(line.target) if line is not None else Level.UNSPECIFIED)
     return max(found)
 
 
-def _level_of(step: Step) -> Level:
+def level_of(step: Step) -> Level:
+    """Return the level of a version's approval."""
     return step.approval.level if step.approval is not None else Level.UNSPECIFIED
 
 
@@ -272,192 +263,6 @@ def assess(
 def _seen_to(verdict: Verdict) -> int:
     """Count the packages that the baseline has anything to say about."""
     return len(verdict.satisfied) + len(verdict.missing) + len(verdict.rejected) + len(verdict.excepted)
-
-
-class Items:
-    """Makes the items of one instance, with their evidence."""
-
-    def __init__(
-        self,
-        host: Host,
-        baseline: Baseline | None,
-        approved: Approved,
-        table: PackageTable,
-        since: Mapping[str, datetime],
-    ) -> None:
-        """Remember what the evidence is made of."""
-        self._host = host
-        self._baseline_name = baseline.name if baseline is not None else ""
-        self._clauses = [clause(rule) for rule in baseline.rules] if baseline is not None else []
-        self._approved = approved
-        self._table = table
-        self._since = since
-        self._holds = host.manifest.holds if host.manifest is not None else ()
-        repositories = host.manifest.repositories if host.manifest is not None else ()
-        self._metadata_at = {repository.id: metadata_time(repository) for repository in repositories}
-
-    def non_compliant(self, verdict: Verdict) -> tuple[Item, ...]:
-        """Return the items that keep the instance from complying, then those that are excused: by level, then by name and arch."""
-        obsoleted = verdict.obsoleted
-        found = [self._missing(self._table[number], obsoleted.get(number)) for number in verdict.missing]
-        found += [self._late(self._table[number]) for number in verdict.late]
-        found += [self._pending(self._table[number], running) for number, running in verdict.pending.items()]
-        found += [self._rejected(self._table[number]) for number in verdict.rejected]
-        excepted = [
-            self._excepted(self._table[number], excused, obsoleted.get(number))
-            for number, excused in verdict.excepted.items()
-        ]
-        return tuple(sorted(found, key=_order)) + tuple(sorted(excepted, key=_order))
-
-    def others(self, verdict: Verdict) -> tuple[Item, ...]:
-        """Return the items of all other installed packages, by name and arch."""
-        told = FrozenBitMap([*verdict.pending, *verdict.excepted])
-        left = verdict.newest - verdict.missing - verdict.rejected - verdict.late - told
-        found = [
-            self._installed(self._table[number]) if number in verdict.satisfied else self._other(self._table[number])
-            for number in left
-        ]
-        return tuple(sorted(found, key=_order))
-
-    def _missing(self, package: Package, obsoletion: Obsoletion | None) -> Item:
-        if obsoletion is not None:
-            line = obsoletion.line
-            steps: tuple[Step, ...] = (line.target,)
-            new, level = obsoletion.by, obsoletion.level
-        else:
-            line = self._line(package)
-            steps, level = line.skipped(package.key), line.level(package.key)
-            new = Nevra(package.nevra.name, *line.target.evr, package.nevra.arch)
-        item = self._evidence(PatchStatus.MISSING, package, line.target, steps, level)
-        hold = held_by(new, package.nevra, self._holds, line.target.repository)
-        if hold is not None:
-            item = replace(item, hold=hold.kind.value)
-        if obsoletion is not None:
-            item = replace(item, reason=f"OBSOLETES({obsoletion.by.name})")
-        elif line.gone:
-            item = replace(item, reason="VERSION_GONE", hold="")
-        elif hold is not None:
-            item = replace(item, reason=f"HELD({hold.kind.value})")
-        return self._told(item, line.target)
-
-    def _late(self, package: Package) -> Item:
-        target = self._line(package).target
-        item = self._evidence(PatchStatus.PENDING_REBOOT, package, target, (target,), _level_of(target))
-        return self._told(replace(item, reason=LOW_CONFIDENCE), target)
-
-    def _pending(self, package: Package, running: Nevra) -> Item:
-        line = self._line(package)
-        steps, level = line.skipped(running.key), line.level(running.key)
-        item = self._evidence(PatchStatus.PENDING_REBOOT, package, line.target, steps, level)
-        return self._told(item, line.target, running=str(running.evr))
-
-    def _rejected(self, package: Package) -> Item:
-        build = package.nevra
-        words = [self._approved.blocked_words[place] for place in self._approved.blocked.of_build(build)]
-        item = Item(
-            PatchStatus.REJECT,
-            build.name,
-            build.arch,
-            build.evr,
-            reason=f"REJECTED({', '.join(words)})",
-            clause=f"rejected: {', '.join(words)}, BLOCK",
-            first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
-        )
-        return replace(item, why=why(item, self._host.instance.name, self._baseline_name))
-
-    def _excepted(self, package: Package, excused: Excused, obsoletion: Obsoletion | None) -> Item:
-        if excused.otherwise is PatchStatus.REJECT:
-            item = self._rejected(package)
-        elif excused.running is not None:
-            item = self._pending(package, excused.running)
-        elif excused.otherwise is PatchStatus.PENDING_REBOOT:
-            item = self._late(package)
-        else:
-            item = self._missing(package, obsoletion)
-        return replace(
-            item,
-            status=PatchStatus.EXCEPTED,
-            reason=excused.excuse.reason,
-            first_non_compliant_at=None,
-            why=excepted_why(excused.excuse, item.why),
-        )
-
-    def _other(self, package: Package) -> Item:
-        build = package.nevra
-        return Item(
-            PatchStatus.INSTALLED_OTHER,
-            build.name,
-            build.arch,
-            build.evr,
-            available_security=self._available_security(package),
-        )
-
-    def _available_security(self, package: Package) -> Evr | None:
-        """Return the newer security build that is not approved yet (R4); None if there is none."""
-        build = package.nevra
-        found = self._approved.security.get((build.name, build.arch, belongs_to_module(package)))
-        return found[1] if found is not None and found[0] > package.key else None
-
-    def _installed(self, package: Package) -> Item:
-        target = self._line(package).target
-        item = self._evidence(PatchStatus.INSTALLED, package, target, (target,), Level.UNSPECIFIED)
-        return self._told(replace(item, first_non_compliant_at=None), target)
-
-    def _line(self, package: Package) -> Line:
-        line = line_of(self._approved, package)
-        assert line is not None  # the verdict named this package because there is one
-        return line
-
-    def _evidence(
-        self, status: PatchStatus, package: Package, target: Step, steps: Sequence[Step], level: Level
-    ) -> Item:
-        """Fill in what is known; `steps` are the versions that the host skips, or has skipped."""
-        approval = target.approval
-        assert approval is not None  # a target is an approved version
-        build = package.nevra
-        return Item(
-            status=status,
-            name=build.name,
-            arch=build.arch,
-            installed=build.evr,
-            level=level,
-            required=target.evr,
-            category=approval.category,
-            severity=approval.severity,
-            advisories=_union([approval.advisory] if approval.advisory else [], steps, lambda step: step.advisories),
-            cves=_union([], steps, lambda step: step.cves),
-            rule=approval.rule,
-            clause=approval.clause or self._clauses[approval.rule - 1],
-            date_basis=approval.basis,
-            basis_date=approval.basis_date,
-            approved_on=approval.approved_on,
-            repository=target.repository,
-            metadata_at=self._metadata_at.get(target.repository),
-            first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
-            available_security=self._available_security(package),
-        )
-
-    def _told(self, item: Item, target: Step, running: str = "") -> Item:
-        approval = target.approval
-        assert approval is not None  # a target is an approved version
-        text = why(
-            item,
-            self._host.instance.name,
-            self._baseline_name,
-            running=running,
-            decisive_cves=approval.cves,
-            by_advisory=bool(approval.advisory),
-        )
-        return replace(item, why=text)
-
-
-def _union(first: list[str], steps: Sequence[Step], words: Callable[[Step], Iterable[str]]) -> tuple[str, ...]:
-    """Each word once: the first ones first, then from the newest step to the oldest."""
-    return tuple(dict.fromkeys([*first, *(word for step in reversed(steps) for word in words(step))]))
-
-
-def _order(item: Item) -> tuple[int, str, str]:
-    return (-item.level, item.name, item.arch)
 
 
 def non_compliant_keys(verdict: Verdict, table: PackageTable) -> tuple[str, ...]:

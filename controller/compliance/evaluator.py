@@ -29,12 +29,14 @@ from pyroaring import FrozenBitMap
 from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
-from controller.compliance.approvals import Approved, RepositoryContent, compile_approvals, compile_custom
-from controller.compliance.evaluate import NOTHING, Items, Verdict, assess, decide, excuse, non_compliant_keys, restarts
+from controller.compliance.approvals import RepositoryContent, compile_approvals, compile_custom
+from controller.compliance.evaluate import NOTHING, Verdict, assess, decide, excuse, non_compliant_keys, restarts
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
+from controller.compliance.items import Items
 from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, newest_builds
 from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
+from controller.compliance.required import Approved
 from controller.fleet import products
 from controller.inventory.model import Package, Snapshot
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from pyroaring import BitMap, FrozenBitMap
 
-from controller.compliance.approvals import Approved, Line, Obsoletion
 from controller.compliance.model import Level
+from controller.compliance.required import Approved, Line, Obsoletion
 from controller.inventory.advisories import is_modular
 from controller.inventory.model import Package, Snapshot
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from controller.compliance.approvals import BY_HAND, REQUIRED
 from controller.compliance.exceptions import Excuse
 from controller.compliance.model import Category, DateBasis, Item, PatchStatus, Severity
+from controller.compliance.required import BY_HAND, REQUIRED
 
 _MAX_LISTED: Final = 5
 
