@@ -16,7 +16,7 @@ import pytest
 from typer.testing import Result
 
 from common.errors import NotFound, PermissionDenied, Rejected
-from common.pb.v1 import fleet_pb2, report_pb2, types_pb2
+from common.pb.v1 import baseline_pb2, fleet_pb2, report_pb2, types_pb2
 from common.pb.v1 import ticket_pb2 as pb
 from tests.builders import a_package, an_instance
 from tests.integration.api_harness import TIMEOUT, Harness, serving
@@ -265,7 +265,7 @@ async def scanned(harness: Harness) -> None:
             pass
 
 
-async def test_R1_a_real_controller_verifies_what_it_said_before_the_host_changed(
+async def test_R1_a_real_controller_verifies_what_it_said_before_host_and_baseline_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path) as harness:
@@ -290,5 +290,14 @@ async def test_R1_a_real_controller_verifies_what_it_said_before_the_host_change
         later = json.loads((await asyncio.to_thread(patchctl, "report", "export", "--all")).stdout)
         now = {r["instance_name"]: r for r in later["reports"]}["web-1"]
         assert [i["name"] for i in now["items"]] == ["bash", "tzdata"]
+        rule = baseline_pb2.BaselineRule(approve_after_days=0)
+        strict = baseline_pb2.Baseline(
+            name="Strict", scenario=types_pb2.RESOURCE_TYPE_ECS, operating_system="CentOS", rules=[rule]
+        )
+        admin = await harness.admin()
+        made = await admin.baselines.CreateBaseline(baseline_pb2.CreateBaselineRequest(baseline=strict))
+        await admin.baselines.SetDefaultBaseline(baseline_pb2.SetDefaultBaselineRequest(baseline=made.baseline.id))
+        changed = json.loads((await asyncio.to_thread(patchctl, "report", "export")).stdout)
+        assert {r["baseline_name"] for r in changed["reports"]} == {"Strict"}
         result = await asyncio.to_thread(verify, file)  # as of then it was as it was
         assert (result.exit_code, result.stdout) == (0, "")
