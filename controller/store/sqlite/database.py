@@ -14,7 +14,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -73,19 +72,24 @@ class Database:
         try:
             applied = migrate.apply(self._writer, migrate.numbered(_MIGRATIONS), str(path))
             self._writer.execute("PRAGMA foreign_keys = ON")
-            self._readers = queue.LifoQueue[sqlite3.Connection]()
+            readers = list[sqlite3.Connection]()
             for _ in range(_READERS):
                 reader = _connect(path, synchronous)
                 reader.execute("PRAGMA query_only = ON")
-                self._readers.put(reader)
+                readers.append(reader)
         except BaseException:
             self._writer.close()
             raise
         if applied:
             log.info("database migrated", extra={"path": str(path), "migrations": ",".join(applied)})
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-read")
-        self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
-        self._thread.start()
+        # Not a ThreadPoolExecutor: its futures cost several times what a small query does.
+        self._questions = queue.SimpleQueue[_Job | None]()
+        self._threads = [threading.Thread(target=self._run, name="sqlite-write", daemon=True)]
+        for number, reader in enumerate(readers):
+            name = f"sqlite-read-{number}"
+            self._threads.append(threading.Thread(target=self._serve, args=(reader,), name=name, daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     @classmethod
     def open(cls, path: Path, synchronous: Synchronous) -> Database:
@@ -121,20 +125,11 @@ class Database:
 
         A caller that is cancelled has written nevertheless. Raise Unavailable when the database cannot take it now.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        job = _Job(work, loop, answer)
-        with self._closing:
-            if self._closed:
-                raise Unavailable("the database is closed")
-            self._jobs.put(job)
-        return await answer
+        return await self._put(self._jobs, work)
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a reader's connection: it sees one state of the database, with every write that has returned."""
-        if self._closed:
-            raise Unavailable("the database is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
+        return await self._put(self._questions, work)
 
     async def execute(self, statement: str, parameters: Parameters) -> int:
         """Write one statement; return how many rows it changed."""
@@ -159,10 +154,10 @@ class Database:
                 return
             self._closed = True
             self._jobs.put(_STOP)
-        self._thread.join()
-        self._pool.shutdown(wait=True)
-        while not self._readers.empty():
-            self._readers.get().close()
+            for _ in range(_READERS):
+                self._questions.put(_STOP)
+        for thread in self._threads:
+            thread.join()
         try:
             self._writer.execute("PRAGMA optimize")
         except sqlite3.Error as error:
@@ -170,18 +165,33 @@ class Database:
         self._writer.close()
         self._lock.release()
 
-    def _read(self, work: Work[T]) -> T:
-        connection = self._readers.get()
+    def _put(self, jobs: queue.SimpleQueue[_Job | None], work: Work[T]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        with self._closing:  # nothing may come after the word to stop: nobody would answer it
+            if self._closed:
+                raise Unavailable("the database is closed")
+            jobs.put(_Job(work, loop, answer))
+        return answer
+
+    def _serve(self, reader: sqlite3.Connection) -> None:
+        with contextlib.closing(reader):
+            while (job := self._questions.get()) is not _STOP:
+                try:
+                    job.result = self._read(reader, job.work)
+                except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it
+                    job.error = error
+                _answer([job])
+
+    def _read(self, reader: sqlite3.Connection, work: Work[T]) -> T:
         try:
-            connection.execute("BEGIN")
+            reader.execute("BEGIN")
             try:
-                return work(connection)
+                return work(reader)
             finally:
-                _roll_back(connection)
+                _roll_back(reader)
         except sqlite3.Error as error:
             raise _translated(error, self._path) from error
-        finally:
-            self._readers.put(connection)
 
     def _run(self) -> None:
         while (group := self._next_group()) is not None:
@@ -262,7 +272,7 @@ def _answer(group: list[_Job]) -> None:
         try:
             loop.call_soon_threadsafe(_resolve, jobs)
         except RuntimeError:
-            log.warning("nobody waits for a write any more", extra={"writes": len(jobs)})
+            log.warning("nobody waits for an answer any more", extra={"answers": len(jobs)})
 
 
 def _resolve(jobs: list[_Job]) -> None:
