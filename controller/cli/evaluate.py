@@ -47,7 +47,9 @@ def evaluate(
     ],
     repo: Annotated[
         list[Path],
-        typer.Option(help="A folder with repodata/, or an updateinfo.xml (plain, gz, bz2, xz, zst). Repeat it."),
+        typer.Option(
+            help="A folder with repodata/, a folder of such, or an updateinfo.xml (plain, gz, bz2, xz, zst). Repeat it."
+        ),
     ],
     baseline: Annotated[
         Path | None, typer.Option(help="The baseline in YAML. Else every advisory is required.")
@@ -83,6 +85,13 @@ def evaluate(
             repositories = read_all(repo)
     except FileNotFoundError as error:
         raise Misuse(f"--repo: {error}") from None
+    given = {read.repository.id for read in repositories}
+    for failed in installed.failed:
+        if failed.id not in given:
+            session.printer.remark(
+                f"repository {failed.id} is enabled on the host and could not be read when the inventory was collected"
+                f" ({failed.error}); only what --repo gives is looked at"
+            )
     name = "stdin" if str(inventory) == "-" else inventory.name.partition(".")[0] or inventory.name
     try:
         outcome = offline.evaluate(offline.Question(name, installed, repositories, wanted, day, product))

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from common import digest, evr, manifest, nevra
-from common.manifest import MAX_EPOCH, MAX_PACKAGES, Manifest, OsRelease, PackageLine, Problem, ProblemCode, Stream
+from common.manifest import (
+    MAX_EPOCH,
+    MAX_PACKAGES,
+    Manifest,
+    OsRelease,
+    PackageLine,
+    Problem,
+    ProblemCode,
+    Repository,
+    Stream,
+)
 from common.nevra import Nevra
 
 MAX_INVENTORY_BYTES: Final = 128 << 20
@@ -37,6 +47,8 @@ class Inventory:
     """Sorted, each once; without gpg-pubkey pseudo packages."""
     knows_streams: bool = False
     """Somebody was asked which module streams are enabled: that there are none is then an answer."""
+    failed: tuple[Repository, ...] = ()
+    """Enabled repositories that could not be read when it was collected. Which ones count is said beside the inventory."""
 
     def running(self, kernel: Nevra) -> Inventory:
         """Return this inventory of a host that runs `kernel`, whatever it said itself."""
@@ -185,7 +197,8 @@ def _from_json(text: str, source: str) -> Inventory:
             f"{source}: packages: has {len(lines)}, but its manifest says that none could be read"
         )
     found = _with_digests(replace(told, problems=problems, repositories=()), lines)
-    return replace(found, knows_streams=bool(told.package_manager or told.streams))
+    failed = tuple(repository for repository in told.repositories if repository.error)
+    return replace(found, knows_streams=bool(told.package_manager or told.streams), failed=failed)
 
 
 def _package(row: object, where: str) -> PackageLine | None:

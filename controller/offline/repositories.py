@@ -45,9 +45,10 @@ class ReadRepository:
 def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
     """Read repositories and name each after its folder or file, by the whole path where two would have one name.
 
-    Never raises for what a place holds: that is the repository's error. Raises FileNotFoundError for a place that does not exist.
+    A folder of repositories, as `uniagent inventory --with-metadata` writes it, stands for all that are in it. Never raises for what
+    a place holds: that is the repository's error. Raises FileNotFoundError for a place that does not exist.
     """
-    distinct = list(dict.fromkeys(places))
+    distinct = list(dict.fromkeys(repository for place in places for repository in _within(place)))
     names = [_name(place) for place in distinct]
     return tuple(
         read(place, name if names.count(name) == 1 else str(place)) for place, name in zip(distinct, names, strict=True)
@@ -56,19 +57,30 @@ def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
 
 def read(place: Path, identifier: str) -> ReadRepository:
     """Read one repository; see `read_all`."""
-    if not place.exists():
-        raise FileNotFoundError(f"{place} does not exist")
     try:
+        if not place.exists():
+            raise FileNotFoundError(f"{place} does not exist")
         return _folder(place, identifier) if place.is_dir() else _updateinfo_file(place, identifier)
     except MetadataError as error:
         return ReadRepository(Repository(identifier, error=str(error)))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         return ReadRepository(Repository(identifier, error=f"{error.filename or place}: {error.strerror}"))
 
 
+def _within(place: Path) -> Sequence[Path]:
+    try:
+        if not place.is_dir() or (place / "repodata").exists() or (place / "repomd.xml").exists():
+            return (place,)
+        return sorted(folder for folder in place.iterdir() if (folder / "repodata").is_dir()) or (place,)
+    except OSError:
+        return (place,)  # reading it says why
+
+
 def _name(place: Path) -> str:
     whole = place.resolve()
-    return whole.parent.name if whole.name == "repodata" else whole.name
+    return (whole.parent.name if whole.name == "repodata" else whole.name) or str(whole)
 
 
 def _updateinfo_file(place: Path, identifier: str) -> ReadRepository:

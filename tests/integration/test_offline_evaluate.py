@@ -321,9 +321,9 @@ def test_what_the_agent_collects_from_an_image_is_evaluated_as_it_is(
     baseline.write_text(
         "name: mine\noperating_system: CentOS\nrules:\n  - {products: [CentOS 7.9], approve_after_days: 0}\n"
     )
-    found = answer(
-        *("--inventory", image, "--baseline", baseline, "--repo", metadata / "base", "--repo", metadata / "updates")
-    )
+    found = answer("--inventory", image, "--baseline", baseline, "--repo", metadata)
+    each = ("--repo", metadata / "base", "--repo", metadata / "updates")
+    assert answer("--inventory", image, "--baseline", baseline, *each) == found
     assert {item["name"] for item in found["items"] if item["status"] == "MISSING"} == {
         "kernel",
         "openssl-libs",
@@ -334,6 +334,23 @@ def test_what_the_agent_collects_from_an_image_is_evaluated_as_it_is(
     assert {row["id"] for row in found["advisories"]} == {"CESA-2023:1335", "CESA-2023:0291", "CEBA-2023:4819"}
 
 
+def test_people_hear_of_a_repository_that_the_agent_could_not_read_and_that_was_not_given(
+    own_centos_host: RealHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_centos_host.root / "etc/yum.repos.d/extras.repo").write_text(
+        "[extras]\nname=extras\nbaseurl=file:///nowhere/at/all\nenabled=1\n"
+    )
+    parser = argparse.ArgumentParser()
+    inventory_command.add_arguments(parser)
+    assert inventory_command.run(parser.parse_args(["--root", str(own_centos_host.root)])) == 0
+    image = tmp_path / "image.json"
+    image.write_text(capsys.readouterr().out)
+    options = ("--inventory", image, "--repo", own_centos_host.base, "--repo", own_centos_host.updates)
+    code, out, err = run(*options, "--output", "json")
+    assert (code, json.loads(out)["status"]) == (1, "NON_COMPLIANT")
+    assert err.startswith("repository extras is enabled on the host and could not be read when the inventory was")
+
+
 def test_it_needs_no_controller_and_no_login_and_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -341,15 +358,16 @@ def test_it_needs_no_controller_and_no_login_and_writes_nothing(tmp_path: Path) 
     before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
     entry = "from controller.cli.main import main; main()"
     program = [sys.executable, "-c", entry, "evaluate", "--inventory", hosts.name, "--repo", repo.name]
-    done = subprocess.run(
-        program,
-        cwd=folder,
-        env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    path = str(Path(__file__).resolve().parents[2])
+    environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "PYTHONPATH": path}
+    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (1, "")
+    repo.write_text("<updates><update></broken></updates>")
+    broken = subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (broken.returncode, broken.stderr) == (4, ""), "parsers must not print beside our sentence"
+    assert "REPO_ERROR  repository updateinfo.xml: is not whole XML" in broken.stdout
+    repo.write_text(f"<updates>{BEHIND}</updates>")
     assert done.stdout.startswith("web-01  NON_COMPLIANT")
     assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()} == before

@@ -132,7 +132,7 @@ def test_json_brings_what_the_agent_knows_but_for_its_repositories() -> None:
     assert found.packages == (PackageLine(BASH),)
     assert (found.manifest.os, found.manifest.streams) == (told.os, told.streams)
     assert found.manifest.running_kernel_package == told.running_kernel_package
-    assert found.manifest.repositories == ()
+    assert (found.manifest.repositories, found.failed) == ((), told.repositories)
     assert [p.code for p in found.manifest.problems] == [ProblemCode.HOLDS]
 
 

@@ -143,6 +143,18 @@ def test_two_places_of_one_name_are_told_apart_and_one_place_given_twice_is_one(
     assert [r.repository.id for r in read_all([*places, places[0]])] == [str(place) for place in places]
 
 
+def test_R11_a_folder_of_repositories_stands_for_all_in_it_the_broken_ones_too(tmp_path: Path) -> None:
+    write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    write_repository(tmp_path / "base", primary=PRIMARY)
+    (tmp_path / "broken/repodata").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    assert [(r.repository.id, bool(r.repository.error)) for r in read_all([tmp_path])] == [
+        ("base", False),
+        ("broken", True),
+        ("updates", False),
+    ]
+
+
 def test_a_place_that_does_not_exist_is_told_apart_from_a_bad_repository(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_all([tmp_path / "nowhere"])
