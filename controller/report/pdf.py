@@ -187,6 +187,9 @@ def _finding(sheet: Sheet, item: text.Document, report: text.Document) -> None:
     sheet.paragraph(" · ".join(facts), size=8, indent=12)
     if item["why"]:
         sheet.paragraph(item["why"], size=8, colour=QUIET, indent=12)
+    if item["available_security"]:
+        waiting = f"A newer security build is not approved yet: {item['available_security']}."
+        sheet.paragraph(waiting, size=8, colour=QUIET, indent=12)
     if item["cves"]:
         sheet.paragraph(" ".join(item["cves"]), size=7, colour=QUIET, indent=12)
 

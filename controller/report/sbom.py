@@ -104,8 +104,14 @@ def _component(item: text.Document, system: text.Document, ref: str) -> Componen
         name=item["name"],
         version=item["installed"] or None,
         purl=purl,
-        properties=[Property(name="patchwarden:status", value=item["status"] or "unknown")],
+        properties=_of_package(item),
     )
+
+
+def _of_package(item: text.Document) -> Iterator[Property]:
+    yield Property(name="patchwarden:status", value=item["status"] or "unknown")
+    if item["available_security"]:  # R4: known and newer, but not approved yet
+        yield Property(name="patchwarden:available_security", value=item["available_security"])
 
 
 def _properties(report: text.Document) -> Iterator[Property]:

@@ -139,3 +139,9 @@ def test_a_bar_is_cut_in_proportion_without_a_gap() -> None:
     cut = parts({"compliant": 1, "non_compliant": 0, "undetermined": 2})
     assert [(p["name"], p["x"], p["width"]) for p in cut] == [("compliant", 0, 333), ("undetermined", 333, 667)]
     assert parts({"compliant": 0, "non_compliant": 0, "undetermined": 0}) == []
+
+
+def test_R4_a_security_build_that_still_waits_for_approval_is_told() -> None:
+    report = plain(a_report())
+    report["items"][0]["available_security"] = "1:1.0.2k-27.el7_9"
+    assert "A newer security build is not approved yet: 1:1.0.2k-27.el7_9." in Outline(page(report)).text
