@@ -97,10 +97,13 @@ class Snapshots:
             }
         known = self._ids
         keys = [(line.nevra, line.module) for line in lines]
-        for key, line in zip(keys, lines, strict=True):
-            if key not in known:
-                known[key] = _add_package(db, line)
-        return [known[key] for key in keys]
+        found = list(map(known.get, keys))  # each key is hashed once: nearly all are known
+        ids = [package_id for package_id in found if package_id is not None]
+        if len(ids) < len(found):
+            for key, line, package_id in zip(keys, lines, found, strict=True):
+                if package_id is None:
+                    ids.append(known.get(key) or known.setdefault(key, _add_package(db, line)))
+        return ids
 
     def _forget(self) -> None:
         self._ids = self._bases = None
