@@ -34,15 +34,20 @@ from controller.compliance.evaluate import NOTHING, Verdict, assess, decide, exc
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
 from controller.compliance.items import Items
-from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, newest_builds
+from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, older_builds
 from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
 from controller.compliance.required import Approved
+from controller.compliance.undetermined import Asks
 from controller.fleet import products
 from controller.inventory.model import Package, Snapshot
 
 __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
 
-_MAX_SNAPSHOTS: Final = 4096
+_MAX_SNAPSHOTS: Final = 1 << 17
+"""Of so many it is remembered which builds do not count: usually none, so an entry takes some 200 bytes."""
+_MAX_ORDERS: Final = 4096
+_MAX_VERDICTS: Final = 1 << 14
+"""Of all compiled approvals together; a verdict takes some kilobytes. Approvals are compiled anew each day, so none grows old."""
 _UNREADABLE: Final = "!"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_MANIFEST: Final = Manifest(os=OsRelease())
@@ -60,12 +65,30 @@ class _Question:
     product: str
 
 
+_Same = tuple[bytes, str, tuple[str, ...], int, str | None]
+"""What a verdict depends on besides what was compiled."""
+
+
 @dataclass(slots=True)
 class _Compiled:
     approved: Approved
     metadata_digest: str
     advisory_counts: Mapping[str, int] = field(default_factory=dict)
     judged: Judged = NOTHING_JUDGED
+    asks: Asks | None = None
+    verdicts: dict[_Same, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What was compiled last, as it was asked for."""
+
+    baseline: Baseline
+    as_of: datetime
+    product: str
+    repositories: tuple[Repository, ...]
+    streams: tuple[Stream, ...]
+    compiled: _Compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,9 @@ class Evaluator:
         self._unreadable = dict[str, str]()
         self._first_seen = dict[str, datetime]()
         self._compiled = OrderedDict[_Question, _Compiled]()
-        self._newest_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
+        self._last: _Last | None = None
+        self._kept = 0
+        self._older_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
         self._orders: OrderedDict[bytes, array[int]] = OrderedDict()
         self._live = (NO_EXCEPTIONS, _LONG_AGO, LiveExceptions(NO_EXCEPTIONS, _LONG_AGO))
 
@@ -124,6 +149,7 @@ class Evaluator:
 
     def add_updateinfo(self, digest: str, advisories: Sequence[Advisory], first_seen: Mapping[str, datetime]) -> None:
         """Take a parsed updateinfo file, and when its advisories were first seen (absent ones count as seen just now)."""
+        self._last = None
         self._unreadable.pop(digest, None)
         self._updateinfo[digest] = advisories
         self._records[digest] = sum(len(advisory.packages) + 1 for advisory in advisories)
@@ -134,12 +160,14 @@ class Evaluator:
 
     def add_primary(self, digest: str, available: Sequence[Available]) -> None:
         """Take a parsed primary file."""
+        self._last = None
         self._unreadable.pop(digest, None)
         self._primary[digest] = available
         self._records[digest] = len(available)
 
     def add_unreadable(self, digest: str, matter: str) -> None:
         """Take note that a repository file cannot be parsed or had: its repository counts as failed, `matter` says why."""
+        self._last = None
         self._unreadable[digest] = matter
 
     def evaluate(
@@ -177,7 +205,7 @@ class Evaluator:
         manifest = host.manifest or _NO_MANIFEST
         product = host.instance.operating_system.product
         if baseline is not None and product and products.family_of(product) == baseline.operating_system:
-            compiled = self._compile(manifest, baseline, as_of, product)
+            compiled = self._same_as_last(manifest, baseline, as_of, product)
         else:
             compiled = _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
         verdict = self._decide(host, manifest, compiled)
@@ -192,6 +220,7 @@ class Evaluator:
             self._unreadable,
             compiled.advisory_counts,
             kernel_matters=verdict.kernel_matters,
+            asks=compiled.asks,
         )
         return _Answered(
             assess(host, baseline, as_of, verdict, reasons, compiled.metadata_digest, exceptions.version),
@@ -207,13 +236,29 @@ class Evaluator:
         return live.of(host.instance.id, host.instance.application_group)
 
     def _decide(self, host: Host, manifest: Manifest, compiled: _Compiled) -> Verdict:
+        """Decide, or remember what was decided for an instance that has the same installed and runs the same."""
         if host.snapshot is None:
             return replace(NOTHING, not_applicable=len(compiled.approved.custom or compiled.approved.names))
+        details = manifest.details if host.details is not None else None
+        same = (
+            host.snapshot.digest,
+            manifest.running_kernel_package,
+            manifest.install_only,
+            manifest.boot_time,
+            details,
+        )
+        if (known := compiled.verdicts.get(same)) is not None:
+            return known
         compiled.judged = judged = judge(compiled.approved, self._table, compiled.judged)
         newest = self._newest(host.snapshot)
         verdict = decide(newest, manifest, compiled.approved, judged, self._table)
         late = self._installed_late(host, newest & judged.restart)
-        return restarts(verdict, late, manifest, compiled.approved, judged, self._table) if late else verdict
+        if late:
+            verdict = restarts(verdict, late, manifest, compiled.approved, judged, self._table)
+        if self._kept < _MAX_VERDICTS:
+            compiled.verdicts[same] = verdict
+            self._kept += 1
+        return verdict
 
     def _installed_late(self, host: Host, candidates: FrozenBitMap) -> FrozenBitMap:
         """Choose the packages that were installed after the host started; none where that is not known (R9)."""
@@ -232,20 +277,34 @@ class Evaluator:
             packages = [self._table[number] for number in snapshot.packages]
             lines = sorted(("\t".join((*map(str, p.nevra), p.module)), p.id) for p in packages)
             found = self._orders[snapshot.digest] = array("q", (number for _, number in lines))
-            if len(self._orders) > _MAX_SNAPSHOTS:
+            if len(self._orders) > _MAX_ORDERS:
                 self._orders.popitem(last=False)
         else:
             self._orders.move_to_end(snapshot.digest)
         return found
 
     def _newest(self, snapshot: Snapshot) -> FrozenBitMap:
-        if (found := self._newest_by_snapshot.get(snapshot.digest)) is None:
-            found = self._newest_by_snapshot[snapshot.digest] = newest_builds(snapshot, self._table)
-            if len(self._newest_by_snapshot) > _MAX_SNAPSHOTS:
-                self._newest_by_snapshot.popitem(last=False)
-        else:
-            self._newest_by_snapshot.move_to_end(snapshot.digest)
-        return found
+        if (older := self._older_by_snapshot.get(snapshot.digest)) is None:
+            older = self._older_by_snapshot[snapshot.digest] = older_builds(snapshot, self._table)
+            if len(self._older_by_snapshot) > _MAX_SNAPSHOTS:
+                self._older_by_snapshot.popitem(last=False)
+        return snapshot.packages - older if older else snapshot.packages
+
+    def _same_as_last(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Compiled:
+        """Compile, unless the one before asked the same: hashing a baseline takes longer than all the rest."""
+        last = self._last
+        if (
+            last is not None
+            and last.baseline is baseline
+            and last.as_of == as_of
+            and last.product == product
+            and last.repositories == manifest.repositories
+            and last.streams == manifest.streams
+        ):
+            return last.compiled
+        compiled = self._compile(manifest, baseline, as_of, product)
+        self._last = _Last(baseline, as_of, product, manifest.repositories, manifest.streams, compiled)
+        return compiled
 
     def _compile(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Compiled:
         day = as_of.astimezone(UTC).date()
@@ -260,12 +319,14 @@ class Evaluator:
         )
         compiled = self._compiled.get(question)
         if compiled is None or not self._still_seen(compiled.approved, day):
+            self._kept -= len(compiled.verdicts) if compiled is not None else 0
             contents = [self._content(*names) for names in question.repositories]
             approved = compile_approvals(contents, baseline, day, manifest.streams, product, self._first_seen)
             compiled = _Compiled(
                 approved,
                 _metadata_digest(question.repositories, approved.first_seen_used),
                 {name: len(self._updateinfo[name]) for _, name, _ in question.repositories if _is_read(name)},
+                asks=undetermined.what_it_asks(baseline, product),
             )
             self._compiled[question] = compiled
             self._trim({name for _, *files in question.repositories for name in files})
@@ -276,7 +337,9 @@ class Evaluator:
         """Compile the rows of a custom baseline: no repository has a say, so one serves all instances."""
         question = _Question((), baseline, day, (), "")
         if (compiled := self._compiled.get(question)) is None:
-            compiled = self._compiled[question] = _Compiled(compile_custom(baseline.custom), _metadata_digest((), ()))
+            compiled = self._compiled[question] = _Compiled(
+                compile_custom(baseline.custom), _metadata_digest((), ()), asks=undetermined.what_it_asks(baseline, "")
+            )
             self._trim(set())
         self._compiled.move_to_end(question)
         return compiled
@@ -310,7 +373,8 @@ class Evaluator:
     def _trim(self, in_use: AbstractSet[str]) -> None:
         """Drop what was not used for long, but nothing that is in use now: it would be asked for again at once."""
         while len(self._compiled) > self._max_compiled:
-            self._compiled.popitem(last=False)
+            _, dropped = self._compiled.popitem(last=False)
+            self._kept -= len(dropped.verdicts)
         total = sum(self._records.values())
         for files in (self._primary, self._updateinfo):
             for name in [name for name in files if name not in in_use]:

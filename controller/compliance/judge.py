@@ -70,9 +70,8 @@ class PackageTable:
 
     def keys(self, package_ids: Iterable[int]) -> list[str]:
         """Return name.arch of some packages, in their order. Raises ValueError for one that is not known."""
-        keys = self._keys
         try:
-            found = [keys[number] for number in package_ids]
+            found = list(map(self._keys.__getitem__, package_ids))
         except IndexError:
             raise ValueError("a package was not learnt") from None
         if "" in found:
@@ -93,13 +92,13 @@ class PackageTable:
         return (package for package in self._packages[package_id + 1 :] if package is not None)
 
 
-def newest_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
-    """Return one id for each installed name.arch: of several installed versions the newest decides (R7).
+def older_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
+    """Return what does not count among the installed: all builds of a name.arch but the newest one (R7). Usually few or none.
 
     Raises ValueError for a package that `table` does not know.
     """
     if len(set(table.keys(snapshot.packages))) == len(snapshot.packages):
-        return snapshot.packages  # nearly always: nothing is installed twice
+        return _NOTHING  # nothing is installed twice
     newest = dict[tuple[str, str], Package]()
     older = list[int]()
     for package_id in snapshot.packages:
@@ -112,7 +111,13 @@ def newest_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
                 older.append(known.id)
             else:
                 older.append(package.id)
-    return snapshot.packages - FrozenBitMap(older) if older else snapshot.packages
+    return FrozenBitMap(older)
+
+
+def newest_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
+    """Return one id for each installed name.arch: of several installed versions the newest decides (R7)."""
+    older = older_builds(snapshot, table)
+    return snapshot.packages - older if older else snapshot.packages
 
 
 @dataclass(frozen=True, slots=True)

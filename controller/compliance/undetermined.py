@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,20 +28,37 @@ def undetermined_reasons(
     advisory_counts: Mapping[str, int],
     *,
     kernel_matters: bool,
+    asks: Asks | None = None,
 ) -> tuple[Undetermined, ...]:
     """Return every reason why the answer cannot be given, in a fixed order; empty when it can.
 
     `unreadable` says by digest what is wrong with a repository file; `advisory_counts` says by digest how many advisories an
     updateinfo file has; `kernel_matters`: an approved kernel is installed and it is not known which one runs (R7).
+    `asks` is what `what_it_asks` says of this baseline and product, for callers that remember it.
     """
-    return tuple(_reasons(host, baseline, as_of, limits, unreadable, advisory_counts, kernel_matters))
+    if asks is None and baseline is not None:
+        asks = what_it_asks(baseline, host.instance.operating_system.product)
+    return tuple(_reasons(host, baseline, as_of, limits, unreadable, advisory_counts, kernel_matters, asks))
 
 
-def needs_advisories(baseline: Baseline, product: str) -> bool:
-    """Say whether a rule can be followed only with advisories: unless it takes everything, it asks them."""
-    return any(
-        rule.categories or rule.severities or not rule.include_without_advisory
-        for _, rule in applicable_rules(baseline, product)
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What a baseline asks of instances with one product."""
+
+    anything: bool
+    """A rule is for the product, or it is a custom baseline, whose rows are for all."""
+    advisories: bool
+    """A rule can be followed only with advisories: unless it takes everything, it asks them."""
+
+
+def what_it_asks(baseline: Baseline, product: str) -> Asks:
+    """Say what a baseline asks of instances with a product."""
+    if baseline.custom:
+        return Asks(anything=True, advisories=False)
+    rules = applicable_rules(baseline, product)
+    return Asks(
+        anything=bool(rules),
+        advisories=any(r.categories or r.severities or not r.include_without_advisory for _, r in rules),
     )
 
 
@@ -52,8 +70,9 @@ def _reasons(
     unreadable: Mapping[str, str],
     advisory_counts: Mapping[str, int],
     kernel_matters: bool,
+    asks: Asks | None,
 ) -> Iterator[Undetermined]:
-    unfit = list(_baseline_reasons(host, baseline))
+    unfit = list(_baseline_reasons(host, baseline, asks))
     yield from unfit
     manifest = host.manifest
     if manifest is None or host.collected_at is None:
@@ -81,11 +100,11 @@ def _reasons(
         return
     repositories = sorted(manifest.repositories, key=lambda r: r.id)
     yield from _repository_reasons(repositories, unreadable, age, limits)
-    if baseline is not None and not unfit:
+    if baseline is not None and asks is not None and asks.advisories and not unfit:
         yield from _advisory_reasons(host, baseline, repositories, unreadable, advisory_counts)
 
 
-def _baseline_reasons(host: Host, baseline: Baseline | None) -> Iterator[Undetermined]:
+def _baseline_reasons(host: Host, baseline: Baseline | None, asks: Asks | None) -> Iterator[Undetermined]:
     product = host.instance.operating_system.product
     if not product:
         system = host.instance.operating_system
@@ -98,7 +117,7 @@ def _baseline_reasons(host: Host, baseline: Baseline | None) -> Iterator[Undeter
         yield undetermined(
             Reason.NO_BASELINE, f"{baseline.name} is for {baseline.operating_system}, this instance runs {product}"
         )
-    elif not baseline.custom and not applicable_rules(baseline, product):
+    elif asks is None or not asks.anything:
         yield undetermined(Reason.NO_BASELINE, f"no rule of {baseline.name} is for {product}")
 
 
@@ -143,9 +162,6 @@ def _advisory_reasons(
     unreadable: Mapping[str, str],
     advisory_counts: Mapping[str, int],
 ) -> Iterator[Undetermined]:
-    product = host.instance.operating_system.product
-    if not needs_advisories(baseline, product):
-        return
     lost = [
         r.id
         for r in repositories
