@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 import sys
 import tempfile
@@ -20,8 +19,8 @@ from controller.cli.command import Misuse
 from controller.cli.plain import cells, columns, plain
 from controller.cli.printer import write_csv
 from controller.cli.words import plural
-from controller.report.render import canonical_line
-from controller.report.seal import KEY, FileSeal, sealed
+from controller.report.render import ndjson, whole_json
+from controller.report.seal import canonical_line
 
 if TYPE_CHECKING:
     from common.pb.v1 import fleet_pb2
@@ -71,7 +70,7 @@ def export_to(
         case "csv":
             pieces = _csv(reports())
         case "ndjson":
-            pieces = (canonical_line(sealed(document)) + b"\n" for document in documents)
+            pieces = ndjson(documents)
         case "cyclonedx":
             pieces = _bill_of_materials(documents)
         case "html":
@@ -83,7 +82,7 @@ def export_to(
 
             pieces = (document(plain(client.get_summary(selector, as_of=as_of)), documents) for _ in range(1))
         case _:
-            pieces = _json(plain(client.get_summary(selector, as_of=as_of)), documents)
+            pieces = whole_json(plain(client.get_summary(selector, as_of=as_of)), documents)
     with opened(file) as out:
         for piece in pieces:
             out.write(piece)
@@ -142,26 +141,6 @@ def _csv(reports: Iterable[report_pb2.InstanceReport]) -> Iterator[bytes]:
         lines = io.StringIO()
         write_csv(lines, names, csv_rows(report))
         yield lines.getvalue().partition("\n")[2].encode()  # the titles stand once
-
-
-def _json(summary: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """Yield {"as_of", "reports", "sha256", "summary"} as `json_text` would, without holding all of it."""
-    seal = FileSeal(summary["as_of"], summary)
-    yield f'{{\n  "as_of": {json.dumps(summary["as_of"])},\n  "reports": ['.encode()
-    separator, end = b"\n    ", b"]"
-    for document in documents:
-        report = sealed(document)
-        seal.add(report)
-        yield separator + _indented(report, 4)
-        separator, end = b",\n    ", b"\n  ]"
-    yield end + f',\n  "{KEY}": "{seal.hexdigest()}",\n  "summary": '.encode() + _indented(summary, 2) + b"\n}\n"
-
-
-def _indented(value: object, by: int) -> bytes:
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    return text.replace(
-        "\n", "\n" + " " * by
-    ).encode()  # a line break inside a JSON string is written \n, never as itself
 
 
 def _bill_of_materials(documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from controller.report import text
-from controller.report.render import canonical_line
+from controller.report.seal import canonical_line
 
 _ANSWER: Final = ("status", "level", "reasons", "counts", "baseline_name", "baseline_source")
 _SHOWN_ITEMS: Final = 3

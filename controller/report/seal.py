@@ -6,12 +6,20 @@ A seal is no signature: who may write the file may seal it again. What the contr
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
-from controller.report.render import canonical_line
 from controller.report.text import Document
 
 KEY: Final = "sha256"
+
+
+def canonical_line(value: Mapping[str, Any]) -> bytes:
+    """Return plain values as one line of JSON without its end: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )
 
 
 def sealed(report: Document) -> dict[str, Any]:

@@ -1,18 +1,14 @@
-"""The fleet in numbers, and reports as bytes."""
+"""The fleet in numbers."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from common.evr import Evr
 from controller.compliance.aggregate import ComplianceCounts, GroupSummary, oldest_missing, summarise
 from controller.compliance.model import DateBasis, InstanceStatus, Item, Level, PatchStatus, Reason, Undetermined
-from controller.report.render import CSV_HEADER, canonical_json, csv_rows, csv_text, document, ndjson
-from tests.builders import NOW, an_assessment, an_instance
+from tests.builders import an_assessment, an_instance
 
 MISSING = Item(
     PatchStatus.MISSING,
@@ -59,31 +55,3 @@ def test_the_oldest_missing_item_is_sought_at_the_highest_level_first() -> None:
     one, two = an_instance(1), an_instance(2)
     assert oldest_missing([(one, MISSING), (two, older), (one, older_but_low), (one, pending)]) == (two, older)
     assert oldest_missing([(one, pending)]) is None
-
-
-def test_R1_the_same_records_give_the_same_bytes_and_they_are_canonical_JSON() -> None:
-    reports = [document(an_instance(n), an_assessment(n, InstanceStatus.NON_COMPLIANT), [MISSING]) for n in (1, 2)]
-    made = b"".join(canonical_json(reports))
-    assert made == b"".join(canonical_json([dict(reversed(r.items())) for r in reports]))
-    read = json.loads(made)
-    assert [r["instance_name"] for r in read["reports"]] == ["ecs-0001", "ecs-0002"]
-    item = read["reports"][0]["items"][0]
-    assert (item["status"], item["level"], item["required"]) == ("MISSING", "CRITICAL", "1:1.0.2k-26.el7_9")
-    assert (item["basis_date"], item["first_non_compliant_at"]) == ("2023-03-20", "2026-10-12T00:00:00Z")
-    assert read["reports"][0]["inputs"]["as_of"] == NOW.isoformat().replace("+00:00", "Z")
-    assert [json.loads(line) for line in ndjson(reports)] == read["reports"]
-
-
-def test_a_report_without_instances_is_valid_JSON() -> None:
-    assert json.loads(b"".join(canonical_json([]))) == {"format": 1, "reports": []}
-
-
-def test_CSV_has_a_row_for_each_item_and_disarms_formulas() -> None:
-    instance, assessment = an_instance(1, name="=cmd|' /C calc'!A0"), an_assessment(1)
-    rows = [CSV_HEADER, *csv_rows(instance, assessment, [MISSING]), *csv_rows(an_instance(2), an_assessment(2), [])]
-    header, first, second = csv.reader(io.StringIO("".join(csv_text(rows))))
-    assert len(header) == len(first) == len(second)
-    told = dict(zip(header, first, strict=True))
-    assert told["instance_name"] == "'=cmd|' /C calc'!A0"
-    assert (told["package"], told["cves"]) == ("openssl-libs", "CVE-2023-0286")
-    assert dict(zip(header, second, strict=True))["package"] == ""
