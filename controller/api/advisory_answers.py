@@ -24,18 +24,16 @@ async def listed(catalog: Catalog, request: pb.ListAdvisoriesRequest) -> pb.List
     checks.done()
     size = paging.page_size(request.page_size)
     after = paging.read_token(request, request.page_token, (int, str))
-    page = list[Entry]()
-    for entry in await catalog.entries():
-        if (
+
+    def wanted(entry: Entry) -> bool:
+        return (
             (after is None or entry.position > after)
             and (not categories or entry.advisory.category in categories)
             and (not severities or entry.advisory.severity in severities)
-            and (entry.affected or not request.affecting_only)
             and (not words or _says(entry, words))
-        ):
-            page.append(entry)
-            if len(page) > size:
-                break
+        )
+
+    page = await catalog.entries(wanted, affecting_only=request.affecting_only, limit=size + 1)
     return pb.ListAdvisoriesResponse(
         advisories=[translate_report.advisory_message(entry) for entry in page[:size]],
         next_page_token=paging.make_token(request, page[size - 1].position) if len(page) > size else "",

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from common.clock import Clock
 from common.errors import NotFound, PatchError, Unavailable
 from controller.compliance.evaluator import Answer, Evaluator, Host, Limits
-from controller.compliance.model import Assessment, AssignmentScope, Baseline, Exceptions, Item
+from controller.compliance.model import Assessment, AssignmentScope, Baseline, Exceptions, InstanceStatus, Item
 from controller.dispatch import decisions as operators
 from controller.dispatch.decisions import Decisions
 from controller.dispatch.evaluations import SLICE, Evaluations, Question
@@ -115,6 +115,8 @@ class Assessor:
         self._due: asyncio.Queue[tuple[InstanceId, str] | None] = asyncio.Queue()
         self._loops: list[asyncio.Task[None]] = []
         self._generation = 0
+        self.day_ended: Callable[[InstanceId, date, InstanceStatus], None] = lambda *_: None
+        """Called with each answer that held to the end of its day, UTC, when the next one is there."""
 
     async def start(self) -> None:
         """Load the latest reports and what operators decided, and begin to evaluate what comes in and what time changes."""
@@ -276,8 +278,7 @@ class Assessor:
 
     def _until(self, report: Report | None, change: datetime | None, now: datetime) -> datetime:
         """Say when a key of now may change by itself: midnight, an exception's beginning or end, a report that gets stale."""
-        today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        ends = [today + timedelta(days=1)]
+        ends = [_end_of(now.astimezone(UTC).date())]
         if change is not None:
             ends.append(change)
         if report is not None:
@@ -313,6 +314,9 @@ class Assessor:
         return found
 
     def _take(self, instance_id: InstanceId, standing: Standing) -> None:
+        before = self._standings.get(instance_id)
+        if before is not None and _held_to_the_end(before, standing):
+            self.day_ended(instance_id, before.key.day, before.assessment.status)
         self._standings[instance_id] = standing
         self._generation += 1
         heapq.heappush(self._ends, (standing.until, instance_id))
@@ -397,6 +401,19 @@ class _Assess:
 
     def __call__(self, evaluator: Evaluator) -> Answer:
         return evaluator.assess(self.host, self.baseline, self.as_of, exceptions=self.exceptions)
+
+
+def _held_to_the_end(before: Standing, after: Standing) -> bool:
+    """Say whether an answer held to the end of its day, given the one that came next."""
+    end = _end_of(before.key.day)
+    if after.key.day == before.key.day or before.until < end or after.decisions is not before.decisions:
+        return False
+    return after.report is before.report or (after.report is not None and after.report.collected_at >= end)
+
+
+def _end_of(day: date) -> datetime:
+    """Return the midnight with which a day ends."""
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
 def _traits(instance: Instance) -> tuple[OperatingSystem, ResourceType, str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Final
@@ -22,6 +22,7 @@ from common.nevra import Nevra
 from controller.compliance.judge import PackageTable, belongs_to_module
 from controller.compliance.model import Advisory, AdvisoryPackage
 from controller.dispatch.assess import Assessor
+from controller.dispatch.evaluations import SLICE
 from controller.fleet.model import Instance, InstanceId
 from controller.inventory.advisories import UNKNOWN_MODULE
 from controller.inventory.model import Package, Report, Snapshot
@@ -40,7 +41,7 @@ class Entry:
     first_seen_at: datetime | None
     packages: tuple[Nevra, ...]
     """The builds that any of its editions names."""
-    affected: int
+    affected: int = 0
     """How many instances have one of its packages in an older version."""
 
     @property
@@ -124,11 +125,14 @@ class _Index:
         named = frozenset((p.nevra.name, p.nevra.arch) for a in advisories for p in a.packages)
         relevant = FrozenBitMap.union(_NOBODY, *(self.table.builds(*name) for name in named))
         self.named = named
-        if relevant == self.relevant:
-            return
+        came, went = relevant - self.relevant, self.relevant - relevant
         self.relevant = relevant
+        if not (came or went):
+            return
         for number, member in tuple(self.members.items()):
-            self._hold(number, member.held, self._newest(member.snapshot))
+            snapshot = member.snapshot
+            if snapshot is not None and (snapshot.packages.intersect(came) or member.held.intersect(went)):
+                self._hold(number, member.held, self._newest(snapshot))
 
     def put(
         self, number: int, report: Report, said: Manifest, snapshot: Snapshot | None, unreadable: frozenset[str]
@@ -224,20 +228,22 @@ class Catalog:
         self._index = _Index()
         self._numbers = dict[InstanceId, int]()
         self._editions: Mapping[str, Sequence[_Edition]] = {}
-        self._repositories: Mapping[str, tuple[str, ...]] = {}
         self._files: frozenset[str] = frozenset()
         self._affected = dict[str, FrozenBitMap]()
-        self._first_seen = dict[str, datetime]()
-        self._known: tuple[object, ...] = ()
+        self._entries: Mapping[str, Entry] = {}
         self._one_at_a_time = asyncio.Lock()
 
-    async def entries(self) -> tuple[Entry, ...]:
-        """Return all advisories, the newest first."""
+    async def entries(
+        self,
+        wanted: Callable[[Entry], bool] = lambda _: True,
+        *,
+        affecting_only: bool = False,
+        limit: int | None = None,
+    ) -> tuple[Entry, ...]:
+        """Return the advisories that are wanted, the newest first, at most so many; `wanted` must not look at `affected`."""
         async with self._one_at_a_time:
             listed = await self._refresh()
-            affected = await self._evaluations.call(self._all_affected)
-            found = (self._entry(identifier, affected[identifier] & listed) for identifier in self._editions)
-            return tuple(sorted(found, key=lambda e: e.position))
+            return await self._evaluations.call(self._choose, wanted, affecting_only, limit, listed)
 
     async def entry(self, identifier: str) -> Entry:
         """Return one advisory by its id, whose case does not matter; raise NotFound."""
@@ -248,7 +254,7 @@ class Catalog:
             if found is None:
                 raise NotFound("advisory", identifier, "list them: patchctl advisory list")
             affected = await self._evaluations.call(self._affected_by, found)
-            return self._entry(found, affected & listed)
+            return replace(self._entries[found], affected=len(affected & listed))
 
     async def concerned(self, reference: str, instances: Sequence[Instance], *, include_fixed: bool) -> Concerned:
         """Say whom of these instances an advisory or a CVE concerns; raise NotFound when no repository of the fleet knows it."""
@@ -289,8 +295,8 @@ class Catalog:
             news.append((number, report, said, snapshot))
         await self._read_files(reports, [said for _, _, said, _ in news], force=bool(newer))
         unreadable = frozenset([f for f in self._files if await self._evaluations.advisories(f) is None])
-        if news:
-            await self._evaluations.call(self._put, news, unreadable)
+        for start in range(0, len(news), SLICE):
+            await self._evaluations.call(self._put, news[start : start + SLICE], unreadable)
         if news or newer:
             self._affected.clear()
         return listed
@@ -313,9 +319,18 @@ class Catalog:
                 editions[advisory.id].append(_Edition(file, advisory))
                 repositories[advisory.id] |= names[file]
         self._evaluations.keep_advisories(files)
-        self._first_seen = dict(await self._store.inventory.first_seen(list(editions)))
+        first_seen = await self._store.inventory.first_seen(list(editions))
         self._editions = {i: sorted(found, key=_age, reverse=True) for i, found in editions.items()}
-        self._repositories = {i: tuple(sorted(found)) for i, found in repositories.items()}
+        entries = (
+            Entry(
+                found[0].advisory,
+                tuple(sorted(repositories[identifier])),
+                first_seen.get(identifier),
+                tuple(sorted({p.nevra for edition in found for p in edition.advisory.packages})),
+            )
+            for identifier, found in self._editions.items()
+        )
+        self._entries = {e.advisory.id: e for e in sorted(entries, key=lambda e: e.position)}
         self._files = files
         self._affected.clear()
         await self._evaluations.call(self._index.name, [e.advisory for found in self._editions.values() for e in found])
@@ -324,8 +339,18 @@ class Catalog:
         for number, report, said, snapshot in news:
             self._index.put(number, report, said, snapshot, unreadable)
 
-    def _all_affected(self) -> Mapping[str, FrozenBitMap]:
-        return {identifier: self._affected_by(identifier) for identifier in self._editions}
+    def _choose(
+        self, wanted: Callable[[Entry], bool], affecting_only: bool, limit: int | None, listed: BitMap
+    ) -> tuple[Entry, ...]:
+        chosen = list[Entry]()
+        for identifier, entry in self._entries.items():
+            if limit is not None and len(chosen) >= limit:
+                break
+            if wanted(entry):
+                affected = len(self._affected_by(identifier) & listed)
+                if affected or not affecting_only:
+                    chosen.append(replace(entry, affected=affected))
+        return tuple(chosen)
 
     def _affected_by(self, identifier: str) -> FrozenBitMap:
         known = self._affected.get(identifier)
@@ -364,16 +389,6 @@ class Catalog:
         silent = chosen - BitMap(self._index.members)
         unknown = (silent | (self._index.unknown & chosen)) - affected
         return Concerned(tuple(rows[position] for position in sorted(rows)), len(affected), len(unknown))
-
-    def _entry(self, identifier: str, affected: FrozenBitMap) -> Entry:
-        editions = self._editions[identifier]
-        return Entry(
-            editions[0].advisory,
-            self._repositories[identifier],
-            self._first_seen.get(identifier),
-            tuple(sorted({p.nevra for e in editions for p in e.advisory.packages})),
-            len(affected),
-        )
 
 
 def _age(edition: _Edition) -> tuple[date, str]:

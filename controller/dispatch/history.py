@@ -7,6 +7,7 @@ advisories is taken as it is known now: that can make a past answer UNDETERMINED
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from controller.compliance.evaluator import Evaluator, Host
 from controller.compliance.model import Assessment, Baseline, Exceptions, InstanceStatus, Item
 from controller.dispatch.assess import Assessor
 from controller.dispatch.decisions import Decisions, load_as_of
-from controller.dispatch.evaluations import Question
+from controller.dispatch.evaluations import SLICE, Question
 from controller.fleet.model import Instance, InstanceId, OperatingSystem
 from controller.fleet.products import product_of
 from controller.inventory.model import Report
@@ -56,6 +57,7 @@ class History:
         self._decisions = OrderedDict[tuple[datetime, int], Decisions]()
         self._days = OrderedDict[date, _Day]()
         self._numbers = dict[InstanceId, int]()
+        assessor.day_ended = self._keep
 
     async def assessments(self, instances: Sequence[Instance], at: datetime) -> list[Assessment]:
         """Return the answers of these instances as of a past instant, in their order."""
@@ -91,7 +93,8 @@ class History:
     async def trend(self, instances: Sequence[Instance], days: int, now: datetime) -> tuple[TrendDay, ...]:
         """Return the numbers of the last so many days, today included, oldest first. An instance counts from its enrolment on.
 
-        A day that has passed is evaluated once for each instance and remembered, as long as this process lives.
+        Of a day that ended while this process ran the last answer counts. Other days are evaluated once for each instance and remembered as
+        long as this process lives.
         """
         today = now.astimezone(UTC).date()
         past = [today - timedelta(days=back) for back in range(1, days)]
@@ -119,7 +122,9 @@ class History:
             decisions = await self._decided(at)
             asked = dict[_Alike, Question[Assessment]]()
             alike = list[_Alike]()
-            for instance in due:
+            for place, instance in enumerate(due):
+                if place % SLICE == 0:
+                    await asyncio.sleep(0)  # let others have their turn
                 report = reports[instance.id] = await self._report(instance, at, reports[instance.id])
                 host, baseline = await self._host(instance, report, decisions, at)
                 same = _Alike.of(host, baseline, decisions, at)
@@ -165,6 +170,11 @@ class History:
             if len(self._days) > _MAX_DAYS:
                 del self._days[min(self._days)]
         return self._days[day]
+
+    def _keep(self, instance_id: InstanceId, day: date, status: InstanceStatus) -> None:
+        known, number = self._day(day), self._number(instance_id)
+        if number not in known.known:
+            known.add(number, status)
 
     def _number(self, instance_id: InstanceId) -> int:
         return self._numbers.setdefault(instance_id, len(self._numbers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from controller.compliance.model import AssignmentScope, ExceptionScope, InstanceStatus, Reason
 from controller.tickets.model import TicketId, TicketSpec
@@ -100,6 +100,24 @@ async def test_R5_at_midnight_utc_what_has_waited_long_enough_is_asked_for_by_it
             return stored is not None and stored.status is InstanceStatus.NON_COMPLIANT
 
         await until(approved)
+
+
+async def test_an_answer_that_held_to_midnight_is_told_as_that_day_s_last() -> None:
+    async with a_fleet() as fleet:
+        ended = list[tuple[str, date, InstanceStatus]]()
+        fleet.assessor.day_ended = lambda *told: ended.append(told)
+        repository = await fleet.repository()
+        for number in (1, 2):
+            await fleet.enrol(number)
+            await fleet.report(number, [repository])
+            await fleet.answer(number)
+        midnight = datetime(2026, 11, 23, tzinfo=UTC)
+        fleet.clock.jump(midnight - NOW - timedelta(seconds=1))
+        await fleet.report(2, [repository], NEW)  # evaluated after midnight, said before it
+        fleet.clock.jump(timedelta(seconds=1))
+        await fleet.report(1, [repository], NEW)
+        assert [(await fleet.answer(n)).status for n in (1, 2)] == [InstanceStatus.COMPLIANT] * 2
+        assert ended == [(instance_id(1), NOW.date(), InstanceStatus.NON_COMPLIANT)]
 
 
 async def test_R11_a_report_becomes_stale_without_anybody_asking() -> None:
