@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from controller.cli.words import ago, plural, utc, word
 
 if TYPE_CHECKING:
     from common.pb.v1 import baseline_pb2
+
+_SOON: Final = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,10 @@ def list_exceptions(
 
     found = list(session.client().list_exceptions(include_ended=ended, page_size=1000))
     session.printer.many(baseline_pb2.PatchException.DESCRIPTOR, found, lambda: [_table(found)])
-    session.printer.remark(plural(len(found), "exception"))
+    now = datetime.now(UTC)
+    soon = sum(now < e.expires_at.ToDatetime(tzinfo=UTC) <= now + _SOON and not e.HasField("revoked_at") for e in found)
+    verb = "ends" if soon == 1 else "end"
+    session.printer.remark(plural(len(found), "exception") + (f", {soon} {verb} within 14 days" if soon else ""))
 
 
 def revoke(

@@ -12,10 +12,13 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from common.ids import RandomIds
 from common.pb.v1 import baseline_pb2 as pb
 from common.pb.v1 import fleet_pb2, report_pb2, types_pb2
+from controller.api.baseline_service import BaselineService
 from controller.fleet.model import OperatingSystem, Role
 from tests.builders import an_instance, instance_id
+from tests.fleet_in_store import NEW, OLD, a_fleet
 from tests.integration.api_harness import Harness, Stubs, refusal, serving
 
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -308,6 +311,39 @@ async def test_a_tried_baseline_says_what_would_change_and_changes_nothing(harne
     await admin.baselines.AssignBaseline(assigning("ForWeb", GROUP, "web"))
     tried = await viewer.baselines.TryBaseline(pb.TryBaselineRequest(baseline=wanted("ForWeb")))
     assert (tried.replaces, tried.instances) == ("ForWeb", 1)
+
+
+async def test_a_tried_baseline_names_who_changes_and_the_packages() -> None:
+    async with a_fleet() as fleet:
+        repository = await fleet.repository()
+        for number, build in ((1, OLD), (2, NEW)):
+            await fleet.enrol(number)
+            await fleet.report(number, [repository], build)
+        service = BaselineService(fleet.store.baselines, fleet.store.fleet, fleet.assessor, fleet.clock, RandomIds())
+        lenient = wanted("CentOS-Default", rules=[pb.BaselineRule(approve_after_days=365)])
+        nobody: Any = None
+        tried = await service.TryBaseline(pb.TryBaselineRequest(baseline=lenient), nobody)
+        assert (tried.replaces, tried.instances) == ("CentOS-Default", 2)
+        assert (tried.before, tried.after) == (
+            pb.StatusTotals(compliant=1, non_compliant=1),
+            pb.StatusTotals(compliant=2),
+        )
+        assert list(tried.changes) == [
+            pb.BaselineChange(
+                instance_id=instance_id(1),
+                instance_name="ecs-0001",
+                before=types_pb2.INSTANCE_STATUS_NON_COMPLIANT,
+                after=types_pb2.INSTANCE_STATUS_COMPLIANT,
+                no_longer_non_compliant=["bash.x86_64"],
+            )
+        ]
+        custom = [pb.CustomPackage(name="bash", version="4.2.46", release="36.el7")]
+        request = pb.TryBaselineRequest(baseline=wanted("Needs-Bash", rules=[], custom_packages=custom))
+        tried = await service.TryBaseline(request, nobody)
+        assert (tried.replaces, tried.after.non_compliant) == ("CentOS-Default", 2)
+        assert [(c.instance_name, list(c.newly_non_compliant)) for c in tried.changes] == [
+            ("ecs-0002", ["bash.x86_64"])
+        ]
 
 
 async def test_a_wrong_baseline_cannot_be_tried_and_a_wrong_selector_is_named(admin: Stubs) -> None:

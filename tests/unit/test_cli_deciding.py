@@ -397,10 +397,11 @@ def test_exceptions_are_listed_and_revoked(server: ScriptedController) -> None:
     server.answers["RevokeException"] = lambda _: pb.RevokeExceptionResponse(exception=revoked)
     listed = patchctl("exception", "list")
     assert re.search(r"X-7Q4M +all +package kernel\* +ends in 9 d .* ciso +2 h ago", listed.stdout)
-    assert listed.stderr == "1 exception\n"
-    everything = patchctl("exception", "list", "--all").stdout
-    assert re.search(r"X-2 .*ended 1 d ago", everything)
-    assert re.search(r"X-3 .*revoked 5 m ago", everything)
+    assert listed.stderr == "1 exception, 1 ends within 14 days\n"
+    everything = patchctl("exception", "list", "--all")
+    assert everything.stderr == "2 exceptions\n"
+    assert re.search(r"X-2 .*ended 1 d ago", everything.stdout)
+    assert re.search(r"X-3 .*revoked 5 m ago", everything.stdout)
     (row,) = json.loads(patchctl("exception", "list", "-o", "json").stdout)
     assert (row["match"], row["revoked_at"]) == ("PACKAGE", None)
     assert patchctl("exception", "revoke", "X-3").stderr == "X-3 has ended\n"
