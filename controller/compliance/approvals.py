@@ -54,6 +54,7 @@ class _Version:
     advisories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     approvals: list[Approval] = field(default_factory=list)
     security: bool = False
+    modular: bool = False
     rejected: bool = False
 
 
@@ -98,6 +99,7 @@ def compile_approvals(
                     version.approvals += approvals
                     version.approvals += by_hand
                     version.security |= is_security
+                    version.modular |= bool(package.module)
                     version.rejected |= rejected
     offered, obsoletes, everything_read = _offered(contents)
     without = dict[tuple[str, str], bytes]()
@@ -135,6 +137,13 @@ def compile_approvals(
             for advisory in content.advisories
             for p in advisory.packages
             if p.reboot_suggested
+        ),
+        in_modules=frozenset(
+            p.nevra.name
+            for content in contents
+            for advisory in content.advisories
+            for p in advisory.packages
+            if p.module and p.module in enabled
         ),
         blocked=lists.blocked,
         blocked_words=lists.blocked_words,
@@ -379,4 +388,5 @@ def _step(key: bytes, version: _Version, offer: tuple[str, Nevra, int] | None) -
         tuple(dict.fromkeys(cve for cves in version.advisories.values() for cve in cves)),
         min(version.approvals, key=lambda approval: approval.order, default=None),
         tuple(version.advisories.items()),
+        version.modular,
     )

@@ -25,6 +25,11 @@ class Limits:
     """Older reports make the instance UNDETERMINED(STALE)."""
     metadata_stale_after: timedelta = METADATA_STALE_AFTER
     """Longer since the last successful refresh of the repositories makes it UNDETERMINED(METADATA_STALE)."""
+    eol: bool = False
+    """Whether a release that its vendor no longer maintains makes it UNDETERMINED(EOL).
+
+    Off by default: metadata that will never change again can still be judged, and many fleets have paid extensions.
+    """
 
 
 @dataclass(frozen=True, slots=True)

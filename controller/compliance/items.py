@@ -27,6 +27,8 @@ from controller.compliance.undetermined import metadata_time
 from controller.compliance.why import excepted_why, why
 from controller.inventory.model import Package
 
+MODULE: Final = "module"
+"""What holds a plain update back when an enabled module stream has builds of the same name: the package manager shows only those."""
 LOW_CONFIDENCE: Final = "REBOOT(low confidence)"
 """The reason of what looks, by the clock, as if it was installed after the host started (R9)."""
 
@@ -95,6 +97,8 @@ class Items:
             item = replace(item, reason="VERSION_GONE", hold="")
         elif hold is not None:
             item = replace(item, reason=f"HELD({hold.kind.value})")
+        elif new.name in self._approved.in_modules and not line.target.modular:
+            item = replace(item, reason=f"HELD({MODULE})", hold=MODULE)
         return self._told(item, line.target)
 
     def _late(self, package: Package) -> Item:

@@ -58,6 +58,8 @@ class Step:
     """None when it is not approved: it still counts among the versions that an update skips (R14)."""
     advisory_cves: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """The advisories again, each with its own CVEs."""
+    modular: bool = False
+    """It is a build of a module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,5 +144,7 @@ class Approved:
     """By the name of what is replaced: required builds that replace it, the one that matters most first."""
     restart: AbstractSet[tuple[str, str, bytes]] = frozenset()
     """(name, arch, key) of the builds whose advisories suggest a restart (R9)."""
+    in_modules: AbstractSet[str] = frozenset()
+    """Names of packages that an enabled module stream has builds of, as far as advisories tell: it hides all plain ones (R3)."""
     security: Mapping[LineKey, tuple[bytes, Evr]] = field(default_factory=dict)
     """The newest build with a security advisory that is neither approved yet nor rejected, and newer than the target (R4)."""

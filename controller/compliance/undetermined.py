@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from common.clock import format_duration
 from common.manifest import Manifest, ProblemCode, Repository
 from controller.compliance.approvals import applicable_rules, instant
+from controller.compliance.eol import last_day
 from controller.compliance.host import Host, Limits
 from controller.compliance.model import Baseline, Reason, Undetermined
 from controller.compliance.reasons import PROBLEM_REASONS, from_problem, undetermined
@@ -74,6 +75,8 @@ def _reasons(
 ) -> Iterator[Undetermined]:
     unfit = list(_baseline_reasons(host, baseline, asks))
     yield from unfit
+    if limits.eol:
+        yield from _end_of_life(host.instance.operating_system.product, as_of)
     manifest = host.manifest
     if manifest is None or host.collected_at is None:
         yield undetermined(Reason.NO_REPORT, "the instance has not sent a report yet")
@@ -119,6 +122,14 @@ def _baseline_reasons(host: Host, baseline: Baseline | None, asks: Asks | None) 
         )
     elif asks is None or not asks.anything:
         yield undetermined(Reason.NO_BASELINE, f"no rule of {baseline.name} is for {product}")
+
+
+def _end_of_life(product: str, as_of: datetime) -> Iterator[Undetermined]:
+    end = last_day(product)
+    if end is not None and as_of.astimezone(UTC).date() > end:
+        yield undetermined(
+            Reason.EOL, f"{product} is maintained by its vendor until {end}: nobody mends what is found since"
+        )
 
 
 def _kernel_reasons(manifest: Manifest) -> Iterator[Undetermined]:

@@ -242,6 +242,10 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
             status = PatchStatus.MISSING
             offered = [o.nevra.evr for o in world.offers if (o.nevra.name, o.nevra.arch) == (name, arch)]
             reason = "" if any(same(target, version) for version in offered) else "VERSION_GONE"
+            of_stream = [p for a in world.advisories for p in a.packages if p.module in world.streams]
+            from_module = any(p.module and same(p.nevra.evr, target) for _, p in mine)
+            if not reason and any(p.nevra.name == name for p in of_stream) and not from_module:
+                reason = "HELD(module)"
         elif blocked(world, build.nevra):
             status = PatchStatus.EXCEPTED if excused(world, name, [], False) else PatchStatus.REJECT
             answer[name, arch] = (status, Level.UNSPECIFIED, None, "", no_need, no_need)

@@ -430,3 +430,26 @@ def test_a_build_that_an_advisory_mentions_is_judged_by_the_advisory_alone() -> 
     found = answer([OLD], [low], a_baseline("b", rule), available=offers(NEW, built=1_600_000_000))
     assert found.assessment.status is InstanceStatus.COMPLIANT
     assert found.assessment.counts.updates_without_advisory == 0
+
+
+# --- R3 and modules -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stream", "reason"), [("1", "HELD(module)"), ("2", "")])
+def test_R3_a_plain_update_is_hidden_by_an_enabled_stream_that_has_the_package(stream: str, reason: str) -> None:
+    modular = AdvisoryPackage(nevra.parse("ruby-2-1.module+el8.x86_64"), module="ruby:1")
+    plain = an_advisory("A", "ruby-3-1.x86_64")
+    found = answer(
+        ["ruby-1-1.x86_64"], [plain, an_advisory("B", packages=(modular,))], streams=(Stream("ruby", stream),)
+    )
+    assert (status(found, "ruby"), item(found, "ruby").reason) == (PatchStatus.MISSING, reason)
+
+
+def test_R3_an_update_from_the_enabled_stream_itself_is_not_hidden() -> None:
+    modular = AdvisoryPackage(nevra.parse("ruby-2-1.module+el8.x86_64"), module="ruby:1")
+    found = answer(
+        [a_package("ruby-1-1.module+el8.x86_64", "ruby:1:1:a")],
+        [an_advisory("B", packages=(modular,))],
+        streams=(Stream("ruby", "1"),),
+    )
+    assert item(found, "ruby").reason == ""

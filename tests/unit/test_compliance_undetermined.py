@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from common.manifest import Manifest, Problem, ProblemCode
 from controller.compliance import reasons
+from controller.compliance.eol import last_day
 from controller.compliance.evaluator import Evaluation, Host, Limits, evaluate
 from controller.compliance.model import (
     Advisory,
@@ -224,3 +225,48 @@ def test_several_reasons_are_all_told() -> None:
         ),
     )
     assert the_reasons(ask(host)) == [Reason.STALE, Reason.BUSY, Reason.REPO_ERROR]
+
+
+# --- EOL ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("product", "end"),
+    [
+        ("CentOS 7.9", date(2024, 6, 30)),
+        ("CentOS 7", date(2024, 6, 30)),
+        ("Amazon Linux 2", date(2026, 6, 30)),
+        ("Amazon Linux 2023", date(2029, 6, 30)),
+        ("Amazon Linux 2018.03", date(2023, 12, 31)),
+        ("RHEL 8.10", date(2029, 5, 31)),
+        ("EulerOS 2.10", None),
+        ("", None),
+    ],
+)
+def test_R11_the_last_day_of_a_release_is_that_of_its_major_version(product: str, end: date | None) -> None:
+    assert last_day(product) == end
+
+
+@pytest.mark.parametrize(
+    ("eol", "as_of", "reasons"),
+    [
+        (True, datetime(2024, 6, 30, 23, 59, tzinfo=UTC), []),
+        (True, datetime(2024, 7, 1, tzinfo=UTC), [Reason.EOL]),
+        (False, datetime(2024, 7, 1, tzinfo=UTC), []),
+    ],
+)
+def test_R11_EOL_is_a_reason_after_the_last_day_if_that_is_wanted(
+    eol: bool, as_of: datetime, reasons: list[Reason]
+) -> None:
+    manifest = a_manifest([a_package()])
+    repository = a_repository()
+    found = evaluate(
+        Host(an_instance(1), manifest, "m", collected_at=as_of),
+        [a_package()],
+        {repository.updateinfo: [an_advisory("A", "zsh-1-1.x86_64")]},
+        {repository.primary: []},
+        a_baseline(),
+        as_of,
+        limits=Limits(eol=eol),
+    )
+    assert [r.reason for r in found.assessment.reasons] == reasons
