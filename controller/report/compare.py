@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from controller.report import text
 from controller.report.seal import canonical_line
 
 _ANSWER: Final = ("status", "level", "reasons", "counts", "baseline_name", "baseline_source")
+_REMEMBERED: Final = ("first_non_compliant_at", "last_attempt_at", "last_error_class")
+"""What is no function of the inputs: the controller forgets it when the package is mended."""
 _SHOWN_ITEMS: Final = 3
 _SHOWN_DIGITS: Final = 12
 
@@ -16,7 +19,8 @@ _SHOWN_DIGITS: Final = 12
 def differences(kept: text.Document, again: text.Document) -> tuple[str, ...]:
     """Say what differs, the inputs first; empty when the inputs and the answer are the same, byte for byte.
 
-    Names, places and tickets are no part of an answer: an instance may be renamed.
+    Names, places and tickets are no part of an answer: an instance may be renamed. Since when a package has been missing is compared as
+    long as it is remembered.
     """
     return (*_inputs(kept, again), *_answer(kept, again), *_items(kept["items"], again["items"]))
 
@@ -47,26 +51,46 @@ def _answer(kept: text.Document, again: text.Document) -> Iterator[str]:
 
 
 def _items(kept: list[Any], again: list[Any]) -> Iterator[str]:
-    before, now = list(map(canonical_line, kept)), list(map(canonical_line, again))
-    if before == now:
-        return
-    by_key = {_key(item): item for item in again}
-    said = list[str]()
-    for item in kept:
-        other = by_key.pop(_key(item), None)
+    others = _keyed(again)
+    said, same = list[str](), list[Any]()
+    for key, item in _keyed(kept).items():
+        other = others.pop(key, None)
         if other is None:
             said.append(f"{_key(item)} {item['status']} is not there any more")
         elif item["status"] != other["status"]:
             said.append(f"{_key(item)} was {item['status']}, is {other['status']}")
-        elif canonical_line(item) != canonical_line(other):
-            fields = [name for name in sorted({*item, *other}) if item.get(name) != other.get(name)]
+        elif fields := _fields(item, other):
             said.append(f"{_key(item)} {item['status']} has another {', '.join(fields)}")
-    said += [f"{key} {item['status']} is new" for key, item in by_key.items()]
-    if not said:
+        else:
+            same.append(other)
+    said += [f"{_key(item)} {item['status']} is new" for item in others.values()]
+    if not said and same != again:
         said.append("the packages stand in another order")
     yield from said[:_SHOWN_ITEMS]
     if len(said) > _SHOWN_ITEMS:
         yield f"and {text.plural(len(said) - _SHOWN_ITEMS, 'package')} more"
+
+
+def _fields(item: text.Document, other: text.Document) -> list[str]:
+    """Name the fields that differ. Where something is remembered no more, the sentence that told it cannot be the same either."""
+    forgotten = [name for name in _REMEMBERED if item.get(name) and not other.get(name)]
+    passed = {*forgotten, "why"} if forgotten else set[str]()
+    return [
+        name
+        for name in sorted({*item, *other} - passed)
+        if canonical_line({name: item.get(name)}) != canonical_line({name: other.get(name)})
+    ]
+
+
+def _keyed(items: list[Any]) -> dict[tuple[str, int], text.Document]:
+    """Return the items by package; of several of one package the first, the second, and so on."""
+    seen = Counter[str]()
+    found = dict[tuple[str, int], text.Document]()
+    for item in items:
+        key = _key(item)
+        found[key, seen[key]] = item
+        seen[key] += 1
+    return found
 
 
 def _key(item: text.Document) -> str:

@@ -94,6 +94,25 @@ def test_what_differs_is_named(again: dict[str, Any], said: str) -> None:
     assert differences(KEPT, again) == (said,)
 
 
+def test_since_when_is_compared_as_long_as_it_is_remembered() -> None:
+    assert KEPT["items"][0]["first_non_compliant_at"]
+    forgotten = changed("items", 0, "first_non_compliant_at", to=None)
+    forgotten["items"][0]["why"] = "the sentence that told it"
+    assert differences(KEPT, forgotten) == ()
+    (said,) = differences(forgotten, KEPT)
+    assert said == "openssl-libs.x86_64 MISSING has another first_non_compliant_at, why"
+    (said,) = differences(KEPT, changed("items", 0, "first_non_compliant_at", to="2026-01-01T00:00:00Z"))
+    assert said == "openssl-libs.x86_64 MISSING has another first_non_compliant_at"
+
+
+def test_several_items_of_one_package_are_each_compared_with_their_own() -> None:
+    twice = changed("items", to=[KEPT["items"][0], KEPT["items"][0] | {"reason": "OBSOLETES"}])
+    assert differences(twice, copy.deepcopy(twice)) == ()
+    assert differences(twice, changed("items", to=[KEPT["items"][0]])) == (
+        "openssl-libs.x86_64 MISSING is not there any more",
+    )
+
+
 def test_a_new_package_is_named_and_many_are_counted() -> None:
     more = [KEPT["items"][0] | {"name": f"p{n}"} for n in range(5)]
     *shown, rest = differences(KEPT, changed("items", to=KEPT["items"] + more))
