@@ -17,7 +17,6 @@ from controller.cli.command import Misuse, Session, command
 from controller.cli.options import read_text, read_yaml
 from controller.cli.printer import Format
 from controller.cli.table import Column, Table
-from controller.cli.words import plural
 
 if TYPE_CHECKING:
     from controller.compliance.model import Baseline
@@ -236,4 +235,4 @@ def _lines(outcome: Outcome) -> Iterator[str | Table]:
     counts = ((found.counts.installed, "INSTALLED"), (found.counts.installed_other, "INSTALLED_OTHER"))
     yield "  ... " + ", ".join(f"{count:,} {word}" for count, word in counts)
     available = len({row.id for row in outcome.rows if row.state is RowState.AVAILABLE})
-    yield f"  {plural(available, 'advisory')} available".replace("advisorys", "advisories")
+    yield f"  {available:,} {'advisory' if available == 1 else 'advisories'} available"

@@ -154,6 +154,31 @@ def test_a_baseline_in_a_file_decides(tmp_path: Path) -> None:
     assert (found["status"], found["items"][0]["level"]) == ("NON_COMPLIANT", "HIGH")
 
 
+def test_the_lists_of_a_baseline_count(tmp_path: Path) -> None:
+    baseline = tmp_path / "b.yaml"
+    baseline.write_text(
+        "name: lists\noperating_system: CentOS\nrules:\n  - {severities: [Critical], approve_after_days: 0}\n"
+        "approved_patches:\n  - {entry: CVE-2023-0286, level: HIGH}\nrejected_patches:\n  - {entry: bash, action: BLOCK}\n"
+    )
+    options = ("--inventory", inventory(tmp_path, BASH, OPENSSL), "--repo", updateinfo(tmp_path, BEHIND))
+    found = answer(*options, "--baseline", baseline)
+    assert [(item["name"], item["status"], item["level"]) for item in found["items"]] == [
+        ("openssl-libs", "MISSING", "HIGH"),
+        ("bash", "REJECT", "UNSPECIFIED"),
+    ]
+
+
+def test_a_custom_baseline_needs_no_advisories(tmp_path: Path) -> None:
+    baseline = tmp_path / "b.yaml"
+    baseline.write_text(
+        "name: custom\noperating_system: CentOS\ncustom_packages:\n  - {name: bash, version: 4.2.46, release: 35.el7}\n"
+    )
+    options = ("--inventory", inventory(tmp_path, BASH, OPENSSL), "--repo", updateinfo(tmp_path))
+    found = answer(*options, "--baseline", baseline)
+    assert (found["status"], found["reasons"]) == ("NON_COMPLIANT", [])
+    assert [(i["name"], i["target"]) for i in found["items"] if i["status"] == "MISSING"] == [("bash", "4.2.46-35.el7")]
+
+
 @pytest.mark.parametrize(
     ("products", "options", "expected"),
     [
