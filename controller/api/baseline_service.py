@@ -32,7 +32,7 @@ from controller.compliance.model import (
     PatchException,
 )
 from controller.dispatch.assess import Assessor
-from controller.fleet.assignment import is_meant_for
+from controller.fleet.assignment import by_key, is_meant_for
 from controller.fleet.model import Instance
 from controller.fleet.placement import MAX_TEXT
 from controller.fleet.selection import check_references, matching
@@ -162,13 +162,17 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
             instance = find_instance(await self._fleet.instances(), "value", value)
             _must_fit(baseline, instance)
             value = instance.id
+        before = by_key(await self._store.assignments()).get(
+            (scope, value, baseline.scenario, baseline.operating_system)
+        )
+        now = self._clock.now()
         made = Assignment(
             scope=scope,
             value=value,
             scenario=baseline.scenario,
             operating_system=baseline.operating_system,
             baseline_id=baseline.id,
-            since=self._clock.now(),
+            since=max(now, before.since) if before is not None else now,  # a clock may have been set back
             assigned_by=operator().name,
         )
         await self._store.put_assignment(made)
@@ -186,8 +190,8 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
             value = find_instance(await self._fleet.instances(), "value", value).id
         found = next((a for a in held if a.value == value), None)
         if found is None:
-            called = f"of {baseline.name} to {scope.lower()} {request.value}"
-            raise NotFound("assignment", called, "list them: patchctl baseline assignments")
+            kind = f"assignment of {baseline.name} to {scope.lower()}"
+            raise NotFound(kind, request.value, "list them: patchctl baseline assignments")
         since = max(found.since, self._clock.now())
         await self._store.put_assignment(replace(found, baseline_id="", since=since, assigned_by=operator().name))
         await self._tell(baseline, f"no longer assigned to {scope.lower()} {value}")

@@ -146,13 +146,15 @@ def _table(found: Sequence[baseline_pb2.PatchException]) -> Table:
     titles = (
         Column("id", least=10),
         Column("for", least=10),
-        Column("excuses", least=14),
-        Column("state", least=10),
+        Column("excuses", least=18),
+        Column("state", least=14),
         Column("reason", rank=1, least=12),
         Column("approver", rank=2),
         Column("made", rank=3),
     )
-    rows = [(e.id, _whom(e), _what(e), _state(e, now), e.reason, e.approver, ago(e.created_at, now)) for e in found]
+    rows = [
+        (e.id, _whom(e), e.match_value, _state(e, now), e.reason, e.approver, ago(e.created_at, now)) for e in found
+    ]
     return Table(titles, rows)
 
 
@@ -160,12 +162,6 @@ def _whom(e: baseline_pb2.PatchException) -> str:
     from common.pb.v1 import baseline_pb2
 
     return f"{word(baseline_pb2.ExceptionScope, e.scope).lower()} {e.scope_value}".strip()
-
-
-def _what(e: baseline_pb2.PatchException) -> str:
-    from common.pb.v1 import baseline_pb2
-
-    return f"{word(baseline_pb2.ExceptionMatch, e.match).lower()} {e.match_value}"
 
 
 def _state(e: baseline_pb2.PatchException, now: datetime) -> str:
