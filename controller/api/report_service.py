@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,10 +18,11 @@ from controller.api import advisory_answers, paging, translate_fleet, translate_
 from controller.api.checks import Checks, reference
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
+from controller.api.oldest import NEVER, Candidate, Reading, find_oldest, may_miss
 from controller.api.planning import DEFAULT_BASELINE
 from controller.api.translate import INSTANCE_STATUS
-from controller.compliance.aggregate import oldest_missing, summarise
-from controller.compliance.model import Assessment, Baseline, InstanceStatus, Item
+from controller.compliance.aggregate import summarise
+from controller.compliance.model import Assessment, Baseline
 from controller.dispatch.assess import Assessor
 from controller.dispatch.catalog import Catalog
 from controller.dispatch.history import History
@@ -34,18 +35,6 @@ MAX_DAYS: Final = 366
 _MAX_SUMMARIES: Final = 64
 _AT_ONCE: Final = 200
 """So many instances are asked for at a time while a page fills."""
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
-
-Reading = Callable[[Instance], Awaitable[tuple[Assessment, tuple[Item, ...]]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """An instance that may have the item that is missing longest: it has nothing older than `earliest`."""
-
-    instance: Instance
-    assessment: Assessment
-    earliest: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,50 +217,30 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         rows = [(i, s.assessment) for i, s in zip(instances, standings, strict=True)]
         message = translate_report.summary_message(summarise(rows), now)
         candidates = [
-            _Candidate(i, s.assessment, s.earliest or now)
+            Candidate(i, s.assessment, s.earliest or now)
             for i, s in zip(instances, standings, strict=True)
-            if _misses(s.assessment)
+            if may_miss(s.assessment)
         ]
         await self._tell_oldest(message, candidates, self._reading(None))
-        return _Summary(generation, min((s.until for s in standings), default=_NEVER), marks, message)
+        return _Summary(generation, min((s.until for s in standings), default=NEVER), marks, message)
 
-    async def _past_candidates(self, rows: Iterable[tuple[Instance, Assessment]], at: datetime) -> list[_Candidate]:
-        found = list[_Candidate]()
+    async def _past_candidates(self, rows: Iterable[tuple[Instance, Assessment]], at: datetime) -> list[Candidate]:
+        found = list[Candidate]()
         for instance, assessment in rows:
-            if _misses(assessment):
+            if may_miss(assessment):
                 since = await self._store.assessments.since(instance.id, assessment.inputs.baseline_id)
-                earliest = min((begun for begun in since.values() if begun <= at), default=_NEVER)
-                found.append(_Candidate(instance, assessment, earliest))
+                earliest = min((begun for begun in since.values() if begun <= at), default=NEVER)
+                found.append(Candidate(instance, assessment, earliest))
         return found
 
     async def _tell_oldest(
-        self, message: pb.GetSummaryResponse, candidates: Iterable[_Candidate], read: Reading
+        self, message: pb.GetSummaryResponse, candidates: Iterable[Candidate], read: Reading
     ) -> None:
-        """Say which MISSING item of the highest level stands longest, and whose it is.
-
-        Reads as few full reports as it can: an instance has nothing older than its oldest remembered item, and nothing of a higher level
-        than its own.
-        """
-        best: tuple[Instance, Item] | None = None
-        for candidate in sorted(candidates, key=lambda c: (-c.assessment.level, c.earliest, c.instance.name)):
-            if best is not None and _cannot_beat(best[1], candidate):
-                continue
-            _, items = await read(candidate.instance)
-            own = [(candidate.instance, item) for item in items]
-            best = oldest_missing([best, *own] if best is not None else own)
+        """Say which MISSING item of the highest level stands longest, and whose it is."""
+        best = await find_oldest(candidates, read)
         if best is not None:
             message.oldest_missing.CopyFrom(translate_report.item_message(best[1]))
             message.oldest_missing_instance = best[0].name
-
-
-def _misses(assessment: Assessment) -> bool:
-    return assessment.status is InstanceStatus.NON_COMPLIANT and assessment.counts.missing > 0
-
-
-def _cannot_beat(best: Item, candidate: _Candidate) -> bool:
-    if candidate.assessment.level != best.level:
-        return candidate.assessment.level < best.level
-    return candidate.earliest >= (best.first_non_compliant_at or _NEVER)
 
 
 def _mark(instance: Instance) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What a watch sends and when; how tokens are remembered; and how the oldest missing item is found without reading every report.
+"""What a watch sends and when, and how tokens are remembered.
 
 grpcio-testing fakes the synchronous server only and cannot drive grpc.aio servicers: the wire is tested over a real one
 (tests/integration/test_api_*.py), the parts behind it here.
@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from common import digest
 from common.errors import NotFound, Unauthenticated, Unavailable
-from common.evr import Evr
 from common.pb.v1 import ticket_pb2 as pb
 from controller.api import watching
 from controller.api.auth import Gate
-from controller.api.report_service import ReportService
 from controller.api.watching import Watcher
-from controller.compliance.model import Assessment, InstanceStatus, Item, Level, PatchStatus, StatusCounts
 from controller.dispatch.engine import Engine
-from controller.fleet.model import Instance, OperatorToken
+from controller.fleet.model import OperatorToken
 from controller.fleet.sessions import Sessions
 from controller.hub.local import LocalHub
 from controller.store.memory import MemoryStore
 from controller.tickets.model import Continued, Ended, Paused, Ticket, TicketId
-from tests.builders import NOW, a_ticket, an_assessment, an_instance, an_operator_token, instance_id
+from tests.builders import NOW, a_ticket, an_operator_token
 from tests.fakes import FakeClock
 
 MINUTE = timedelta(minutes=1)
@@ -193,57 +190,3 @@ async def test_guessed_tokens_are_not_remembered_and_do_not_look_into_the_folder
             await gate._find(digest.of(str(number).encode()))
     assert looked == 1
     assert not gate._known
-
-
-class Reports:
-    """An assessor with reports that a test wrote, and a count of those that were read."""
-
-    def __init__(self) -> None:
-        self.items: dict[str, tuple[Item, ...]] = {}
-        self.read = 0
-
-    async def report(self, instance: Instance) -> tuple[Assessment | None, tuple[Item, ...]]:
-        self.read += 1
-        return None, self.items[instance.id]
-
-
-def missing(name: str, level: Level, since: datetime) -> Item:
-    return Item(PatchStatus.MISSING, name, "x86_64", Evr(0, "1", "1"), level, first_non_compliant_at=since)
-
-
-async def oldest(fleet: dict[int, list[Item]]) -> tuple[str, str, int]:
-    store, reports = MemoryStore(), Reports()
-    rows = []
-    for number, items in fleet.items():
-        await store.fleet.put_instance(an_instance(number))
-        worst = max(i.level for i in items)
-        answer = an_assessment(
-            number, InstanceStatus.NON_COMPLIANT, level=worst, counts=StatusCounts(missing=len(items))
-        )
-        for item in items:
-            assert item.first_non_compliant_at is not None
-        for at in sorted({i.first_non_compliant_at for i in items if i.first_non_compliant_at}):
-            keys = [i.key for i in items if i.first_non_compliant_at is not None and i.first_non_compliant_at <= at]
-            await store.assessments.put_assessment(answer, keys, at, deciding=True)
-        reports.items[instance_id(number)] = tuple(items)
-        rows.append((an_instance(number), answer))
-    service = ReportService(store, cast(Any, reports), FakeClock())
-    found = await service._oldest_missing(rows)
-    assert found is not None
-    return found[0].name, found[1].name, reports.read
-
-
-async def test_the_oldest_missing_item_is_of_the_highest_level_however_old_others_are() -> None:
-    fleet = {
-        1: [missing("old-but-low", Level.LOW, NOW - 90 * MINUTE)],
-        2: [missing("newer", Level.CRITICAL, NOW - 5 * MINUTE), missing("older-low", Level.LOW, NOW - 99 * MINUTE)],
-        3: [missing("wanted", Level.CRITICAL, NOW - 10 * MINUTE)],
-    }
-    assert (await oldest(fleet))[:2] == ("ecs-0003", "wanted")
-
-
-async def test_reports_that_cannot_have_the_oldest_item_are_not_read() -> None:
-    fleet = {n: [missing("bash", Level.CRITICAL, NOW - n * MINUTE)] for n in range(1, 101)}
-    fleet |= {n: [missing("bash", Level.LOW, NOW - n * MINUTE)] for n in range(101, 201)}
-    name, _, read = await oldest(fleet)
-    assert (name, read) == ("ecs-0100", 1)
