@@ -3,6 +3,10 @@
 The seed is printed; PATCHWARDEN_LIVE_SEED repeats a run and PATCHWARDEN_LIVE_PAIRS changes its length. Dnf finds the running kernel
 by the machine's own `uname`, and no kernel of ours runs here: so dnf runs as it is, but for the one method that names the package of
 the running kernel.
+
+Two things are not drawn. A stream that is only the default of its module counts for dnf and not here: an inventory names the streams that
+are enabled, and a host on which a package of a default stream was installed has it enabled (R8). And dnf leaves out an advisory for a
+context that no repository describes; here the name and the stream decide, since an advisory must not vanish with a file.
 """
 
 from __future__ import annotations
@@ -150,7 +154,7 @@ def advisories(rng: random.Random, pool: Pool, prefix: str) -> Iterator[Advisory
             "an advisory",
             ("CVE-2023-0001",),
             tuple(str(build) for build in dict.fromkeys(named)),
-            module=f"{module}:9:c0ffee:x86_64" if module else None,
+            module=f"{module}:{rng.choice('79')}:c0ffee:{rng.choice(('x86_64', 'i686'))}" if module else None,
         )
 
 
