@@ -60,16 +60,17 @@ def document(report: text.Document, serial_number: str) -> dict[str, Any]:
     if system.get("id"):
         components[0].version = system.get("version") or None
         components[0].properties.add(Property(name="patchwarden:os_id", value=system["id"]))
-    refs = dict[int, str]()
-    for number, item in enumerate(report["items"]):
-        made = _component(item, system, f"package-{number + 1}")
-        refs[number] = str(made.bom_ref)
-        components.append(made)
+    packages = dict[str, Component]()
+    for item in report["items"]:  # a package that is there for two reasons is installed once
+        packages.setdefault(package_url(item, system), _component(item, system, f"package-{len(packages) + 1}"))
+    components += packages.values()
     as_of = (report["inputs"] or {}).get("as_of")
     bom = Bom(
         metadata=BomMetaData(component=root, timestamp=text.instant(as_of) if as_of else None),
         components=components,
-        vulnerabilities=_vulnerabilities(report["items"], refs),
+        vulnerabilities=_vulnerabilities(
+            report["items"], [str(packages[package_url(i, system)].bom_ref) for i in report["items"]]
+        ),
     )
     bom.register_dependency(root, components)
     made_document: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
@@ -125,7 +126,7 @@ def _properties(report: text.Document) -> Iterator[Property]:
         yield Property(name=f"patchwarden:input:{name.replace(' ', '_')}", value=value)
 
 
-def _vulnerabilities(items: list[text.Document], refs: dict[int, str]) -> Iterator[Vulnerability]:
+def _vulnerabilities(items: list[text.Document], refs: list[str]) -> Iterator[Vulnerability]:
     """Yield a vulnerability for each id and state and reason of that state, with the packages it is about."""
     found = dict[tuple[str, str, str], list[int]]()
     for number, item in enumerate(items):
@@ -149,7 +150,7 @@ def _vulnerabilities(items: list[text.Document], refs: dict[int, str]) -> Iterat
                 detail=detail or None,
                 responses=[ImpactAnalysisResponse.UPDATE] if status in ("MISSING", "FAILED") else None,
             ),
-            affects=[BomTarget(ref=refs[n]) for n in numbers],
+            affects=[BomTarget(ref=ref) for ref in dict.fromkeys(refs[n] for n in numbers)],
         )
 
 

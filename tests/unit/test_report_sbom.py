@@ -147,3 +147,12 @@ def test_two_packages_of_one_name_have_refs_of_their_own() -> None:
     refs = [c["bom-ref"] for c in bill["components"]]
     assert len(refs) == len(set(refs)) == 3
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+
+
+def test_a_package_that_is_listed_for_two_reasons_is_one_component() -> None:
+    obsolete = item("mysql", "MISSING", cves=("CVE-1",), reason="OBSOLETES", required="1:2-1")
+    bill = made(item("mysql", "MISSING", cves=("CVE-1",)), obsolete)
+    assert [c["name"] for c in bill["components"]].count("mysql") == 1
+    (ref,) = {c["bom-ref"] for c in bill["components"] if c["name"] == "mysql"}
+    assert [v["affects"] for v in bill["vulnerabilities"]] == [[{"ref": ref}]] * 2
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
