@@ -251,20 +251,41 @@ async def test_a_caller_that_gives_up_disturbs_nobody(store: SqliteStore) -> Non
     assert {instance_id(n) for n in range(2, 21, 2)} <= {i.id for i in await store.fleet.instances()}
 
 
+async def test_readers_that_give_up_or_fail_disturb_nobody(store: SqliteStore) -> None:
+    await store.fleet.put_instance(an_instance(1))
+    reads = [asyncio.create_task(store.fleet.instances()) for _ in range(20)]
+    await asyncio.sleep(0)
+    for read in reads[::2]:
+        read.cancel()
+    absent = [store.fleet.get_instance(instance_id(9)) for _ in range(9)]
+    answers = await asyncio.gather(*reads, *absent, return_exceptions=True)
+    assert [type(a) for a in answers[20:]] == [NotFound] * 9
+    assert answers[1:20:2] == [(an_instance(1),)] * 10
+    assert await store.fleet.instances() == (an_instance(1),)
+
+
+async def test_what_was_asked_before_the_store_closes_is_answered(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await store.fleet.put_instance(an_instance(1))
+    reads = [asyncio.create_task(store.fleet.instances()) for _ in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*reads) == [(an_instance(1),)] * 50
+
+
 async def test_the_event_loop_stays_free_while_a_large_ticket_is_written_and_read(store: SqliteStore) -> None:
-    loop, longest = asyncio.get_running_loop(), 0.0
+    turns = 0
 
     async def watch() -> None:
-        nonlocal longest
+        nonlocal turns
         while True:
-            before = loop.time()
-            await asyncio.sleep(0.001)
-            longest = max(longest, loop.time() - before)
+            turns += 1
+            await asyncio.sleep(0)
 
     ticket = a_ticket(20_000)
     watcher = asyncio.create_task(watch())
-    await asyncio.sleep(0.01)
     await store.tickets.create(ticket)
+    written = turns
     assert len((await store.tickets.load(ticket.id)).runs) == 20_000
     watcher.cancel()
-    assert longest < 0.2
+    assert min(written, turns - written) > 10  # were the work done on the loop, one turn or two
