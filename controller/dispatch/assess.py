@@ -255,8 +255,7 @@ class Assessor:
         answers = await self.evaluations.ask_all(questions)
         rows = list[TryRow]()
         for instance, standing, answer in zip(meant, standings, answers, strict=True):
-            before, after = frozenset(standing.non_compliant), frozenset(answer.non_compliant_keys)
-            newly, gone = tuple(sorted(after - before)), tuple(sorted(before - after))
+            newly, gone = _difference(standing.non_compliant, answer.non_compliant_keys)
             rows.append(TryRow(instance, standing.assessment, answer.assessment, newly, gone))
         return TryOutcome(replaces, tuple(rows))
 
@@ -401,6 +400,17 @@ class _Assess:
 
     def __call__(self, evaluator: Evaluator) -> Answer:
         return evaluator.assess(self.host, self.baseline, self.as_of, exceptions=self.exceptions)
+
+
+def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what came and what went, each in order; keys stand in each once."""
+    if before == after:
+        return (), ()
+    old = frozenset(before)
+    came = [key for key in after if key not in old]
+    if len(after) - len(came) == len(before):
+        return tuple(sorted(came)), ()
+    return tuple(sorted(came)), tuple(sorted(old.difference(after)))
 
 
 def _held_to_the_end(before: Standing, after: Standing) -> bool:
