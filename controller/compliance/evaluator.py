@@ -8,10 +8,12 @@ For the controller's results loop and report API. No I/O happens here: the calle
     for kind, digest in evaluator.needs(manifest):  # hexadecimal; usually there are none
         ...                                         # parse the blob in a worker process (inventory.parse_worker), then
         evaluator.add_updateinfo(digest, advisories, first_seen)  # or add_primary, or add_unreadable
-    found = evaluator.assess(Host(instance, manifest, ...), baseline, as_of)
+    exceptions = await store.exceptions.exceptions()   # all there are, once for all instances
+    found = evaluator.assess(Host(instance, manifest, ...), baseline, as_of, exceptions=exceptions)
     since = await store.assessments.put_assessment(found.assessment, found.non_compliant_keys, as_of, deciding=True)
 
-and later, for a report page: `evaluator.evaluate(host, baseline, as_of, since=since, everything=True).items`.
+and later, for a report page: `evaluator.evaluate(host, baseline, as_of, exceptions=exceptions, since=since, everything=True).items`.
+`exceptions.next_change` says when exceptions alone change an answer next; another UTC day does as well.
 """
 
 from __future__ import annotations
