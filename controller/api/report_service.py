@@ -32,7 +32,7 @@ from controller.store.api import Store
 
 DEFAULT_DAYS: Final = 30
 MAX_DAYS: Final = 366
-_MAX_SUMMARIES: Final = 64
+_MAX_SUMMARIES: Final = 16
 _AT_ONCE: Final = 200
 """So many instances are asked for at a time while a page fills."""
 

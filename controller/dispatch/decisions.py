@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -56,13 +56,16 @@ async def load(store: BaselineStore) -> Decisions:
     )
 
 
-async def load_as_of(store: BaselineStore, at: datetime) -> Decisions:
-    """Return what held at an instant."""
+async def load_as_of(
+    store: BaselineStore, at: datetime, versions: MutableMapping[tuple[str, int], Baseline]
+) -> Decisions:
+    """Return what held at an instant. `versions` keeps each version of a baseline once, however often it is loaded."""
     assignments = await store.assignments(at)
     baselines = dict[str, Baseline]()
     for identifier in sorted({a.baseline_id for a in assignments}):
         try:
-            baselines[identifier] = await store.baseline_as_of(identifier, at)
+            found = await store.baseline_as_of(identifier, at)
+            baselines[identifier] = versions.setdefault((found.id, found.version), found)
         except NotFound:
             continue  # it was made later: it decided for nobody yet
     return Decisions(baselines, by_key(assignments), known_by(await store.exceptions(), at))

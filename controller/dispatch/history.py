@@ -55,6 +55,7 @@ class History:
         self._assessor = assessor
         self._evaluations = assessor.evaluations
         self._decisions = OrderedDict[tuple[datetime, int], Decisions]()
+        self._versions = dict[tuple[str, int], Baseline]()
         self._days = OrderedDict[date, _Day]()
         self._numbers = dict[InstanceId, int]()
         assessor.day_ended = self._keep
@@ -159,7 +160,7 @@ class History:
         key = (at, self._assessor.decisions.exceptions.version)
         known = self._decisions.get(key)
         if known is None:
-            known = self._decisions[key] = await load_as_of(self._store.baselines, at)
+            known = self._decisions[key] = await load_as_of(self._store.baselines, at, self._versions)
             if len(self._decisions) > _MAX_DECISIONS:
                 self._decisions.popitem(last=False)
         return known
