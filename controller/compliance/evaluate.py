@@ -70,11 +70,15 @@ def decide(
 ) -> Verdict:
     """Join verdicts with the newest installed build of each name.arch."""
     obsoleted = _obsoleted(newest, judged, table)
-    missing = (newest & judged.behind) | FrozenBitMap(obsoleted)
+    missing = newest & judged.behind
+    if obsoleted:
+        missing |= FrozenBitMap(obsoleted)
     # What the baseline wants out of the way stays REJECT even where an older version is approved: the rejected list always wins.
     # Where a newer one is approved, that one is missing, and it takes the blocked build away.
-    rejected = (newest & judged.blocked) - missing
-    satisfied = (newest & judged.satisfied) - rejected - missing
+    rejected = (newest & judged.blocked) - missing if judged.blocked else NOTHING.rejected
+    satisfied = newest & judged.satisfied
+    if obsoleted or rejected:
+        satisfied = satisfied - rejected - missing
     pending, kernel_matters = _running_kernel(satisfied, manifest, approved, table)
     return Verdict(
         newest,
@@ -117,7 +121,7 @@ def _level(
     table: PackageTable,
 ) -> Level:
     """Return the highest level among what is missing or pending."""
-    found = [judged.worst(missing - FrozenBitMap(obsoleted))]
+    found = [judged.worst(missing - FrozenBitMap(obsoleted) if obsoleted else missing)]
     found += [obsoletion.level for obsoletion in obsoleted.values()]
     for number, running in pending.items():
         line = line_of(approved, table[number])

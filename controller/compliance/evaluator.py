@@ -40,7 +40,6 @@ from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, ju
 from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
 from controller.compliance.required import Approved
 from controller.compliance.undetermined import Asks
-from controller.fleet import products
 from controller.inventory.model import Package, Snapshot
 
 __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
@@ -206,7 +205,7 @@ class Evaluator:
     def _answer(self, host: Host, baseline: Baseline | None, as_of: datetime, exceptions: Exceptions) -> _Answered:
         manifest = host.manifest or _NO_MANIFEST
         product = host.instance.operating_system.product
-        if baseline is not None and product and products.family_of(product) == baseline.operating_system:
+        if baseline is not None and product and undetermined.family_of(product) == baseline.operating_system:
             compiled = self._same_as_last(manifest, baseline, as_of, product)
         else:
             compiled = _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from common.clock import format_duration
@@ -16,6 +17,8 @@ from controller.compliance.model import Baseline, Reason, Undetermined
 from controller.compliance.reasons import PROBLEM_REASONS, from_problem, undetermined
 from controller.fleet import products
 
+family_of: Final = lru_cache(maxsize=1024)(products.family_of)
+"""Remembered: a fleet asks it for every instance, about few products."""
 _PROBLEMS_OF_CUSTOM: Final = frozenset({ProblemCode.RPMDB, ProblemCode.BUSY, ProblemCode.OS_RELEASE})
 """The problems that keep a custom baseline from being judged: those that leave in doubt what is installed, or on what."""
 
@@ -116,7 +119,7 @@ def _baseline_reasons(host: Host, baseline: Baseline | None, asks: Asks | None) 
     elif baseline is None:
         scenario = host.instance.resource_type
         yield undetermined(Reason.NO_BASELINE, f"no baseline is meant for {product} as {scenario}")
-    elif products.family_of(product) != baseline.operating_system:
+    elif family_of(product) != baseline.operating_system:
         yield undetermined(
             Reason.NO_BASELINE, f"{baseline.name} is for {baseline.operating_system}, this instance runs {product}"
         )
