@@ -21,7 +21,7 @@ from common import tls
 from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc
 
-WAIT = 20.0
+WAIT = 60.0
 
 
 class Session:

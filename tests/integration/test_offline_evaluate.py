@@ -46,7 +46,8 @@ def inventory(folder: Path, *lines: str) -> Path:
 
 
 def run(*arguments: object, stdin: str | None = None) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)], input=stdin)
+    wide = {"COLUMNS": "200"}  # whatever the terminal is in which the tests run
+    result = CliRunner(env=wide).invoke(app, ["evaluate", *map(str, arguments)], input=stdin)
     return result.exit_code, result.stdout, result.stderr
 
 
