@@ -134,7 +134,7 @@ def commands_in(page: Path) -> set[tuple[tuple[str, ...], frozenset[str]]]:
     for line in page.read_text().splitlines():
         words = line.split("#")[0].split()
         if words and words[0] in ("patchctl", "uniagent", "patchwarden-controller"):
-            depth = 3 if words[0] == "patchctl" and words[1] != "login" else 2
+            depth = 3 if words[0] == "patchctl" and words[1] not in ("login", "evaluate") else 2
             found.add((tuple(words[:depth]), frozenset(w for w in words[depth:] if w.startswith("--"))))
     return found
 
