@@ -34,6 +34,8 @@ R = TypeVar("R")
 SLICE: Final = 200
 """So many questions are put at once; then others get their turn."""
 _MAX_MANIFESTS: Final = 16_384
+_MAX_INSTALL_TIMES: Final = 256
+"""Each is as long as its list of packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Evaluations:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
         self._bringing: dict[str, asyncio.Task[None]] = {}
         self._manifests = OrderedDict[bytes, Manifest]()
+        self._install_times = OrderedDict[str, tuple[tuple[int, str], ...]]()
         self._parts = dict[object, object]()
         self._had = dict[InstanceId, frozenset[str]]()
         self._advisories = dict[str, tuple[Advisory, ...]]()
@@ -103,7 +106,22 @@ class Evaluations:
             had_advisories=had,
             baseline_source=source,
             ticket_id=report.ticket_id,
+            details=await self._details(said),
         )
+
+    async def _details(self, said: Manifest) -> tuple[tuple[int, str], ...] | None:
+        """Return install times and vendors where they can matter: on a host that was booted (R9)."""
+        if not (said.boot_time and said.details):
+            return None
+        known = self._install_times.get(said.details)
+        if known is None:
+            known = manifest.decode_details(await self._store.inventory.get_blob(bytes.fromhex(said.details)))
+            self._install_times[said.details] = known
+            if len(self._install_times) > _MAX_INSTALL_TIMES:
+                self._install_times.popitem(last=False)
+        else:
+            self._install_times.move_to_end(said.details)
+        return known
 
     async def manifest(self, digest: bytes) -> Manifest:
         """Return what an agent said."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MAX_WANT: Final = 256
 """Digests in one Want."""
+_MAX_CHECKED: Final = 65_536
+"""Details blobs that were found right and need not be looked at again."""
 _SILENCE: Final = timedelta(seconds=60)
 """An agent that was asked and sends no piece for so long is given up as the source."""
 
@@ -65,6 +68,7 @@ class Intake:
         self._max_blob_bytes = max_blob_bytes
         self._wanted: dict[tuple[bytes, bool], _Wanted] = {}
         self._partial: dict[tuple[Session, bytes], _Partial] = {}
+        self._checked = OrderedDict[str, None]()
 
     async def receive(
         self, session: Session, manifest_digest: bytes, collected_at: datetime, ticket_id: str
@@ -82,6 +86,7 @@ class Intake:
         packages = bytes.fromhex(said.packages)
         await self._fetch(session, [bytes.fromhex(d) for d in said.blobs()], packages)
         await self._ensure_snapshot(packages)
+        await self._check_details(said)
         now = self._clock.now()
         at = min(collected_at, now)  # a clock that runs ahead must not make a report look fresh for longer
         latest = await self._store.put_report(
@@ -140,6 +145,21 @@ class Intake:
             if wanted is not None and wanted.asked is session:
                 return wanted
         return None
+
+    async def _check_details(self, said: manifest.Manifest) -> None:
+        """Refuse install times that cannot be read or are not one for each package: restarts are judged by them (R9)."""
+        if not said.details or said.details in self._checked:
+            return
+        try:
+            details = manifest.decode_details(await self._store.get_blob(bytes.fromhex(said.details)))
+        except ValueError as error:
+            raise InvalidArgument.of("report.details", str(error)) from None
+        installed = len((await self._store.get_snapshot(bytes.fromhex(said.packages))).packages)
+        if len(details) != installed:
+            raise InvalidArgument.of("report.details", f"has {len(details)} lines, there are {installed} packages")
+        self._checked[said.details] = None
+        if len(self._checked) > _MAX_CHECKED:
+            self._checked.popitem(last=False)
 
     async def _ensure_snapshot(self, packages: bytes) -> None:
         """Make the snapshot of a package list that came in before as other content."""

@@ -211,6 +211,22 @@ async def test_a_package_list_that_cannot_be_read_is_refused(intake: Intake, sto
     assert await store.inventory.latest_report(session.instance_id) is None
 
 
+async def test_R9_install_times_that_are_not_one_for_each_package_are_refused(intake: Intake) -> None:
+    session, short = a_session(), b"1700000000\tCentOS\n"
+    content = manifest.encode(a_manifest(LINES, details=digest.of(short).hex(), repositories=()))
+    known = CONTENT | {digest.of(short): short, digest.of(content): content}
+    receiving = asyncio.create_task(intake.receive(session, digest.of(content), NOW, ""))
+    for _ in range(100):
+        await settle()
+        for one in wanted(session):
+            await send(intake, session, one, known[one])
+        if receiving.done():
+            break
+        await asyncio.sleep(0.01)
+    with pytest.raises(InvalidArgument, match="has 1 lines, there are 2 packages"):
+        await receiving
+
+
 async def test_a_report_from_a_clock_that_runs_ahead_counts_from_its_arrival(intake: Intake) -> None:
     session = a_session()
     ahead = asyncio.create_task(intake.receive(session, digest.of(MANIFEST), NOW + timedelta(days=3), ""))
