@@ -41,6 +41,6 @@ def parse(text: str) -> Nevra:
     epoch, colon, plain_version = version.rpartition(":")
     if not colon:
         epoch, colon, name = name.rpartition(":")
-    if not (name and plain_version):
+    if not (name and plain_version) or ":" in name or ":" in plain_version:
         raise ValueError(f"{text!r} is not name-[epoch:]version-release.arch")
     return Nevra(name, evr.parse_epoch(epoch), plain_version, release, arch)

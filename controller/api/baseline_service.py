@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, Rejected, Violation
@@ -39,6 +40,10 @@ from controller.fleet.selection import check_references, matching
 from controller.store.api import BaselineStore, FleetStore
 
 log = logging.getLogger(__name__)
+
+_MOST_CHANGES: Final = 500
+_MOST_PACKAGES: Final = 100
+"""So that what a whole fleet would change fits one message."""
 
 
 class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
@@ -134,17 +139,21 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         fleet = await self._fleet.instances()
         check_references(fleet, selector)
         tried = await self._assessor.try_baseline(wanted, matching(fleet, selector))
+        changed = [
+            row
+            for row in sorted(tried.rows, key=lambda row: (row.instance.name, row.instance.id))
+            if row.before.status is not row.after.status or row.newly or row.gone
+        ]
         changes = [
             pb.BaselineChange(
                 instance_id=row.instance.id,
                 instance_name=row.instance.name,
                 before=INSTANCE_STATUS.to_wire(row.before.status),
                 after=INSTANCE_STATUS.to_wire(row.after.status),
-                newly_non_compliant=row.newly,
-                no_longer_non_compliant=row.gone,
+                newly_non_compliant=row.newly[:_MOST_PACKAGES],
+                no_longer_non_compliant=row.gone[:_MOST_PACKAGES],
             )
-            for row in sorted(tried.rows, key=lambda row: (row.instance.name, row.instance.id))
-            if row.before.status is not row.after.status or row.newly or row.gone
+            for row in changed[:_MOST_CHANGES]
         ]
         return pb.TryBaselineResponse(
             replaces=tried.replaces.name if tried.replaces is not None else "",
@@ -152,6 +161,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
             before=_totals(row.before for row in tried.rows),
             after=_totals(row.after for row in tried.rows),
             changes=changes,
+            changed_instances=len(changed),
         )
 
     async def AssignBaseline(self, request: pb.AssignBaselineRequest, context: Context) -> pb.AssignBaselineResponse:  # noqa: N802

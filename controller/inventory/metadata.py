@@ -133,7 +133,7 @@ def _check_root(path: Path, expected: str) -> None:
         with path.open("rb") as file:
             while not names and (chunk := file.read(4096)):
                 parser.Parse(chunk)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding that nobody knows
         if not names:
             raise MetadataError(f"is not XML: {error}") from None
     if names != [expected]:

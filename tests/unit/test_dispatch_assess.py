@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+from common import digest, manifest
 from controller.compliance.model import AssignmentScope, ExceptionScope, InstanceStatus, Reason
 from controller.tickets.model import TicketId, TicketSpec
-from tests.builders import NOW, a_baseline, a_rule, a_ticket, instance_id
+from tests.builders import NOW, a_baseline, a_package, a_rule, a_ticket, an_advisory, instance_id
 from tests.fleet_in_store import DAY, NEW, a_fleet, until
 
 LATER = a_rule(approve_after_days=365)
@@ -196,3 +197,19 @@ async def test_a_baseline_that_is_tried_where_none_decides_would_be_the_first() 
         assert outcome.replaces is None
         (row,) = outcome.rows
         assert (row.after.status, row.newly) == (InstanceStatus.NON_COMPLIANT, ("bash.x86_64",))
+
+
+async def test_R9_a_package_that_matters_and_came_after_the_boot_waits_for_a_restart() -> None:
+    async with a_fleet() as fleet:
+        fixed = "glibc-2.17-326.el7_9.x86_64"
+        lines = [a_package(fixed)]
+        booted = int(NOW.timestamp()) - 10 * 86_400
+        _, details = manifest.encode_packages((line, booted + 3600, "CentOS") for line in lines)
+        await fleet.store.inventory.put_blob(digest.of(details), details)
+        await fleet.enrol(1)
+        updates = await fleet.repository(an_advisory("CESA-2026:0002", fixed))
+        await fleet.report(1, [updates], fixed, details=digest.of(details).hex(), boot_time=booted)
+        answer = await fleet.answer(1)
+        assert (answer.status, answer.counts.pending_reboot) == (InstanceStatus.NON_COMPLIANT, 1)
+        await fleet.report(1, [updates], fixed, details=digest.of(details).hex(), boot_time=booted + 7200)
+        assert (await fleet.answer(1)).status is InstanceStatus.COMPLIANT

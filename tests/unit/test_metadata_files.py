@@ -71,6 +71,7 @@ def test_a_file_that_is_cut_off_is_an_error(compress: Callable[[bytes], bytes], 
     [
         (b"", "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
+        (b'<?xml version="1.0" encoding="UTF-9"?><updates/>', "is not XML"),  # found by fuzzing
         (b"<html><body>Not found</body></html>", "outermost element is <html>, not <updates>"),
         (b"<metadata/>", "outermost element is <metadata>"),
         (b"Not found", "is not XML"),

@@ -748,10 +748,13 @@ class TryBaselineResponse(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    CHANGED_INSTANCES_FIELD_NUMBER: _builtins.int
     replaces: _builtins.str
     """Name of the baseline that it would replace; empty when it would be the first."""
     instances: _builtins.int
     """How many instances it would decide for."""
+    changed_instances: _builtins.int
+    """How many instances would change."""
     @_builtins.property
     def before(self) -> Global___StatusTotals:
         """Their answers now."""
@@ -762,7 +765,7 @@ class TryBaselineResponse(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BaselineChange]:
-        """Those whose status or packages would change, by name."""
+        """Those whose status or packages would change, by name: the first 500, and of each at most 100 packages either way."""
 
     def __init__(
         self,
@@ -772,10 +775,11 @@ class TryBaselineResponse(_message.Message):
         before: Global___StatusTotals | None = ...,
         after: Global___StatusTotals | None = ...,
         changes: _abc.Iterable[Global___BaselineChange] | None = ...,
+        changed_instances: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "changes", b"changes", "instances", b"instances", "replaces", b"replaces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "changed_instances", b"changed_instances", "changes", b"changes", "instances", b"instances", "replaces", b"replaces"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -127,6 +127,10 @@ class Database:
         """
         return await self._put(self._jobs, work)
 
+    def begin(self, work: Work[T]) -> asyncio.Future[T]:
+        """Do as `write`, for a caller that has to know when it is on disk even if nobody waits for it any more: do not cancel it."""
+        return self._put(self._jobs, work)
+
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a reader's connection: it sees one state of the database, with every write that has returned."""
         return await self._put(self._questions, work)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from common.errors import Conflict, NotFound
 from controller.fleet.model import (
@@ -30,8 +31,10 @@ from controller.store.codec import (
     moment_or_none,
     to_json,
 )
-from controller.store.sqlite.database import Database, Parameters, Row
+from controller.store.sqlite.database import Database, Parameters, Row, Work
 from controller.store.sqlite.queries import queries
+
+T = TypeVar("T")
 
 _SQL: Final = queries("fleet")
 
@@ -41,10 +44,23 @@ class SqliteFleet:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._written = 0
+        """Rises before and after every write of instances: what was read at one value and is asked for at the same is unchanged."""
+        self._all: tuple[int, tuple[Instance, ...]] = (-1, ())
+
+    async def _write(self, work: Work[T]) -> T:
+        writing = self._database.begin(work)
+        self._written += 1
+        writing.add_done_callback(self._count)  # also when whoever asked for it is cancelled
+        return await asyncio.shield(writing)
+
+    def _count(self, _: object) -> None:
+        self._written += 1
 
     async def put_instance(self, instance: Instance) -> None:
         """Write an instance, new or changed."""
-        await self._database.execute(_SQL["put_instance"], _instance_parameters(instance))
+        parameters = _instance_parameters(instance)
+        await self._write(lambda db: db.execute(_SQL["put_instance"], parameters).rowcount)
 
     async def get_instance(self, instance_id: InstanceId) -> Instance:
         """Return an instance, deleted ones too; raise NotFound."""
@@ -54,13 +70,19 @@ class SqliteFleet:
         return _instance(row)
 
     async def instances(self) -> tuple[Instance, ...]:
-        """Return all instances that are not deleted, ordered by name, then id."""
-        return await self._database.read(lambda db: tuple(map(_instance, db.execute(_SQL["instances"]))))
+        """Return all instances that are not deleted, ordered by name, then id. This process is the database's only writer."""
+        at, known = self._all
+        if at == (now := self._written):
+            return known
+        found = await self._database.read(lambda db: tuple(map(_instance, db.execute(_SQL["instances"]))))
+        if now == self._written:
+            self._all = (now, found)
+        return found
 
     async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
         """Set last_seen_at of these instances; unknown ones are passed over."""
         rows = [{"id": instance_id, "at": micros(at)} for instance_id, at in seen.items()]
-        await self._database.write(lambda db: db.executemany(_SQL["mark_seen"], rows).rowcount)
+        await self._write(lambda db: db.executemany(_SQL["mark_seen"], rows).rowcount)
 
     async def put_enrolment_token(self, token: EnrolmentToken) -> None:
         """Write an enrolment token, new or changed; raise Conflict when another has its secret."""
@@ -85,7 +107,7 @@ class SqliteFleet:
             _put_enrolment_token(db, token)
             return token
 
-        return await self._database.write(work)
+        return await self._write(work)
 
     async def find_enrolment_token(self, secret_hash: bytes) -> EnrolmentToken:
         """Return the token with this hash; raise NotFound."""

@@ -38,6 +38,28 @@ class FleetStoreContract:
         assert await store.fleet.get_instance(instance_id(1)) == an_instance(1, region="eu-west", tags={})
         assert len(await store.fleet.instances()) == 1
 
+    async def test_a_list_shows_every_write_that_has_returned_whoever_asked_before(self, store: Store) -> None:
+        fleet = store.fleet
+        for change in range(5):
+            await fleet.put_instance(an_instance(1, region=f"region-{change}"))
+            assert [i.region for i in await fleet.instances()] == [f"region-{change}"]
+            await fleet.mark_seen({instance_id(1): NOW + timedelta(minutes=change)})
+            assert [i.last_seen_at for i in await fleet.instances()] == [NOW + timedelta(minutes=change)]
+        await fleet.put_instance(an_instance(1, deleted_at=NOW))
+        assert await fleet.instances() == ()
+
+    async def test_a_list_shows_a_write_whose_caller_has_gone(self, store: Store) -> None:
+        for change in range(20):
+            writing = asyncio.create_task(store.fleet.put_instance(an_instance(1, region=f"region-{change}")))
+            await asyncio.sleep(0)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await store.fleet.instances()
+            await store.fleet.put_instance(an_instance(2))  # one writer: what was before it is written now
+            written = [i.region for i in await store.fleet.instances() if i.id == instance_id(1)]
+            stored = [(await store.fleet.get_instance(instance_id(1))).region] if written else []
+            assert written == stored
+
     async def test_a_time_in_another_zone_comes_back_as_the_same_instant(self, store: Store) -> None:
         local = NOW.astimezone(timezone(timedelta(hours=8)))
         await store.fleet.put_instance(an_instance(1, last_seen_at=local))
