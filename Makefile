@@ -17,8 +17,10 @@ $(READY): pyproject.toml packaging/constraints.txt packaging/setup.sh
 	@VENV=$(VENV) packaging/setup.sh
 	@touch $@
 
-proto: $(READY)  ## Generate the Python stubs from proto/
+proto: $(READY)  ## Generate the Python stubs from proto/, and note the wire as it is now (refused if it breaks what landed)
+	@$(BUF) breaking proto --against proto/landed.binpb
 	@VENV=$(VENV) packaging/gen-stubs.sh
+	@$(BUF) build proto -o proto/landed.binpb
 
 check: check-style check-types check-proto check-stubs check-imports  ## All checks but the tests
 
@@ -33,6 +35,7 @@ check-types: $(READY)
 check-proto: $(READY)
 	@test -x "$(BUF)" || { echo "buf is missing: install it, or npm and then: make setup -B" >&2; exit 1; }
 	@$(BUF) lint proto
+	@$(BUF) breaking proto --against proto/landed.binpb
 
 check-stubs: $(READY)
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && VENV=$(VENV) packaging/gen-stubs.sh "$$out" && \

@@ -8,9 +8,10 @@ import functools
 import multiprocessing
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Final, Self
 
 from common.errors import Unavailable
@@ -102,10 +103,22 @@ def _limit_time(seconds: int) -> None:
 
 
 def _pack_updateinfo(content: bytes, max_cpu_seconds: int) -> bytes:
-    _limit_time(max_cpu_seconds)
-    return advisories.encode_advisories(metadata.parse_updateinfo(content))
+    with _as_bad_file(max_cpu_seconds):
+        return advisories.encode_advisories(metadata.parse_updateinfo(content))
 
 
 def _pack_primary(content: bytes, max_cpu_seconds: int) -> bytes:
+    with _as_bad_file(max_cpu_seconds):
+        return advisories.encode_available(metadata.parse_primary(content))
+
+
+@contextmanager
+def _as_bad_file(max_cpu_seconds: int) -> Iterator[None]:
+    """Limit the time, and make of a parser's fault what the file is to everybody: one that cannot be read (R11)."""
     _limit_time(max_cpu_seconds)
-    return advisories.encode_available(metadata.parse_primary(content))
+    try:
+        yield
+    except (MetadataError, MemoryError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the file is what it failed on
+        raise MetadataError(f"the parser failed on it ({type(error).__name__}: {error})") from None

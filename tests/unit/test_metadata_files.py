@@ -15,7 +15,7 @@ import zstandard
 
 from common.nevra import Nevra
 from controller.compliance.model import Category, Severity
-from controller.inventory import advisories
+from controller.inventory import advisories, parse_worker
 from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
 from controller.inventory.parse_worker import MetadataParser
 
@@ -292,6 +292,16 @@ async def test_the_parser_works_in_a_process_of_its_own_and_names_the_file_that_
         with pytest.raises(MetadataError, match="updateinfo efefefefefef: is not XML"):
             await parser.updateinfo("ef" * 32, b"rubbish")
         assert await parser.updateinfo("ab" * 32, ONE) == parse_updateinfo(ONE)
+
+
+def test_R11_a_fault_of_a_parser_is_a_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(content: bytes) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(parse_worker.metadata, "parse_updateinfo", fault)
+    monkeypatch.setattr(parse_worker, "_limit_time", lambda seconds: None)
+    with pytest.raises(MetadataError, match=r"the parser failed on it .KeyError: 'surprise'."):
+        parse_worker._pack_updateinfo(ONE, 1)
 
 
 async def test_a_file_on_which_the_worker_dies_is_an_error_and_the_next_file_gets_a_new_worker() -> None:
