@@ -25,7 +25,7 @@ from controller.api.interception import Context
 from controller.dispatch.intake import Intake
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement
 from controller.fleet.orders import Ack, Assign, Cancel, Goodbye, Order, Want
-from controller.fleet.placement import apply_hello
+from controller.fleet.placement import apply_hello, check
 from controller.fleet.products import product_of
 from controller.fleet.sessions import Session, Sessions
 from controller.hub.api import Hub
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MAX_CHUNK: Final = 256 * 1024
 MAX_OPEN_RESULTS: Final = 64
 """Results and reports of one agent that may wait for their content at the same time."""
+_DELETED: Final = "this instance was deleted; enrol the host again with a new token"
 _HELLO_TIMEOUT_SECONDS: Final = 30.0
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 _OUTCOMES: Final = {
@@ -193,7 +194,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             instance = await self._store.get_instance(session.instance_id)
             system = _system(said.os.id, said.os.version, said.os.pretty_name, said.os.arch)
             if instance.operating_system != system:
-                await self._store.put_instance(replace(instance, operating_system=system))
+                await self._store.change_instance(instance.id, lambda now: replace(now, operating_system=system))
         self._reported(report)
 
     def heard(self, session: Session) -> None:
@@ -216,7 +217,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         except NotFound:
             raise PermissionDenied("this agent is not enrolled here; enrol it again with a new token") from None
         if instance.deleted_at is not None:
-            raise PermissionDenied("this instance was deleted; enrol the host again with a new token")
+            raise PermissionDenied(_DELETED)
         return instance
 
     async def _hello(self, context: Context) -> pb.Hello:
@@ -236,16 +237,24 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             log.warning(
                 "an agent's clock is off", extra={"instance": instance.id, "seconds": round(skew.total_seconds())}
             )
-        system = _system(hello.os_id, hello.os_version, hello.os_pretty_name, hello.arch)
-        if replace(system, version="", product="") == replace(instance.operating_system, version="", product=""):
-            system = instance.operating_system  # a report knows the version more exactly than a greeting
-        address, version = hello.ip_address[:64], hello.agent_version[:32]
+        placement = _placement(hello.placement)
         try:
-            changed = apply_hello(instance, _placement(hello.placement), system, address, version)
+            check(placement)
         except InvalidArgument as wrong:  # a slip in a host's settings is no reason to lose sight of the host
             log.warning("an agent's placement is refused", extra={"instance": instance.id, "error": str(wrong)})
-            changed = apply_hello(instance, Placement(), system, address, version)
-        await self._store.put_instance(replace(changed, machine_id=hello.machine_id[:64], last_seen_at=now))
+            placement = Placement()
+        told = _system(hello.os_id, hello.os_version, hello.os_pretty_name, hello.arch)
+
+        def greeted(known: Instance) -> Instance:
+            alike = replace(told, version="", product="") == replace(known.operating_system, version="", product="")
+            system = (
+                known.operating_system if alike else told
+            )  # a report knows the version more exactly than a greeting
+            changed = apply_hello(known, placement, system, hello.ip_address[:64], hello.agent_version[:32])
+            return replace(changed, machine_id=hello.machine_id[:64], last_seen_at=now)
+
+        if (await self._store.change_instance(instance.id, greeted)).deleted_at is not None:
+            raise PermissionDenied(_DELETED)
 
     def _welcome(self, instance_id: InstanceId, not_after: datetime) -> pb.Welcome:
         welcome = pb.Welcome(instance_id=instance_id, controller_version=VERSION)

@@ -77,8 +77,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Context) -> pb.UpdateInstanceResponse:  # noqa: N802
         """Change the fields of an instance that the mask names."""
         found = find_instance(await self._store.instances(), "instance", request.instance)
-        changed = translate_fleet.edit(found, request)
-        await self._store.put_instance(changed)
+        changed = await self._store.change_instance(found.id, lambda now: translate_fleet.edit(now, request))
         log.info(
             "instance changed by an operator",
             extra={"instance": changed.id, "by": operator().name, "fields": ",".join(request.update_mask.paths)},
@@ -89,7 +88,8 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def DeleteInstance(self, request: pb.DeleteInstanceRequest, context: Context) -> pb.DeleteInstanceResponse:  # noqa: N802
         """Forget an instance: its stream ends, and its agent is refused from now on."""
         found = find_instance(await self._store.instances(), "instance", request.instance)
-        await self._store.put_instance(replace(found, deleted_at=self._clock.now()))
+        at = self._clock.now()
+        await self._store.change_instance(found.id, lambda now: replace(now, deleted_at=at))
         if (session := self._sessions.get(found.id)) is not None:
             session.closed.set()
         log.info("instance deleted", extra={"instance": found.id, "agent": found.name, "by": operator().name})

@@ -7,7 +7,7 @@ Errors: NotFound, Conflict (somebody else wrote meanwhile), Unavailable (disk fu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +23,13 @@ class FleetStore(Protocol):
 
     async def put_instance(self, instance: Instance) -> None:
         """Write an instance, new or changed."""
+        ...
+
+    async def change_instance(self, instance_id: InstanceId, change: Callable[[Instance], Instance]) -> Instance:
+        """Write what a pure function makes of an instance, and return it; no other write comes between reading and writing.
+
+        What `change` raises is raised, and nothing is written. Raise NotFound. Deleted instances are changed too.
+        """
         ...
 
     async def get_instance(self, instance_id: InstanceId) -> Instance:

@@ -6,7 +6,7 @@ Nothing is awaited inside a method, so each happens at once as far as its caller
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -68,6 +68,11 @@ class MemoryFleet:
     async def put_instance(self, instance: Instance) -> None:
         """Write an instance, new or changed."""
         self._instances[instance.id] = instance
+
+    async def change_instance(self, instance_id: InstanceId, change: Callable[[Instance], Instance]) -> Instance:
+        """Write what a pure function makes of an instance, and return it; raise NotFound."""
+        changed = self._instances[instance_id] = change(await self.get_instance(instance_id))
+        return changed
 
     async def get_instance(self, instance_id: InstanceId) -> Instance:
         """Return an instance, deleted ones too; raise NotFound."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -61,6 +61,19 @@ class SqliteFleet:
         """Write an instance, new or changed."""
         parameters = _instance_parameters(instance)
         await self._write(lambda db: db.execute(_SQL["put_instance"], parameters).rowcount)
+
+    async def change_instance(self, instance_id: InstanceId, change: Callable[[Instance], Instance]) -> Instance:
+        """Write what a pure function makes of an instance, and return it; raise NotFound."""
+
+        def work(db: sqlite3.Connection) -> Instance:
+            row = db.execute(_SQL["get_instance"], {"id": instance_id}).fetchone()
+            if row is None:
+                raise NotFound("instance", instance_id)
+            changed = change(_instance(row))
+            db.execute(_SQL["put_instance"], _instance_parameters(changed))
+            return changed
+
+        return await self._write(work)
 
     async def get_instance(self, instance_id: InstanceId) -> Instance:
         """Return an instance, deleted ones too; raise NotFound."""

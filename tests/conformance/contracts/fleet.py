@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from common import digest
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, InvalidArgument, NotFound
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement, ResourceType, Role
 from controller.store.api import Store
 from tests.builders import MINUTE, NOW, an_enrolment_token, an_instance, an_operator_token, instance_id
@@ -47,6 +48,30 @@ class FleetStoreContract:
             assert [i.last_seen_at for i in await fleet.instances()] == [NOW + timedelta(minutes=change)]
         await fleet.put_instance(an_instance(1, deleted_at=NOW))
         assert await fleet.instances() == ()
+
+    async def test_changes_that_come_together_are_all_kept(self, store: Store) -> None:
+        await store.fleet.put_instance(an_instance(1, tags={}))
+
+        def tagged(tag: str) -> Callable[[Instance], Instance]:
+            return lambda now: replace(now, tags={**now.tags, tag: "yes"})
+
+        changes = [store.fleet.change_instance(instance_id(1), tagged(f"tag-{n}")) for n in range(20)]
+        await asyncio.gather(*changes, store.fleet.mark_seen({instance_id(1): NOW}))
+        kept = await store.fleet.get_instance(instance_id(1))
+        assert (len(kept.tags), kept.last_seen_at) == (20, NOW)
+        assert await store.fleet.instances() == (kept,)
+
+    async def test_a_change_that_fails_writes_nothing(self, store: Store) -> None:
+        await store.fleet.put_instance(an_instance(1))
+
+        def refused(now: Instance) -> Instance:
+            raise InvalidArgument.of("region", "is not one")
+
+        with pytest.raises(InvalidArgument, match="region"):
+            await store.fleet.change_instance(instance_id(1), refused)
+        with pytest.raises(NotFound):
+            await store.fleet.change_instance(instance_id(2), lambda now: now)
+        assert await store.fleet.instances() == (an_instance(1),)
 
     async def test_a_list_shows_a_write_whose_caller_has_gone(self, store: Store) -> None:
         for change in range(20):
