@@ -190,7 +190,7 @@ def _outcome(called: str, tried: baseline_pb2.TryBaselineResponse) -> Iterator[s
             named = [_instance(change.instance_name, keys) for change, keys in found[:_MANY]]
             rest = [f"and {len(found) - _MANY} more (see all with --output csv)"] if len(found) > _MANY else []
             yield f"  {title:<{width}}  {', '.join([*named, *rest])}"
-    if hidden := tried.changed_instances - len(tried.changes):
+    if (hidden := tried.changed_instances - len(tried.changes)) > 0:
         yield f"  and {hidden} more instances would change"
     if not tried.changes:
         yield "  no answer would change"

