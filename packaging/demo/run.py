@@ -275,7 +275,7 @@ def main() -> int:
     _become_root()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # patchctl writes to the same place
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last when the terminal is closed
         signal.signal(number, _interrupt)
     try:
         if absent := realroots.missing_tools():
