@@ -53,16 +53,19 @@ class Asks:
     """A rule is for the product, or it is a custom baseline, whose rows are for all."""
     advisories: bool
     """A rule can be followed only with advisories: unless it takes everything, it asks them."""
+    package_lists: bool
+    """A rule asks for updates without advisory, which stand only in the repositories' lists of packages."""
 
 
 def what_it_asks(baseline: Baseline, product: str) -> Asks:
     """Say what a baseline asks of instances with a product."""
     if baseline.custom:
-        return Asks(anything=True, advisories=False)
+        return Asks(anything=True, advisories=False, package_lists=False)
     rules = applicable_rules(baseline, product)
     return Asks(
         anything=bool(rules),
         advisories=any(r.categories or r.severities or not r.include_without_advisory for _, r in rules),
+        package_lists=any(r.include_without_advisory for _, r in rules),
     )
 
 
@@ -106,6 +109,8 @@ def _reasons(
         return
     repositories = sorted(manifest.repositories, key=lambda r: r.id)
     yield from _repository_reasons(repositories, unreadable, age, limits)
+    if baseline is not None and asks is not None and asks.package_lists and not unfit:
+        yield from _package_list_reasons(baseline, repositories)
     if baseline is not None and asks is not None and asks.advisories and not unfit:
         yield from _advisory_reasons(host, baseline, repositories, unreadable, advisory_counts)
 
@@ -167,6 +172,14 @@ def _repository_reasons(
             f"repositories {', '.join(refreshed)} were last refreshed {format_duration(age)} ago,"
             f" allowed are {format_duration(limits.metadata_stale_after)}",
         )
+
+
+def _package_list_reasons(baseline: Baseline, repositories: list[Repository]) -> Iterator[Undetermined]:
+    """Updates that no advisory mentions stand only in a repository's list of packages: without it none would be missed."""
+    for repository in repositories:
+        if not repository.error and not repository.primary:
+            detail = f"its list of packages was not read, and {baseline.name} asks for updates without advisory"
+            yield undetermined(Reason.REPO_ERROR, f"repository {repository.id}: {detail}")
 
 
 def _advisory_reasons(

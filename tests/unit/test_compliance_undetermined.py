@@ -122,6 +122,15 @@ def test_R11_a_repository_file_that_cannot_be_parsed_is_REPO_ERROR_and_never_no_
     assert Reason.REPO_ERROR in the_reasons(found)
 
 
+def test_R11_a_package_list_nobody_read_is_REPO_ERROR_where_updates_without_advisory_are_asked_for() -> None:
+    blind = compliant_host(manifest=the_manifest(repositories=(BASE, a_repository("updates", primary=""))))
+    asks = a_baseline("CentOS-Default", a_rule(include_without_advisory=True))
+    found = ask(blind, asks)
+    assert the_reasons(found) == [Reason.REPO_ERROR]
+    assert "repository updates" in found.assessment.reasons[0].detail
+    assert ask(blind).assessment.status is InstanceStatus.COMPLIANT  # by advisories alone it can be said
+
+
 def test_R11_NO_REPOS_when_none_is_enabled() -> None:
     assert the_reasons(ask(compliant_host(manifest=the_manifest(repositories=())))) == [Reason.NO_REPOS]
 
