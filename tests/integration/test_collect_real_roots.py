@@ -237,6 +237,43 @@ def test_modular_and_install_only_packages_are_told_as_rpm_knows_them(tmp_path: 
     assert [r.updateinfo != "" for r in found.manifest.repositories] == [True]
 
 
+def module(name: str, stream: str, requires: str = "") -> str:
+    """Describe a stream in one context; it needs another module's stream."""
+    needs = f"  dependencies: [{{requires: {{{requires}}}}}]\n" if requires else ""
+    return (
+        f"---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: '{stream}'\n  version: 9\n  context: abc\n"
+        f"  arch: x86_64\n  summary: s\n  description: d\n  license: {{module: [MIT]}}\n{needs}...\n"
+    )
+
+
+def default_stream(name: str, stream: str) -> str:
+    """Say which stream counts where nobody said anything."""
+    return f"---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: {name}\n  stream: '{stream}'\n  profiles: {{}}\n...\n"
+
+
+def test_r8_default_streams_and_what_streams_require_are_told_as_dnf_counts_them(
+    tmp_path: Path, package_cache: Path
+) -> None:
+    known = [("nodejs", "18"), ("nodejs", "20"), ("perl", "5.30"), ("php", "8.1"), ("ruby", "3.1"), ("old", "1")]
+    described = "".join(module(name, stream) for name, stream in known) + module("dbd", "1", "perl: ['5.30']")
+    described += "".join(default_stream(*each) for each in (("nodejs", "20"), ("php", "8.1"), ("ruby", "3.1")))
+    packages = (PackageSpec("bash", "4.2", "1.el8"),)
+    repository = build_repository(RepositorySpec("app", packages, modules=described), tmp_path / "app", package_cache)
+    os_release = {"ID": "rocky", "VERSION_ID": "8.9", "PLATFORM_ID": "platform:el8"}
+    root = tmp_path / "root"
+    install_root(root, os_release, {"app": repository}, [str(packages[0].nevra)], "8", streams=["nodejs:18", "dbd:1"])
+    (root / "etc/dnf/modules.d/gone.module").write_text("[gone]\nname=gone\nstream=7\nstate=enabled\n")
+    (root / "etc/dnf/modules.d/ruby.module").write_text("[ruby]\nname=ruby\nstream=\nprofiles=\nstate=disabled\n")
+    told = collected(root).manifest
+    assert [f"{each.name}:{each.stream}" for each in told.streams] == [
+        *("dbd:1", "gone:7", "nodejs:18"),  # enabled; that no repository describes one of them any more is no answer
+        "perl:5.30",  # required by dbd:1
+        "php:8.1",  # the default
+    ]
+    assert told.problems == ()
+    assert collected(root, refresh=False).manifest.streams == told.streams
+
+
 # --- rpm that is missing, hanging, old, or in the middle of a transaction ----------------------------------------------
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from common.manifest import ProblemCode
-from uniagent.collect import asked, dnf, repos
+from common.manifest import ProblemCode, Stream
+from uniagent.collect import asked, dnf, modules, repos
 from uniagent.collect.asked import HOST_PROGRAMS, Question
 from uniagent.collect.model import AskedRepository
-from uniagent.collect.runner import Runner
+from uniagent.collect.runner import End, Ran, Runner
 
 YUM = """
 import os
@@ -188,3 +188,16 @@ def test_dnf5_is_asked_in_json_and_refreshes_each_repository_by_itself(tmp_path:
 
 def test_the_question_is_json_that_any_python_reads() -> None:
     assert json.loads(Question(root="/r", refresh=False).encode())["root"] == "/r"
+
+
+def test_r8_the_streams_that_dnf_counts_as_active_are_taken_from_what_it_says() -> None:
+    said = ['{"kind": "enabled", "ids": []}', '{"kind": "streams", "active": [["php", "8.1"], ["nodejs", "20"]]}']
+    told = asked.parse(Ran("python3", End.EXITED, stdout="\n".join(said)))
+    assert told.streams == (Stream("php", "8.1"), Stream("nodejs", "20"))
+    enabled = (Stream("nodejs", "18"), Stream("php", "8.1"))
+    assert modules.effective(enabled, told.streams) == (
+        Stream("nodejs", "18"),
+        Stream("nodejs", "20"),
+        Stream("php", "8.1"),
+    )
+    assert modules.effective(enabled, ()) == enabled

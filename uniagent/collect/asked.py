@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from common.manifest import Problem, ProblemCode
+from common.manifest import Problem, ProblemCode, Stream
 from uniagent.collect.model import Asked, AskedRepository
 from uniagent.collect.runner import Ran, Runner, stable
 
@@ -53,7 +53,7 @@ def parse(ran: Ran) -> Asked:
         if isinstance(entry, dict):
             said.append(entry)
     by_kind = {str(entry.get("kind")): entry for entry in said}
-    tool, main, enabled = (by_kind.get(kind, {}) for kind in ("tool", "main", "enabled"))
+    tool, main, enabled, streams = (by_kind.get(kind, {}) for kind in ("tool", "main", "enabled", "streams"))
     problems += [
         Problem(ProblemCode(entry["code"]), stable(str(entry["detail"])))
         for entry in said
@@ -74,6 +74,7 @@ def parse(ran: Ran) -> Asked:
         disabled_excludes=frozenset(main.get("disable_excludes", ())),
         install_only=tuple(main.get("install_only", ())),
         plugins=bool(main.get("plugins", True)),
+        streams=tuple(Stream(str(name), str(stream)) for name, stream in streams.get("active", ())),
         problems=tuple(problems),
     )
 

@@ -59,7 +59,7 @@ def collect(
     repositories, cached, blobs = read_repositories(asked, request.refresh)
     os_told, os_problems = os_release.read(tree, arch)
     held, hold_problems = holds.read(tree, asked)
-    streams, module_problems = modules.read(tree)
+    enabled, module_problems = modules.read(tree)
     hardware, boot_time, fact_problems = dict[str, str](), 0, tuple[Problem, ...]()
     if tree.folder is None:
         hardware, fact_problems = facts.read()
@@ -82,7 +82,7 @@ def collect(
         running_kernel=running.kernel,
         running_kernel_package=running.package,
         install_only=rpm.install_only(listing.provides, asked.install_only),
-        streams=tuple(streams),
+        streams=modules.effective(enabled, asked.streams),
         holds=held,
         repositories=repositories,
         facts=hardware,

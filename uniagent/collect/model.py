@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.manifest import Manifest, PackageLine, Problem
+from common.manifest import Manifest, PackageLine, Problem, Stream
 
 Blob = Path | bytes
 """Content: in a file of the package manager's cache, or here."""
@@ -95,4 +95,6 @@ class Asked:
     """Names or provides of packages that may be installed in several versions; empty when it did not say."""
     plugins: bool = True
     """Whether it loads plugins, so that version locks count."""
+    streams: tuple[Stream, ...] = ()
+    """Module streams that it treats as active, the default ones too; empty when it does not know modules, or did not say."""
     problems: tuple[Problem, ...] = ()

@@ -1,8 +1,9 @@
-"""Enabled module streams (SEMANTICS R8), as dnf keeps them in /etc/dnf/modules.d."""
+"""Enabled module streams (SEMANTICS R8): as dnf keeps them in /etc/dnf/modules.d, and those that it treats as enabled."""
 
 from __future__ import annotations
 
 import configparser
+from collections.abc import Iterable
 from typing import Final
 
 from common.manifest import Problem, ProblemCode, Stream
@@ -39,3 +40,14 @@ def parse(text: str) -> tuple[Stream, ...]:
         if state in ("enabled", "1") and stream:
             found.append(Stream(section, stream))
     return tuple(found)
+
+
+def effective(enabled: Iterable[Stream], active: Iterable[Stream]) -> tuple[Stream, ...]:
+    """Return the streams whose updates count: what somebody enabled, and what the package manager says is active.
+
+    The second are default streams, and what enabled ones require. Without such an answer (a host whose dnf has no library to ask, an
+    installation without repositories) the first are all there is; one of them stays although no repository describes it any more.
+    """
+    return tuple(
+        sorted({(s.name, s.stream): s for s in (*enabled, *active)}.values(), key=lambda s: (s.name, s.stream))
+    )

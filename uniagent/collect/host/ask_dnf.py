@@ -1,4 +1,4 @@
-# ruff: noqa: B904, PTH113, PTH118, PTH119, PTH207, UP024 - the interpreter may be Python 2.7
+# ruff: noqa: B904, PTH113, PTH118, PTH119, PTH207, RUF005, UP024 - the interpreter may be Python 2.7
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, var-annotated"
 """Run with dnf 4's own interpreter: refreshes the enabled repositories and prints what happened, one JSON object a line.
 
@@ -33,7 +33,7 @@ def main():
 
     try:
         dnf = importlib.import_module("dnf")
-        for name in ("dnf.lock", "dnf.exceptions", "dnf.rpm", "dnf.repo"):
+        for name in ("dnf.lock", "dnf.exceptions", "dnf.rpm", "dnf.repo", "dnf.base", "dnf.sack"):
             importlib.import_module(name)
     except ImportError as error:
         say("problem", code="REPO_CONFIG", detail="dnf's Python library cannot be imported: " + str(error))
@@ -61,8 +61,16 @@ def main():
             say("repository", id=repo.id, error=str(error), **holds(repo))
         return
     try:
+        loaded = []
         for repo in repositories:
-            say("repository", id=repo.id, **load(dnf, base, repo, asked["refresh"], deadline))
+            said = load(dnf, base, repo, asked["refresh"], deadline)
+            say("repository", id=repo.id, **said)
+            if said["cache"]:
+                loaded.append(repo)
+        try:
+            say("streams", active=active_streams(dnf, base, loaded))
+        except failures + (AttributeError, TypeError) as error:
+            say("problem", code="MODULES", detail="dnf cannot say which module streams are active: " + str(error))
     finally:
         lock.__exit__(None, None, None)
 
@@ -186,6 +194,32 @@ def load(dnf, base, repo, refresh, deadline):
     finally:
         logger.removeHandler(listener)
     return said
+
+
+def active_streams(dnf, base, repositories):
+    """Return name and stream of each active module: enabled ones, default ones that nobody disabled, and what those require.
+
+    It is the answer that dnf itself goes by: with its own solver, of the metadata that was just loaded.
+    """
+    if not getattr(dnf.base, "WITH_MODULES", False) or not any(modules_file(repo) for repo in repositories):
+        return []
+    for repo in base.repos.iter_enabled():
+        if repo not in repositories:
+            repo.disable()  # dnf would try it again
+    base.reset(sack=True)
+    base._sack = dnf.sack._build_sack(base)
+    for repo in repositories:
+        base._sack.load_repo(repo._repo, build_cache=True)  # packages alone: no file lists
+    base._setup_modular_excludes()
+    container = base._moduleContainer
+    return sorted(
+        {(m.getName(), m.getStream()) for m in container.getModulePackages() if container.isModuleActive(m.getId())}
+    )
+
+
+def modules_file(repo):
+    """Return where the repository's modules file is cached; empty when it has none."""
+    return repo.get_metadata_path("modules") if hasattr(repo, "get_metadata_path") else ""
 
 
 class Listener(logging.Handler):
