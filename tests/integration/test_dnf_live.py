@@ -4,9 +4,9 @@ The seed is printed; PATCHWARDEN_LIVE_SEED repeats a run and PATCHWARDEN_LIVE_PA
 by the machine's own `uname`, and no kernel of ours runs here: so dnf runs as it is, but for the one method that names the package of
 the running kernel.
 
-Two things are not drawn. A stream that is only the default of its module counts for dnf and not here: an inventory names the streams that
-are enabled, and a host on which a package of a default stream was installed has it enabled (R8). And dnf leaves out an advisory for a
-context that no repository describes; here the name and the stream decide, since an advisory must not vanish with a file.
+Streams count because somebody enabled them, or as the default of their module; `--module-streams` names both, the agent finds both.
+One thing is not drawn: dnf leaves out an advisory for a context that no repository describes. Here the name and the stream decide, since
+an advisory must not vanish with a file.
 """
 
 from __future__ import annotations
@@ -119,12 +119,37 @@ def run(command: Sequence[str], home: Path) -> str:
     return done.stdout
 
 
-def modules_yaml() -> str:
-    return "".join(
+def modules_yaml(defaults: Sequence[str], modules: Sequence[str] = STREAMS) -> str:
+    """Describe all streams, and which ones are the default of their module."""
+    described = "".join(
         f"---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: '{stream}'\n  version: 9\n  context: c0ffee\n"
         "  arch: x86_64\n  summary: s\n  description: d\n  license:\n    module: [MIT]\n...\n"
-        for name, stream in (module.split(":") for module in STREAMS)
+        for name, stream in (module.split(":") for module in modules)
     )
+    return described + "".join(
+        f"---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: {name}\n  stream: '{stream}'\n  profiles: {{}}\n...\n"
+        for name, stream in (module.split(":") for module in defaults)
+    )
+
+
+def set_streams(rng: random.Random, root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Enable and disable modules, and return the default streams and those that count: enabled ones, and defaults nobody touched."""
+    touched, counting = set[str](), list[str]()
+    for module in rng.sample(STREAMS, len(STREAMS)):
+        name, stream = module.split(":")
+        state = rng.choice(("", "", "enabled", "enabled", "disabled"))
+        if not state or name in touched:
+            continue
+        touched.add(name)
+        if state == "enabled":
+            counting.append(module)
+        (root / f"etc/dnf/modules.d/{name}.module").write_text(
+            f"[{name}]\nname={name}\nstream={stream if state == 'enabled' else ''}\nprofiles=\nstate={state}\n"
+        )
+    drawn = [module for module in rng.sample(STREAMS, len(STREAMS)) if rng.random() < 0.6]
+    defaults = {module.split(":")[0]: module for module in drawn}  # one stream of a module
+    counting += [module for name, module in defaults.items() if name not in touched]
+    return tuple(defaults.values()), tuple(sorted(counting))
 
 
 def vary(rng: random.Random, build: Nevra) -> Nevra:
@@ -184,6 +209,7 @@ class World:
     installed: tuple[Nevra, ...]
     running: Nevra | None
     streams: tuple[str, ...]
+    """Enabled ones, and default ones of modules that nobody enabled or disabled."""
 
 
 def make_root(root: Path, packages: Sequence[Path], home: Path) -> tuple[Nevra, ...]:
@@ -210,18 +236,14 @@ def enable_repository(root: Path, identifier: str, repository: Path) -> Path:
 def make_world(rng: random.Random, pool: Pool, folder: Path) -> World:
     root = folder / "root"
     installed = make_root(root, installed_packages(rng, pool), pool.home)
-    streams = tuple(module for module in ("nodejs:18", "nodejs:20", "php:8.1") if rng.random() < 0.5)
-    streams = tuple({module.split(":")[0]: module for module in streams}.values())  # one stream of a module
-    for module in streams:
-        name, stream = module.split(":")
-        (root / f"etc/dnf/modules.d/{name}.module").write_text(
-            f"[{name}]\nname={name}\nstream={stream}\nprofiles=\nstate=enabled\n"
-        )
+    defaults, streams = set_streams(rng, root)
     repositories = list[Path]()
     for identifier in ("base", "updates")[: rng.randint(1, 2)]:
         offered = tuple(rng.sample(list(pool.plain), 4))
         repository = build_repository(
-            RepositorySpec(identifier, offered, tuple(advisories(rng, pool, identifier)), modules=modules_yaml()),
+            RepositorySpec(
+                identifier, offered, tuple(advisories(rng, pool, identifier)), modules=modules_yaml(defaults)
+            ),
             folder / identifier,
             pool.home / "packages",
         )
@@ -249,7 +271,7 @@ def ask_dnf(world: World, pool: Pool, availability: str) -> set[tuple[str, str, 
 
 
 def agent_command(world: World) -> list[str]:
-    return [*as_root(), sys.executable, "-m", "uniagent", "inventory", "--root", str(world.root), "--no-refresh"]
+    return [*as_root(), sys.executable, "-m", "uniagent", "inventory", "--root", str(world.root)]
 
 
 def tsv(installed: Sequence[Nevra]) -> str:
@@ -261,11 +283,11 @@ def one_a_line(installed: Sequence[Nevra]) -> str:
     return "".join(f"{build}\n" for build in installed)
 
 
-def ask_patchctl(world: World, folder: Path, rng: random.Random) -> list[dict[str, str]]:
+def ask_patchctl(world: World, folder: Path, rng: random.Random, agent_share: float = 0.3) -> list[dict[str, str]]:
     inventory = folder / "inventory"
     options = [word for repository in world.repositories for word in ("--repo", str(repository))]
     options += ["--running-kernel", str(world.running)] if world.running is not None else []
-    if rng.random() < 0.2 and world.installed:  # the agent knows the streams by itself
+    if rng.random() < agent_share and world.installed:  # the agent knows the streams by itself
         inventory.write_text(run(agent_command(world), folder))
     else:
         inventory.write_text(rng.choice((tsv, one_a_line))(world.installed))
@@ -282,8 +304,7 @@ def label(row: dict[str, str]) -> str:
     return f"{'Unknown' if row['severity'] == 'None' else row['severity']}/Sec."
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+def skip_without_tools() -> None:
     if absent := missing_tools():
         pytest.skip(f"{', '.join(absent)} not installed: make setup says what to install")
     try:
@@ -292,6 +313,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
         pytest.skip(str(error))
     if subprocess.run(["/usr/bin/python3", "-c", "import dnf"], check=False, capture_output=True).returncode:
         pytest.skip("dnf is not there as a Python module")
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    skip_without_tools()
     home = tmp_path_factory.mktemp("live")
     (home / ".rpmmacros").write_text(f"%_dbpath {DBPATH}\n%_db_backend sqlite\n")
     plain = build_packages(dict.fromkeys(builds(random.Random(7))), home / "packages")
@@ -332,6 +358,44 @@ def test_random_hosts_and_repositories_get_the_rows_of_the_real_dnf(pool: Pool, 
         shutil.rmtree(folder)
     print(f"{PAIRS} of {PAIRS} pairs agree; rows: {dict(seen)}")
     assert PAIRS < 30 or len(seen) == 6, f"what was to be compared did not occur, only {dict(seen)}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    skip_without_tools()
+    (tmp_path / ".rpmmacros").write_text(f"%_dbpath {DBPATH}\n%_db_backend sqlite\n")
+    return tmp_path
+
+
+def test_R8_a_stream_counts_as_for_the_real_dnf_when_it_is_enabled_or_the_untouched_default(home: Path) -> None:
+    """One host: nodejs:18 is enabled though 20 is the default, php:8.1 is the default, and nobody said anything of ruby, which has none."""
+    modules = ("nodejs:18", "nodejs:20", "php:8.1", "ruby:3.1")
+    builds = [
+        PackageSpec(name, f"{stream}.1", "1.module+el9+7", modularity=f"{name}:{stream}:9:c0ffee")
+        for name, stream in (module.split(":") for module in modules if module != "nodejs:20")
+    ]
+    root = home / "root"
+    installed = make_root(root, list(build_packages(builds, home / "packages").values()), home)
+    (root / "etc/dnf/modules.d/nodejs.module").write_text(
+        "[nodejs]\nname=nodejs\nstream=18\nprofiles=\nstate=enabled\n"
+    )
+    told = tuple(
+        AdvisorySpec(
+            *(f"FIX-{module}", "security", "Important", "2023-03-20 00:00:00", "2023-03-21 00:00:00", "an advisory"),
+            ("CVE-2023-0001",),
+            (f"{module.split(':')[0]}-{module.split(':')[1]}.2-1.module+el9+7.x86_64",),
+            module=f"{module}:9:c0ffee:x86_64",
+        )
+        for module in modules
+    )
+    described = modules_yaml(("nodejs:20", "php:8.1"), modules)
+    spec = RepositorySpec("base", tuple(builds), told, modules=described)
+    repository = enable_repository(root, "base", build_repository(spec, home / "base", home / "packages"))
+    world = World(root, (repository,), installed, None, ("nodejs:18", "php:8.1"))
+    for agent_share in (0.0, 1.0):
+        rows = ask_patchctl(world, home, random.Random(1), agent_share)
+        assert [row["id"] for row in rows] == ["FIX-nodejs:18", "FIX-php:8.1"]
+        compare(world, Pool({}, {}, home), rows, "the agent" if agent_share else "--module-streams")
 
 
 def offered_and_advised(repository: Path) -> tuple[list[Nevra], list[Nevra]]:
