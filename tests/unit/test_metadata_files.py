@@ -5,14 +5,18 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
+from common.errors import Unavailable
 from common.nevra import Nevra
 from controller.compliance.model import Category, Severity
 from controller.inventory import advisories, parse_worker
@@ -310,6 +314,43 @@ async def test_a_file_on_which_the_worker_dies_is_an_error_and_the_next_file_get
         with pytest.raises(MetadataError, match="primary abababababab: the parser died on it"):
             await parser.primary("ab" * 32, slow)
         assert await parser.updateinfo("cd" * 32, ONE) == parse_updateinfo(ONE)
+
+
+async def test_a_worker_that_dies_while_it_starts_is_started_once_more_and_no_file_is_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = list[int]()
+
+    class DiesFirst(ProcessPoolExecutor):
+        def __init__(self, workers: int, context: Any, prepare: Any, arguments: Any) -> None:
+            started.append(workers)
+            super().__init__(workers, context, *((os._exit, (1,)) if len(started) == 1 else (prepare, arguments)))
+
+    monkeypatch.setattr(parse_worker, "ProcessPoolExecutor", DiesFirst)
+    async with MetadataParser() as parser:
+        assert await parser.updateinfo("cd" * 32, ONE) == parse_updateinfo(ONE)
+    assert len(started) == 2
+
+
+async def test_a_worker_that_never_starts_is_our_error_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    async with MetadataParser(max_memory_bytes=1 << 80) as parser:  # more than can be set
+        with pytest.raises(Unavailable, match="did not start, 2 times"):
+            await parser.updateinfo("cd" * 32, ONE)
+    assert any("OverflowError" in getattr(record, "said", "") for record in caplog.records)
+
+
+async def test_what_libraries_print_of_a_bad_file_is_logged_with_its_name_and_not_printed(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = ONE[: len(ONE) // 2]
+    async with MetadataParser() as parser:
+        for digest in ("ab" * 32, "cd" * 32):
+            with pytest.raises(MetadataError):
+                await parser.updateinfo(digest, broken)
+    said = {record.file: record.said for record in caplog.records if hasattr(record, "said")}
+    assert set(said) == {"updateinfo abababababab", "updateinfo cdcdcdcdcdcd"}
+    assert all("CRITICAL" in text for text in said.values())
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_file_that_needs_too_much_memory_is_an_error() -> None:
