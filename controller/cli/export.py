@@ -1,15 +1,16 @@
-"""Writing the files of `report export`. Only PDF and CycloneDX hold more than the one report in hand."""
+"""Writing the files of `report export`. Only the pages of a PDF, whose number is bounded, are more than the one report in hand."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
+import json
 import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -78,9 +79,7 @@ def export_to(
 
             pieces = (page.encode() for page in pages(plain(client.get_summary(selector, as_of=as_of)), documents))
         case "pdf":
-            from controller.report.pdf import document
-
-            pieces = (document(plain(client.get_summary(selector, as_of=as_of)), documents) for _ in range(1))
+            pieces = _pdf(plain(client.get_summary(selector, as_of=as_of)), documents)
         case _:
             pieces = whole_json(plain(client.get_summary(selector, as_of=as_of)), documents)
     with opened(file) as out:
@@ -141,6 +140,38 @@ def _csv(reports: Iterable[report_pb2.InstanceReport]) -> Iterator[bytes]:
         lines = io.StringIO()
         write_csv(lines, names, csv_rows(report))
         yield lines.getvalue().partition("\n")[2].encode()  # the titles stand once
+
+
+class _Kept(Collection[Mapping[str, Any]]):
+    """Reports in a temporary file, to be gone through again and again, one in memory at a time."""
+
+    def __init__(self, documents: Iterable[Mapping[str, Any]], file: BinaryIO, check: Callable[[int], None]) -> None:
+        self._file, self._count = file, 0
+        for document in documents:
+            self._count += 1
+            check(self._count)
+            file.write(canonical_line(document) + b"\n")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        self._file.seek(0)
+        return map(json.loads, self._file)
+
+    def __contains__(self, one: object) -> bool:
+        return any(document == one for document in self)
+
+
+def _pdf(summary: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    from controller.report.pdf import TooMuchForPdf, check_instances, document
+
+    try:
+        check_instances(summary["instances"])  # before any report is asked for
+        with tempfile.TemporaryFile() as file:
+            yield document(summary, _Kept(documents, file, check_instances))
+    except TooMuchForPdf as error:
+        raise Misuse(str(error)) from None
 
 
 def _bill_of_materials(documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

@@ -50,7 +50,7 @@ def export(
         ExportFormat | None,
         typer.Option(
             "--format",
-            help="One JSON object, a JSON line each report, CSV, an HTML page, a PDF, or CycloneDX with VEX of one instance.",
+            help="One JSON object, a JSON line each report, CSV, an HTML page, a PDF (of at most 2,000), or CycloneDX with VEX of one.",
         ),
     ] = None,
     output: Annotated[

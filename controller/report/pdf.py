@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from reportlab.lib.colors import HexColor
 
 from controller.report import text
-from controller.report.pdf_sheet import INK, QUIET, ROOM, Cell, Column, Sheet
+from controller.report.pdf_sheet import INK, QUIET, ROOM, Cell, Column, Sheet, TooManyPages
 from controller.report.pdf_text import BOLD
 
 GOOD: Final = HexColor("#1a7f4b")
@@ -28,6 +28,7 @@ _ANSWERS: Final = (
     ("non_compliant", "Non-compliant", BAD),
     ("undetermined", "Undetermined", UNKNOWN),
 )
+_INSTEAD: Final = "--format html and --format ndjson take any number"
 _ATTRIBUTES: Final = {
     "region": "region",
     "application_group": "application group",
@@ -37,16 +38,41 @@ _ATTRIBUTES: Final = {
 }
 
 
-def document(summary: text.Document, reports: Iterable[text.Document]) -> bytes:
-    """Return the file. Its date is the summary's instant; the same values give the same bytes. Holds all reports."""
-    found = list(reports)
+MAX_INSTANCES: Final = 2_000
+"""Of one file. A PDF is written when all of its pages are known, and they are in memory until then."""
+MAX_PAGES: Final = 10_000
+
+
+class TooMuchForPdf(ValueError):
+    """More instances or pages than a PDF may have. `str()` says how many, and what to ask for instead."""
+
+
+def check_instances(count: int) -> None:
+    """Raise TooMuchForPdf unless a file may hold so many instances."""
+    if count > MAX_INSTANCES:
+        raise TooMuchForPdf(
+            f"a PDF holds at most {MAX_INSTANCES:,} instances, these are {count:,}: {_INSTEAD}, or choose fewer instances"
+        )
+
+
+def document(summary: text.Document, reports: Collection[text.Document]) -> bytes:
+    """Return the file. Its date is the summary's instant; the same values give the same bytes.
+
+    Goes through the reports three times and keeps none; what it keeps are the pages. Raises TooMuchForPdf.
+    """
+    check_instances(len(reports))
     as_of = summary["as_of"]
-    sheet = Sheet(f"Patch compliance as of {text.utc(as_of)}", text.instant(as_of) if as_of else None)
-    _summary(sheet, summary)
-    _instances(sheet, found)
-    _findings(sheet, found)
-    _inputs(sheet, found)
-    return sheet.finish()
+    sheet = Sheet(f"Patch compliance as of {text.utc(as_of)}", text.instant(as_of) if as_of else None, MAX_PAGES)
+    try:
+        _summary(sheet, summary)
+        _instances(sheet, reports)
+        _findings(sheet, reports)
+        _inputs(sheet, reports)
+        return sheet.finish()
+    except TooManyPages:
+        raise TooMuchForPdf(
+            f"a PDF holds at most {MAX_PAGES:,} pages, which these reports fill: {_INSTEAD}, or choose fewer instances"
+        ) from None
 
 
 def _summary(sheet: Sheet, summary: text.Document) -> None:
@@ -109,7 +135,7 @@ def _groups(groups: Iterable[text.Document]) -> Iterator[Sequence[str | Cell]]:
         last = attribute
 
 
-def _instances(sheet: Sheet, reports: Sequence[text.Document]) -> None:
+def _instances(sheet: Sheet, reports: Iterable[text.Document]) -> None:
     sheet.heading("Instances")
     columns = (
         Column("instance", 105),
@@ -148,7 +174,7 @@ def _instance(report: text.Document) -> Sequence[str | Cell]:
     )
 
 
-def _findings(sheet: Sheet, reports: Sequence[text.Document]) -> None:
+def _findings(sheet: Sheet, reports: Iterable[text.Document]) -> None:
     sheet.heading("What is not compliant, and why")
     told = False
     for report in reports:
@@ -194,7 +220,7 @@ def _finding(sheet: Sheet, item: text.Document, report: text.Document) -> None:
         sheet.paragraph(" ".join(item["cves"]), size=7, colour=QUIET, indent=12)
 
 
-def _inputs(sheet: Sheet, reports: Sequence[text.Document]) -> None:
+def _inputs(sheet: Sheet, reports: Iterable[text.Document]) -> None:
     sheet.heading("Inputs")
     sheet.paragraph(
         "Each answer is a function of five inputs: installed packages, repository metadata, baseline, exceptions, and the instant. "
@@ -203,7 +229,7 @@ def _inputs(sheet: Sheet, reports: Sequence[text.Document]) -> None:
         colour=QUIET,
     )
     columns = (Column("instance", 105), Column("input", 55), Column("digest or version", ROOM - 160))
-    named = [(report["instance_name"], text.inputs(report)) for report in reports if report["inputs"]]
+    named = ((report["instance_name"], text.inputs(report)) for report in reports if report["inputs"])
     rows = (
         (Cell(name, INK, BOLD), Cell(tuple(word for word, _ in found), QUIET), Cell(tuple(value for _, value in found)))
         for name, found in named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,11 +50,19 @@ class Cell:
     font: str = PLAIN
 
 
-class Sheet:
-    """A PDF that is being written. `at` is its date: nothing here reads a clock."""
+class TooManyPages(Exception):
+    """The file would have more pages than was allowed."""
 
-    def __init__(self, title: str, at: datetime | None) -> None:
+
+class Sheet:
+    """A PDF that is being written. `at` is its date: nothing here reads a clock.
+
+    Its pages stay in memory until `finish`; TooManyPages is raised where it would get more than `max_pages`.
+    """
+
+    def __init__(self, title: str, at: datetime | None, max_pages: int = sys.maxsize) -> None:
         """Begin the first page."""
+        self._max_pages = max_pages
         pdf_text.register()
         self._out = io.BytesIO()
         self._canvas = Canvas(self._out, pagesize=A4, invariant=1, pageCompression=1)
@@ -82,6 +91,8 @@ class Sheet:
     def keep(self, points: float) -> None:
         """Begin a new page unless so much room is left."""
         if self._y - points < _BOTTOM:
+            if self._page >= self._max_pages:
+                raise TooManyPages
             self._end_page()
             self._canvas.showPage()
             self._page += 1

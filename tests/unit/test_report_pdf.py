@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
 
 from controller.cli.plain import plain
-from controller.report import pdf_text
+from controller.report import pdf, pdf_text
 from controller.report.pdf import document
 from controller.report.pdf_sheet import ROOM
 from tests.scripted_patchctl import a_report, a_summary
@@ -37,6 +38,40 @@ def test_the_file_s_date_is_the_summary_s_instant() -> None:
     assert set(re.findall(rb"/(?:CreationDate|ModDate) \((.*?)\)", document(plain(a_summary()), []))) == {
         b"D:20261122124000Z"
     }
+
+
+class Drawn(Collection[dict[str, Any]]):
+    """Reports that are made anew each time they are gone through."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.made = count, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for report in reports(1) * self.count:
+            self.made += 1
+            yield report
+
+    def __contains__(self, _: object) -> bool:
+        raise NotImplementedError
+
+
+def test_more_instances_than_a_pdf_holds_are_refused_before_one_is_looked_at() -> None:
+    many = Drawn(pdf.MAX_INSTANCES + 1)
+    with pytest.raises(
+        pdf.TooMuchForPdf, match=r"at most 2,000 instances, these are 2,001: --format html and --format ndjson"
+    ):
+        document(plain(a_summary()), many)
+    assert many.made == 0
+
+
+def test_more_pages_than_a_pdf_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "MAX_PAGES", 5)
+    with pytest.raises(pdf.TooMuchForPdf, match=r"at most 5 pages, .*--format ndjson"):
+        document(plain(a_summary()), reports(60))
+    assert document(plain(a_summary()), reports(1)).startswith(b"%PDF")
 
 
 def test_every_page_says_its_number_and_how_many_there_are() -> None:
