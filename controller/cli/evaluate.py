@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from common.clock import SystemClock
 from common.errors import InvalidArgument
 from controller.cli.command import Misuse, Session, command
+from controller.cli.instants import as_of as as_of_instant
 from controller.cli.options import read_text, read_yaml
 from controller.cli.printer import Format
 from controller.cli.table import Column, Table
@@ -166,14 +168,8 @@ def _baseline(path: Path) -> Baseline:
 
 
 def _day(text: str | None) -> date:
-    if text is None:
-        from common.clock import SystemClock
-
-        return SystemClock().now().date()
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Misuse(f"--as-of: {text!r} is not a date, write it like 2026-11-22") from None
+    now = SystemClock().now()
+    return (as_of_instant("--as-of", text, now) or now).astimezone(UTC).date()
 
 
 def _print(session: Session, outcome: Outcome) -> None:

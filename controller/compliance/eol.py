@@ -1,14 +1,10 @@
 """Until when vendors maintain their operating systems, for the reason EOL (SEMANTICS R11).
 
-The last day of the support that is open to every user, or part of the plain subscription: paid extensions do not count. Sources:
+The last day of the support that is open to every user, or part of the plain subscription: paid extensions do not count. Each date stands in
+something that the vendor published, named beside it; "os-release" is the SUPPORT_END that the release last said of itself.
 
-* CentOS: centos.org/centos-linux-eol and centos.org/cl-vs-cs · RHEL: access.redhat.com/support/policy/updates/errata, end of maintenance
-* Rocky Linux: wiki.rockylinux.org/rocky/version · AlmaLinux: wiki.almalinux.org/release-notes, end of security support
-* Oracle Linux: "Lifetime Support Policy: Oracle Open Source", end of premier support (told by the month: its last day)
-* Amazon Linux: the FAQs of Amazon Linux and Amazon Linux 2, docs.aws.amazon.com/linux/al2023 "Release cadence"
-* Fedora: docs.fedoraproject.org/en-US/releases/eol
-
-A product that is not here has no such date that we know of, and never gets this reason: openEuler and EulerOS date each service pack anew.
+A product that is not here never gets this reason. Nothing of the vendor's was at hand that dates CentOS 6 and Stream 9, RHEL 6 and 10, any
+Oracle Linux, or Fedora 39; openEuler and EulerOS date each service pack anew.
 """
 
 from __future__ import annotations
@@ -18,35 +14,32 @@ from datetime import date
 from typing import Final
 
 LAST_DAYS: Final[Mapping[str, date]] = {
-    "CentOS 6": date(2020, 11, 30),
+    # CentOS blog, "End dates are coming for CentOS Stream 8 and CentOS Linux 7". CentOS Linux 8 ended on 2021-12-31, and cannot be
+    # told from Stream 8 by its name.
     "CentOS 7": date(2024, 6, 30),
-    "CentOS 8": date(
-        2024, 5, 31
-    ),  # of Stream 8; CentOS Linux 8 ended on 2021-12-31, and the two cannot be told apart by name
-    "CentOS 9": date(2027, 5, 31),  # Stream
-    "RHEL 6": date(2020, 11, 30),
+    "CentOS 8": date(2024, 5, 31),
+    # The same page says when RHEL 7's maintenance ends; 8 and 9: the life cycle dates of Red Hat Insights' planning service, "retirement"
     "RHEL 7": date(2024, 6, 30),
     "RHEL 8": date(2029, 5, 31),
     "RHEL 9": date(2032, 5, 31),
-    "RHEL 10": date(2035, 5, 31),
+    # Rocky Linux wiki, "Version table", and os-release
     "Rocky Linux 8": date(2029, 5, 31),
     "Rocky Linux 9": date(2032, 5, 31),
     "Rocky Linux 10": date(2035, 5, 31),
+    # AlmaLinux wiki, "Release Notes": security support; 10: os-release
     "AlmaLinux 8": date(2029, 5, 31),
     "AlmaLinux 9": date(2032, 5, 31),
-    "AlmaLinux 10": date(2035, 5, 31),
-    "Oracle Linux 6": date(2021, 3, 31),
-    "Oracle Linux 7": date(2024, 12, 31),
-    "Oracle Linux 8": date(2029, 7, 31),
-    "Oracle Linux 9": date(2032, 6, 30),
-    "Oracle Linux 10": date(2035, 6, 30),
+    "AlmaLinux 10": date(2035, 6, 1),
+    # Amazon EC2 user guide, "Amazon Linux": maintenance support of the Amazon Linux AMI
     "Amazon Linux 2018.03": date(2023, 12, 31),
+    # os-release; it said 2025-06-30 before AWS extended it
     "Amazon Linux 2": date(2026, 6, 30),
+    # Amazon Linux 2023 user guide, "Release cadence", and os-release
     "Amazon Linux 2023": date(2029, 6, 30),
+    # os-release
     "Fedora 36": date(2023, 5, 16),
     "Fedora 37": date(2023, 12, 5),
     "Fedora 38": date(2024, 5, 21),
-    "Fedora 39": date(2024, 11, 26),
     "Fedora 40": date(2025, 5, 13),
 }
 

@@ -294,7 +294,7 @@ def test_an_inventory_may_come_through_a_pipe(tmp_path: Path) -> None:
         (("--baseline", "nowhere.yaml"), "--baseline: nowhere.yaml cannot be read: No such file or directory"),
         (("--running-kernel", "5.14.0"), "--running-kernel: '5.14.0' is not name-[epoch:]version-release.arch"),
         (("--module-streams", "nodejs"), "--module-streams: 'nodejs' is not name:stream"),
-        (("--as-of", "yesterday"), "--as-of: 'yesterday' is not a date, write it like 2026-11-22"),
+        (("--as-of", "yesterday"), "--as-of: 'yesterday' is not a date; write a day as 2026-11-01"),
         (("--os", "BeOS 5"), "--os: 'BeOS 5' is not an operating system and its version"),
     ],
 )

@@ -248,6 +248,8 @@ def test_several_reasons_are_all_told() -> None:
         ("Amazon Linux 2023", date(2029, 6, 30)),
         ("Amazon Linux 2018.03", date(2023, 12, 31)),
         ("RHEL 8.10", date(2029, 5, 31)),
+        ("AlmaLinux 10.1", date(2035, 6, 1)),
+        ("Oracle Linux 8.9", None),  # no vendor's word was at hand
         ("EulerOS 2.10", None),
         ("", None),
     ],
