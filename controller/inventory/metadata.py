@@ -46,20 +46,26 @@ _COMPRESSIONS: Final[tuple[tuple[bytes, str, Callable[[BytesIO], Any]], ...]] = 
 _FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 
+Applies = Callable[[str, str, str], bool]
+
+
 class MetadataError(ValueError):
     """A repository file cannot be read whole. `str()` says what is wrong with it."""
 
 
-def parse_updateinfo(content: bytes, max_bytes: int = MAX_UPDATEINFO_BYTES) -> tuple[Advisory, ...]:
+def parse_updateinfo(
+    content: bytes, max_bytes: int = MAX_UPDATEINFO_BYTES, applies: Applies | None = None
+) -> tuple[Advisory, ...]:
     """Read an updateinfo file (plain, gzip, bzip2, xz or zstd) in its own order.
 
+    `applies` is asked of each module's name, stream and context; packages for which it says no are left out.
     Raises MetadataError when it is not one, is cut off, names a build without version, or has more than `max_bytes` unpacked.
     """
-    with _unpacked(content, max_bytes) as path:
+    with unpacked(content, max_bytes) as path:
         _check_root(path, "updates")
         found = createrepo_c.UpdateInfo()
         _run(createrepo_c.xml_parse_updateinfo, str(path), found)
-        return tuple(_advisory(number, record) for number, record in enumerate(found.updates, 1))
+        return tuple(_advisory(number, record, applies) for number, record in enumerate(found.updates, 1))
 
 
 def parse_primary(content: bytes, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[Available, ...]:
@@ -67,7 +73,7 @@ def parse_primary(content: bytes, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[A
 
     Source packages are left out. Raises MetadataError as `parse_updateinfo` does.
     """
-    with _unpacked(content, max_bytes) as path:
+    with unpacked(content, max_bytes) as path:
         with path.open("rb") as file:
             is_database = file.read(len(_SQLITE)) == _SQLITE
         if is_database:
@@ -85,8 +91,8 @@ def parse_primary(content: bytes, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[A
 
 
 @contextmanager
-def _unpacked(content: bytes, max_bytes: int) -> Iterator[Path]:
-    """Give the content, decompressed, as a file: createrepo_c reads files only."""
+def unpacked(content: bytes, max_bytes: int) -> Iterator[Path]:
+    """Raise MetadataError, or give the content, decompressed, as a file: createrepo_c reads files only."""
     if not content:
         raise MetadataError("the file is empty")
     kind, source = _open(content)
@@ -162,10 +168,10 @@ def _run(parse: Callable[..., object], *arguments: object, **options: object) ->
         raise MetadataError(f"holds a value that cannot be read: {matters[0]}")
 
 
-def _advisory(number: int, record: Any) -> Advisory:
+def _advisory(number: int, record: Any, applies: Applies | None) -> Advisory:
     where = f"advisory {record.id}" if record.id else f"advisory number {number}"
     references = [(r.type or "", r.id or "", r.title or "") for r in record.references]
-    packages = tuple(_advisory_packages(where, record))
+    packages = tuple(_advisory_packages(where, record, applies))
     if packages and not record.id:
         raise MetadataError(f"{where} has no id")
     return Advisory(
@@ -189,10 +195,12 @@ def _date_text(record: Any, name: str) -> str:
         return ""  # malformed counts as missing (R5): first_seen decides then
 
 
-def _advisory_packages(where: str, record: Any) -> Iterator[AdvisoryPackage]:
+def _advisory_packages(where: str, record: Any, applies: Applies | None) -> Iterator[AdvisoryPackage]:
     for collection in record.collections:
         stream = collection.module
         module = f"{stream.name}:{stream.stream}" if stream and stream.name and stream.stream else ""
+        if module and applies is not None and not applies(stream.name, stream.stream, stream.context or ""):
+            continue
         for package in collection.packages:
             if not package.name:
                 if package.version or package.release or package.filename:

@@ -96,7 +96,7 @@ def evaluate(question: Question) -> Outcome:
     )
     rows = advisory_rows(
         (line.nevra for line in question.inventory.packages),
-        (advisory for repository in repositories for advisory in repository.advisories),
+        (advisory for repository in repositories for advisory in repository.listed),
         running_kernel(manifest),
         manifest.streams,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -16,10 +17,12 @@ from controller.compliance.model import Advisory, Available
 from controller.inventory.metadata import (
     MAX_PRIMARY_BYTES,
     MAX_UPDATEINFO_BYTES,
+    Applies,
     MetadataError,
     parse_primary,
     parse_updateinfo,
 )
+from controller.inventory.modules import MAX_MODULES_BYTES, Described, parse_modules
 
 _MAX_REPOMD_BYTES: Final = 4 << 20
 _CHECKSUMS: Final[Mapping[str, str]] = {
@@ -38,6 +41,9 @@ class ReadRepository:
     repository: Repository
     """Its digests are those of the files that were read."""
     advisories: tuple[Advisory, ...] = ()
+    listed: tuple[Advisory, ...] = ()
+    """Those that dnf lists: it leaves out what is for a context of a module stream that no repository describes, if one describes the
+    stream. `advisories` keeps them: what a repository says must be done does not vanish with its modules file."""
     available: tuple[Available, ...] | None = None
     """None when only advisories are known."""
 
@@ -50,23 +56,42 @@ def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
     """
     distinct = list(dict.fromkeys(repository for place in places for repository in _within(place)))
     names = [_name(place) for place in distinct]
+    described = frozenset(each for place in distinct for each in _described(place))
     return tuple(
-        read(place, name if names.count(name) == 1 else str(place)) for place, name in zip(distinct, names, strict=True)
+        read(place, name if names.count(name) == 1 else str(place), described)
+        for place, name in zip(distinct, names, strict=True)
     )
 
 
-def read(place: Path, identifier: str) -> ReadRepository:
-    """Read one repository; see `read_all`."""
+def read(place: Path, identifier: str, described: AbstractSet[Described] = frozenset()) -> ReadRepository:
+    """Read one repository; see `read_all`. `described` is what all repositories together say of module streams."""
+    streams = {(each.name, each.stream) for each in described}
+
+    def applies(name: str, stream: str, context: str) -> bool:
+        return (name, stream) not in streams or (name, stream, context) in described
+
     try:
         if not place.exists():
             raise FileNotFoundError(f"{place} does not exist")
-        return _folder(place, identifier) if place.is_dir() else _updateinfo_file(place, identifier)
+        return _folder(place, identifier, applies) if place.is_dir() else _updateinfo_file(place, identifier, applies)
     except MetadataError as error:
         return ReadRepository(Repository(identifier, error=str(error)))
     except FileNotFoundError:
         raise
     except OSError as error:
         return ReadRepository(Repository(identifier, error=f"{error.filename or place}: {error.strerror}"))
+
+
+def _described(place: Path) -> AbstractSet[Described]:
+    """Return what a folder's modules file describes. One that cannot be read describes nothing: then name and stream decide."""
+    try:
+        repodata = place / "repodata" if (place / "repodata").is_dir() else place
+        if not repodata.is_dir():
+            return frozenset()
+        record = _records(repodata)[1].get("modules")
+        return parse_modules(_verified(repodata, record, MAX_MODULES_BYTES)) if record is not None else frozenset()
+    except (MetadataError, OSError):
+        return frozenset()  # what keeps the repository itself from being read is said when it is
 
 
 def _within(place: Path) -> Sequence[Path]:
@@ -83,12 +108,22 @@ def _name(place: Path) -> str:
     return (whole.parent.name if whole.name == "repodata" else whole.name) or str(whole)
 
 
-def _updateinfo_file(place: Path, identifier: str) -> ReadRepository:
+def _updateinfo_file(place: Path, identifier: str, applies: Applies) -> ReadRepository:
     content = _bounded(place, MAX_UPDATEINFO_BYTES)
-    return ReadRepository(Repository(identifier, updateinfo=digest.of(content).hex()), parse_updateinfo(content))
+    found = parse_updateinfo(content)
+    return ReadRepository(
+        Repository(identifier, updateinfo=digest.of(content).hex()), found, _listed(found, content, applies)
+    )
 
 
-def _folder(place: Path, identifier: str) -> ReadRepository:
+def _listed(found: tuple[Advisory, ...], content: bytes, applies: Applies) -> tuple[Advisory, ...]:
+    """Return what dnf lists of an updateinfo file that holds `found`."""
+    if not any(package.module for advisory in found for package in advisory.packages):
+        return found
+    return parse_updateinfo(content, applies=applies)
+
+
+def _folder(place: Path, identifier: str, applies: Applies) -> ReadRepository:
     repodata = place / "repodata"
     if not repodata.is_dir():
         repodata = place
@@ -107,7 +142,8 @@ def _folder(place: Path, identifier: str) -> ReadRepository:
         found = replace(
             found,
             repository=replace(found.repository, updateinfo=digest.of(content).hex()),
-            advisories=_named("updateinfo", parse_updateinfo, content),
+            advisories=(advisories := _named("updateinfo", parse_updateinfo, content)),
+            listed=_listed(advisories, content, applies),
         )
     elif "updateinfo_zck" in records:
         raise MetadataError("its updateinfo is there only as zchunk, which is not known here")

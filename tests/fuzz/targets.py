@@ -13,6 +13,7 @@ from common.errors import InvalidArgument
 from common.manifest import Hold, HoldKind, Problem, ProblemCode, Stream
 from controller.compliance import baseline
 from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
+from controller.inventory.modules import parse_modules
 from controller.offline import inventory
 from controller.offline.inventory import UnreadableInventory
 from tests.builders import a_baseline, a_manifest, a_package, packages_blob
@@ -46,6 +47,14 @@ def primary(content: bytes) -> None:
     except MetadataError:
         return
     assert all(build.nevra.name and build.nevra.version and build.nevra.release and build.nevra.arch for build in found)
+
+
+def modules(content: bytes) -> None:
+    try:
+        found = parse_modules(content, MAX_BYTES)
+    except MetadataError:
+        return
+    assert all(isinstance(text, str) for each in found for text in each)
 
 
 def host_manifest(content: bytes) -> None:
@@ -119,6 +128,22 @@ _PRIMARY: Final = b"""<?xml version="1.0" encoding="UTF-8"?>
 <location href="bash.rpm"/><format><rpm:license>x</rpm:license><rpm:provides>
 <rpm:entry name="installonlypkg(kernel)" flags="EQ" epoch="0" ver="1" rel="1"/></rpm:provides>
 <rpm:obsoletes><rpm:entry name="old" flags="LT" epoch="1" ver="2" rel="3"/></rpm:obsoletes></format></package></metadata>"""
+_MODULES: Final = b"""---
+document: modulemd
+version: 2
+data:
+  name: nodejs
+  stream: "18"
+  context: c0ffee
+  license: {module: [MIT]}
+  dependencies: [{requires: {platform: [el9]}}]
+...
+---
+document: modulemd-defaults
+version: 1
+data: {module: nodejs, stream: "18"}
+...
+"""
 _MANIFEST: Final = manifest.encode(
     a_manifest(
         streams=(Stream("nodejs", "18"),),
@@ -151,6 +176,11 @@ def _document(**changes: object) -> bytes:
 TARGETS: Final[dict[str, Target]] = {
     "updateinfo": Target(updateinfo, (_UPDATEINFO, gzip.compress(_UPDATEINFO, mtime=0), b"<updates/>"), _XML),
     "primary": Target(primary, (_PRIMARY, gzip.compress(_PRIMARY, mtime=0)), _XML),
+    "modules": Target(
+        modules,
+        (_MODULES, gzip.compress(_MODULES, mtime=0)),
+        ("---\n", "...\n", "data:\n  ", "name: a\n", "&a ", "*a", "[", "{", "!!", "? ", "document: modulemd\n", "| \n"),
+    ),
     "manifest": Target(host_manifest, (_MANIFEST,), (*_JSON, *(f'"{key}":' for key in json.loads(_MANIFEST)))),
     "packages": Target(packages, (packages_blob(_LINES), b""), ("\t", "\n", "x86_64", "4294967295")),
     "details": Target(details, (b"1700000000\tCentOS\n1\t\n",), ("\t", "\n", "0")),

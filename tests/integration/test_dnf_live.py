@@ -5,8 +5,8 @@ by the machine's own `uname`, and no kernel of ours runs here: so dnf runs as it
 the running kernel.
 
 Streams count because somebody enabled them, or as the default of their module; `--module-streams` names both, the agent finds both.
-One thing is not drawn: dnf leaves out an advisory for a context that no repository describes. Here the name and the stream decide, since
-an advisory must not vanish with a file.
+Dnf leaves out an advisory for a context that no repository describes while one describes the stream, and so does our list of advisories.
+The verdict is another matter: there the name and the stream decide.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -179,7 +179,9 @@ def advisories(rng: random.Random, pool: Pool, prefix: str) -> Iterator[Advisory
             "an advisory",
             ("CVE-2023-0001",),
             tuple(str(build) for build in dict.fromkeys(named)),
-            module=f"{module}:{rng.choice('79')}:c0ffee:{rng.choice(('x86_64', 'i686'))}" if module else None,
+            module=f"{module}:{rng.choice('79')}:{rng.choice(('c0ffee', 'c0ffee', 'decaf'))}:{rng.choice(('x86_64', 'i686'))}"
+            if module
+            else None,
         )
 
 
@@ -368,7 +370,10 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_R8_a_stream_counts_as_for_the_real_dnf_when_it_is_enabled_or_the_untouched_default(home: Path) -> None:
-    """One host: nodejs:18 is enabled though 20 is the default, php:8.1 is the default, and nobody said anything of ruby, which has none."""
+    """nodejs:18 is enabled though 20 is the default, php:8.1 is the default, and nobody said anything of ruby, which has none.
+
+    One more advisory for nodejs:18 is for a context that no repository describes.
+    """
     modules = ("nodejs:18", "nodejs:20", "php:8.1", "ruby:3.1")
     builds = [
         PackageSpec(name, f"{stream}.1", "1.module+el9+7", modularity=f"{name}:{stream}:9:c0ffee")
@@ -388,8 +393,9 @@ def test_R8_a_stream_counts_as_for_the_real_dnf_when_it_is_enabled_or_the_untouc
         )
         for module in modules
     )
+    undescribed = replace(told[0], id="FIX-other", module="nodejs:18:9:decaf:x86_64")
     described = modules_yaml(("nodejs:20", "php:8.1"), modules)
-    spec = RepositorySpec("base", tuple(builds), told, modules=described)
+    spec = RepositorySpec("base", tuple(builds), (*told, undescribed), modules=described)
     repository = enable_repository(root, "base", build_repository(spec, home / "base", home / "packages"))
     world = World(root, (repository,), installed, None, ("nodejs:18", "php:8.1"))
     for agent_share in (0.0, 1.0):
