@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +59,7 @@ class Sheet:
     Its pages stay in memory until `finish`; TooManyPages is raised where it would get more than `max_pages`.
     """
 
-    def __init__(self, title: str, at: datetime | None, max_pages: int = sys.maxsize) -> None:
+    def __init__(self, title: str, at: datetime | None, max_pages: int) -> None:
         """Begin the first page."""
         self._max_pages = max_pages
         pdf_text.register()
