@@ -61,7 +61,10 @@ def evaluate(
     ] = None,
     module_streams: Annotated[
         str | None,
-        typer.Option(metavar="NAME:STREAM,...", help="The enabled module streams. Else what the inventory says."),
+        typer.Option(
+            metavar="NAME:STREAM,...",
+            help="The module streams that count: enabled ones and defaults. Else what the inventory says.",
+        ),
     ] = None,
     as_of: Annotated[
         str | None, typer.Option("--as-of", metavar="DATE", help="The day (UTC) of the answer. Else today.")

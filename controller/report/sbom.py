@@ -40,6 +40,8 @@ _SEVERITIES: Final = {
     "LOW": VulnerabilitySeverity.LOW,
 }
 _ROOT: Final = "instance"
+_SCOPE: Final = "the newest installed build of each name and architecture; older kernels beside it are not listed"
+"""A report judges the newest build (R7) and names no other: a reader of the bill must not take their absence for a fact."""
 
 
 def bill_of_materials(report: text.Document, serial_number: str) -> bytes:
@@ -118,6 +120,7 @@ def _of_package(item: text.Document) -> Iterator[Property]:
 def _properties(report: text.Document) -> Iterator[Property]:
     yield Property(name="patchwarden:instance_id", value=report["instance_id"])
     yield Property(name="patchwarden:instance_status", value=report["status"] or "unknown")
+    yield Property(name="patchwarden:packages", value=_SCOPE)
     for number, reason in enumerate(
         report["reasons"], start=1
     ):  # that nothing is listed must not look like that nothing is there

@@ -140,6 +140,7 @@ def test_R11_what_is_not_known_is_said_where_a_reader_would_take_silence_for_saf
     said = {p["name"]: p["value"] for p in bill["metadata"]["component"]["properties"]}
     assert said["patchwarden:instance_status"] == "UNDETERMINED"
     assert said["patchwarden:undetermined:1"] == "REPO_ERROR: updates: 404"
+    assert said["patchwarden:packages"].startswith("the newest installed build of each name and architecture")
 
 
 def test_two_packages_of_one_name_have_refs_of_their_own() -> None:
