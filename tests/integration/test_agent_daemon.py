@@ -162,7 +162,8 @@ async def test_a_run_whose_time_was_over_before_the_restart_is_a_timeout(pair: P
     await session.assign("run-1", seconds=0.02)  # no process starts so fast
     (result,) = await controller.until(lambda: session.all("run_result"))
     assert result.outcome == pb.SCAN_OUTCOME_TIMEOUT
-    assert "0 s" in result.error
+    # a busy machine may have used the time up before the collector was even asked to start
+    assert "0 s" in result.error or result.error == "its time was over before it could begin"
 
 
 async def test_cancelled_before_it_began_a_run_is_dropped_and_said_so(pair: Pair) -> None:
