@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from common import VERSION, digest
+from common import VERSION, digest, failpoints
 from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, PatchError, PermissionDenied, TooLarge, Unavailable
 from common.pb.v1 import agent_pb2 as pb
@@ -91,6 +91,15 @@ class Pacing:
     report_interval: timedelta
     stream_life: timedelta
 
+
+FAILPOINTS: Final[Mapping[type[Order], tuple[str, str]]] = {
+    Assign: ("agents.before_assignment", "agents.assignment_sent"),
+    Cancel: ("agents.before_cancel", "agents.cancel_sent"),
+    Want: ("agents.before_want", "agents.want_sent"),
+    Ack: ("agents.before_acknowledgement", "agents.acknowledgement_sent"),
+    Goodbye: ("agents.before_goodbye", "agents.goodbye_sent"),
+}
+"""Where a test may kill the controller, before and after it says such a thing."""
 
 Caller = Callable[[Context], tuple[InstanceId, datetime]]
 """Who speaks: the instance of the peer's certificate and when that ends. Raises Unauthenticated for anybody else."""
@@ -168,6 +177,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
     async def take_result(self, session: Session, result: _Result) -> None:
         """Store how a run ended, with its report, then acknowledge."""
+        failpoints.reached("agents.result_heard")
         outcome, error = result.outcome, result.error
         if result.offer is not None:
             try:
@@ -178,6 +188,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             outcome, error = Outcome.FAILED, "the agent called the run a success and sent no report"
         if not await self._engine.report(session.instance_id, result.run_id, outcome, error):
             log.warning("result is of no use", extra={"instance": session.instance_id, "run": result.run_id})
+        failpoints.reached("agents.result_stored")
         session.send(Ack(result.id))
 
     async def take_self_report(self, session: Session, report_id: str, offer: _Offer) -> None:
@@ -325,7 +336,11 @@ class _Stream:
 
     async def _write_orders(self) -> None:
         while True:
-            await self.write(_message(await self._session.orders.get()))
+            order = await self._session.orders.get()
+            before, sent = FAILPOINTS[type(order)]
+            failpoints.reached(before)
+            await self.write(_message(order))
+            failpoints.reached(sent)
 
     async def _read_messages(self, tasks: asyncio.TaskGroup) -> None:
         while True:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from common import failpoints
 from common.clock import Clock
 from common.errors import Conflict, NotFound, PatchError, Unavailable
 from controller.fleet.model import InstanceId
@@ -79,7 +80,9 @@ class Engine:
 
     async def create(self, ticket: Ticket) -> Ticket:
         """Store a new ticket and begin to drive it. Raises Conflict as the store does."""
+        failpoints.reached("engine.before_create")
         saved = await self._store.create(ticket)
+        failpoints.reached("engine.created")
         self._drive(saved)
         return saved
 
@@ -206,7 +209,7 @@ class Engine:
         while (event := plan(ticket, self._sessions.absent(ticket.out), now)) is not None:
             ticket = evolve(ticket, event)
         try:
-            saved = await self._store.save(ticket) if ticket is not before else before
+            saved = await self._save(ticket) if ticket is not before else before
         except Conflict as conflict:
             driver.ticket = await self._store.load(before.id)  # another replica drives it: theirs is the truth
             log.warning("ticket was changed elsewhere", extra={"ticket": before.id, "conflict": str(conflict)})
@@ -219,15 +222,23 @@ class Engine:
             return _STORE_RETRY
         driver.ticket = saved
         self._tell(before, ticket)
+        failpoints.reached("engine.told")
         for request in answered:
             if not request.answer.done():
                 request.answer.set_result(saved)
         if saved is not before:
             self._hub.publish(f"ticket/{saved.id}")
+        failpoints.reached("engine.answered")
         deadline = next_deadline(saved, self._sessions.absent(saved.out))
         if deadline is not None:
             return deadline - self._clock.now()
         return timedelta(days=1) if saved.state in _LIVE or saved.out else None
+
+    async def _save(self, ticket: Ticket) -> Ticket:
+        failpoints.reached("engine.before_save")
+        saved = await self._store.save(ticket)
+        failpoints.reached("engine.saved")
+        return saved
 
     def _tell(self, before: Ticket, after: Ticket) -> None:
         """Give agents the orders that follow from what was stored."""
@@ -251,6 +262,7 @@ class Engine:
             return
         left = deadline - self._clock.now()
         if left > timedelta(0):
+            failpoints.reached("engine.before_order")
             session.send(Assign(run_id, ticket.id, left))
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import zstandard
 
-from common import digest, manifest
+from common import digest, failpoints, manifest
 from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, TooLarge
 from controller.fleet.orders import Want
@@ -89,9 +89,11 @@ class Intake:
         await self._check_details(said)
         now = self._clock.now()
         at = min(collected_at, now)  # a clock that runs ahead must not make a report look fresh for longer
+        failpoints.reached("intake.before_report")
         latest = await self._store.put_report(
             Report(session.instance_id, manifest_digest, packages or None, at, at, now, ticket_id)
         )
+        failpoints.reached("intake.report_stored")
         return latest, said
 
     async def take_chunk(
@@ -216,6 +218,7 @@ class Intake:
             self._ask(wanted)
 
     async def _keep(self, wanted: _Wanted, content: bytes) -> None:
+        failpoints.reached("intake.content_here")
         if wanted.packages:
             try:
                 lines = await asyncio.to_thread(manifest.decode_packages, content)
@@ -223,8 +226,10 @@ class Intake:
                 wanted.fault = str(error)  # the report is refused; the stream is not to blame
             else:
                 await self._store.put_snapshot(wanted.digest, lines)
+                failpoints.reached("intake.snapshot_stored")
         else:
             await self._store.put_blob(wanted.digest, content)
+            failpoints.reached("intake.blob_stored")
         self._wanted.pop((wanted.digest, wanted.packages), None)
         wanted.done.set()
 

@@ -20,6 +20,7 @@ from typing import Final
 
 import zstandard
 
+from common import failpoints
 from common.errors import NotFound
 from controller.store.sqlite.database import Database, disk_errors
 from controller.store.sqlite.queries import queries
@@ -62,6 +63,7 @@ class Blobs:
             await self._database.write(lambda db: self._put_small(db, digest, content))
         elif await self._database.row(_SQL["has"], {"digest": digest}) is None:
             await self._database.read(lambda _: self._write(digest, content))
+            failpoints.reached("store.file_written")
             parameters = {"digest": digest, "size": len(content), "packing": "file", "base": None, "content": None}
             await self._database.execute(_SQL["put"], parameters)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from common import failpoints
 from common.errors import Unavailable
 from controller.store import migrate
 from controller.store.sqlite.lock import Lock
@@ -241,7 +242,9 @@ class Database:
                 job.error = error
                 writer.execute("ROLLBACK TO job")
             writer.execute("RELEASE job")
+        failpoints.reached("store.before_commit")
         writer.execute("COMMIT")
+        failpoints.reached("store.committed")
 
 
 def _connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
