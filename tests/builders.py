@@ -38,6 +38,7 @@ from controller.fleet.model import (
     Role,
 )
 from controller.inventory.model import Report
+from controller.notify.model import Address, Channel, Contact, Message, Notice, NotificationEvent, Recipients
 from controller.tickets.model import Batch, Counts, Run, Target, Ticket, TicketId, TicketSpec, TicketState
 
 NOW: Final = datetime(2026, 11, 22, 12, 40, tzinfo=UTC)
@@ -98,6 +99,33 @@ def a_ticket(instances: int = 3, *, batches: Sequence[int] | None = None, **chan
         changed_at=NOW,
     )
     return replace(ticket, **changes)
+
+
+def a_notice(number: int = 1, **changes: Any) -> Notice:
+    """A test for lin, asked for so many minutes after NOW."""
+    made = Notice(f"TEST/{number}", NotificationEvent.TEST, NOW + number * MINUTE, Recipients(("lin",)), asked_by="ops")
+    return replace(made, **changes)
+
+
+def a_message(notice: Notice, contact: str = "lin", channel: Channel = Channel.EMAIL, **changes: Any) -> Message:
+    """A message to contact@example.com that is to be tried at once."""
+    made = Message(
+        id=f"{notice.id}/{contact}/{channel}",
+        notice_id=notice.id,
+        event=notice.event,
+        at=notice.at,
+        account=notice.account,
+        contact=contact,
+        channel=channel,
+        address=f"{contact}@example.com",
+        next_attempt_at=notice.at,
+    )
+    return replace(made, **changes)
+
+
+def a_contact(name: str = "lin", **changes: Any) -> Contact:
+    """Somebody with an e-mail address."""
+    return replace(Contact(name, (Address(Channel.EMAIL, f"{name}@example.com"),)), **changes)
 
 
 def a_rule(**changes: Any) -> Rule:

@@ -228,6 +228,8 @@ class Engine:
                 request.answer.set_result(saved)
         if saved is not before:
             self._hub.publish(f"ticket/{saved.id}")
+        if ticket.unsaved_notices:
+            self._hub.publish("outbox")
         failpoints.reached("engine.answered")
         deadline = next_deadline(saved, self._sessions.absent(saved.out))
         if deadline is not None:

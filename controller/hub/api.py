@@ -1,7 +1,7 @@
 """Hints between the parts of a controller, and later between replicas: "this topic changed" (DESIGN §7).
 
 A hint may be lost, doubled or late: whoever waits looks at the store again, and looks now and then without a hint too.
-Topics: `ticket/<id>`, `instances`.
+Topics: `ticket/<id>`, `instances`, `outbox`.
 """
 
 from __future__ import annotations

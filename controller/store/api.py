@@ -15,6 +15,7 @@ from common.manifest import PackageLine
 from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, PatchException
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
+from controller.notify.model import Contact, Message, MessageState, Notice, Shift, ShiftKey
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
 
@@ -236,6 +237,7 @@ class TicketStore(Protocol):
     async def create(self, ticket: Ticket) -> Ticket:
         """Write a new ticket; return it as saved (version 1, nothing unsaved).
 
+        Its unsaved notices go into the outbox together with it: both or neither, here and in `save`.
         Raise Conflict if the id exists, or another ticket has the same (created_by, request_id), request_id not empty.
         """
         ...
@@ -317,6 +319,110 @@ class AssessmentStore(Protocol):
         ...
 
 
+class OutboxStore(Protocol):
+    """What somebody is to be told: notices, and the messages that they become. `TicketStore` writes notices too."""
+
+    async def put_notice(self, notice: Notice) -> bool:
+        """Write a notice unless one with its id is there; say whether it was written."""
+        ...
+
+    async def unrouted(self, limit: int) -> tuple[Notice, ...]:
+        """Return notices that have no messages yet, ordered by (at, id), oldest first."""
+        ...
+
+    async def get_notice(self, notice_id: str) -> Notice:
+        """Return a notice; raise NotFound."""
+        ...
+
+    async def route(self, notice_id: str, messages: Collection[Message]) -> None:
+        """Write a notice's messages and note that it has them, both or neither; raise NotFound.
+
+        A message whose id is there stays as it is: what was sent is not sent again. Those that could not go anywhere (GIVEN_UP,
+        without an address) make room for the new ones.
+        """
+        ...
+
+    async def unroute(self, notice_id: str) -> None:
+        """Let a notice be routed again; raise NotFound."""
+        ...
+
+    async def get_message(self, message_id: str) -> Message:
+        """Return a message; raise NotFound."""
+        ...
+
+    async def change_message(self, message_id: str, change: Callable[[Message], Message]) -> Message:
+        """Write what a pure function makes of a message, and return it; no other write comes between reading and writing.
+
+        Only address, state, attempts, times and error change. What `change` raises is raised, and nothing is written. Raise NotFound.
+        """
+        ...
+
+    async def due(self, at: datetime, limit: int) -> tuple[Message, ...]:
+        """Return messages that are WAITING and whose next attempt is not after `at`, ordered by (next_attempt_at, id)."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest next attempt of a message that is WAITING, None when none is."""
+        ...
+
+    async def messages(
+        self, account: str, states: Collection[MessageState], limit: int, before: tuple[datetime, str] | None
+    ) -> tuple[Message, ...]:
+        """Return messages of an account ordered by (at, id), newest first, only those below `before`.
+
+        Only in these states; without any, in all.
+        """
+        ...
+
+    async def forget(self, before: datetime) -> int:
+        """Drop notices of before an instant, with their messages, where none waits any more; return how many went."""
+        ...
+
+
+class ContactStore(Protocol):
+    """Who can be told, and who is on duty when. Names are unique in their account."""
+
+    async def add_contact(self, contact: Contact) -> None:
+        """Write a new contact; raise Conflict when its name is taken."""
+        ...
+
+    async def change_contact(self, account: str, name: str, change: Callable[[Contact], Contact]) -> Contact:
+        """Write what a pure function makes of a contact, and return it; raise NotFound. Account and name stay."""
+        ...
+
+    async def get_contact(self, account: str, name: str) -> Contact:
+        """Return a contact; raise NotFound."""
+        ...
+
+    async def contacts(self, account: str) -> tuple[Contact, ...]:
+        """Return the contacts of an account, by name."""
+        ...
+
+    async def delete_contact(self, account: str, name: str) -> None:
+        """Remove a contact; raise NotFound. Shifts and policies that name it are left as they are."""
+        ...
+
+    async def add_shift(self, shift: Shift) -> None:
+        """Write a new shift; raise Conflict when its key is taken."""
+        ...
+
+    async def change_shift(self, account: str, key: ShiftKey, change: Callable[[Shift], Shift]) -> Shift:
+        """Write what a pure function makes of a shift, and return it; no other write comes between. Raise NotFound."""
+        ...
+
+    async def get_shift(self, account: str, key: ShiftKey) -> Shift:
+        """Return a shift; raise NotFound."""
+        ...
+
+    async def shifts(self, account: str) -> tuple[Shift, ...]:
+        """Return the shifts of an account, by scenario, then role."""
+        ...
+
+    async def delete_shift(self, account: str, key: ShiftKey) -> None:
+        """Remove a shift; raise NotFound."""
+        ...
+
+
 class Store(Protocol):
     """All of them, over one database."""
 
@@ -325,6 +431,8 @@ class Store(Protocol):
     baselines: BaselineStore
     tickets: TicketStore
     assessments: AssessmentStore
+    outbox: OutboxStore
+    contacts: ContactStore
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

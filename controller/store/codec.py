@@ -11,7 +11,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum, StrEnum
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -76,6 +76,7 @@ _SCALARS: Final[Mapping[Any, tuple[_Code, _Code]]] = {
     bytes: (bytes.hex, bytes.fromhex),
     datetime: (micros, moment),
     date: (date.isoformat, date.fromisoformat),
+    time: (time.isoformat, time.fromisoformat),
     timedelta: (lambda length: length // _MICROSECOND, lambda number: timedelta(microseconds=number)),
 }
 

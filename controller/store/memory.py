@@ -27,7 +27,16 @@ from controller.compliance.model import (
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
-from controller.store.api import AssessmentStore, BaselineStore, FleetStore, InventoryStore, TicketStore
+from controller.store.api import (
+    AssessmentStore,
+    BaselineStore,
+    ContactStore,
+    FleetStore,
+    InventoryStore,
+    OutboxStore,
+    TicketStore,
+)
+from controller.store.memory_outbox import MemoryContacts, MemoryOutbox
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
 _UNFINISHED = frozenset({TicketState.READY, TicketState.PROCESSING, TicketState.PAUSED})
@@ -41,7 +50,10 @@ class MemoryStore:
         self.fleet: FleetStore = fleet
         self.inventory: InventoryStore = MemoryInventory(fleet)
         self.baselines: BaselineStore = MemoryBaselines()
-        self.tickets: TicketStore = MemoryTickets()
+        outbox = MemoryOutbox()
+        self.outbox: OutboxStore = outbox
+        self.contacts: ContactStore = MemoryContacts()
+        self.tickets: TicketStore = MemoryTickets(outbox)
         self.assessments: AssessmentStore = MemoryAssessments(fleet)
 
     async def close(self) -> None:
@@ -366,14 +378,17 @@ def _assignment_key(a: Assignment) -> tuple[str, ...]:
 class MemoryTickets:
     """TicketStore in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: MemoryOutbox) -> None:
+        """Put what tickets have to tell into `outbox`."""
         self._tickets = dict[TicketId, Ticket]()
+        self._outbox = outbox
 
     async def create(self, ticket: Ticket) -> Ticket:
         """Write a new ticket; return it as saved. Raise Conflict as the Protocol says."""
         if ticket.id in self._tickets or await self.find_request(ticket.created_by, ticket.request_id) is not None:
             raise Conflict("ticket", ticket.id)
         self._tickets[ticket.id] = replace(ticket, version=0).saved()
+        self._outbox.add_notices(ticket.unsaved_notices)
         return self._tickets[ticket.id]
 
     async def save(self, ticket: Ticket) -> Ticket:
@@ -385,6 +400,7 @@ class MemoryTickets:
         batches = stored.batches.update({n: ticket.batches[n] for n in ticket.unsaved_batches})
         runs = stored.runs.update({i: ticket.runs[i] for i in ticket.unsaved_runs})
         self._tickets[ticket.id] = replace(ticket, batches=batches, runs=runs).saved()
+        self._outbox.add_notices(ticket.unsaved_notices)
         return ticket.saved()
 
     async def load(self, ticket_id: TicketId) -> Ticket:

@@ -47,6 +47,7 @@ from controller.tickets.model import (
     TicketState,
 )
 from controller.tickets.moves import MOVES, refused
+from controller.tickets.noting import noted
 from controller.tickets.suspension import counted, failures, tripped
 
 _ENDED_AS: Final[Mapping[Outcome, RunState]] = {
@@ -139,7 +140,7 @@ def evolve(ticket: Ticket, event: Event) -> Ticket:
             after = _batches_canceled(ticket, event)
         case RunCanceled():
             after = _run_canceled(ticket, event)
-    return _concluded(replace(after, state=state, changed_at=event.at), event.at)
+    return noted(ticket, _concluded(replace(after, state=state, changed_at=event.at), event.at))
 
 
 def _dispatched(ticket: Ticket, event: Dispatched) -> Ticket:

@@ -10,6 +10,7 @@ from typing import NewType
 from immutables import Map
 
 from controller.fleet.model import InstanceId, Selector
+from controller.notify.model import Notice, NotificationPolicy
 
 TicketId = NewType("TicketId", str)
 RunId = NewType("RunId", str)
@@ -112,6 +113,7 @@ class TicketSpec:
     max_in_flight: int = 100
     suspension_policy: SuspensionPolicy = SuspensionPolicy()
     unreachable_after: timedelta = timedelta(minutes=1)
+    notification: NotificationPolicy = NotificationPolicy()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +259,20 @@ class Ticket:
     """Runs that changed since the last save: what the store has to write."""
     unsaved_batches: frozenset[int] = frozenset()
     """Batches that changed since the last save."""
+    notices: int = 0
+    """How many events happened that somebody may want to be told of: they number the notices."""
+    unsaved_notices: tuple[Notice, ...] = ()
+    """What somebody wants to be told and no outbox has yet: a store writes them with the ticket. Empty when loaded."""
 
     def saved(self) -> Ticket:
         """Return the ticket as it is once a store has written it: one version on, nothing unsaved."""
-        return replace(self, version=self.version + 1, unsaved_runs=frozenset(), unsaved_batches=frozenset())
+        return replace(
+            self,
+            version=self.version + 1,
+            unsaved_runs=frozenset(),
+            unsaved_batches=frozenset(),
+            unsaved_notices=(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

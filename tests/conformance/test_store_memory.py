@@ -10,6 +10,7 @@ from tests.conformance.contracts.assignments import AssignmentStoreContract
 from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
+from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
 
 
@@ -39,4 +40,12 @@ class TestMemoryTickets(TicketStoreContract):
 
 
 class TestMemoryAssessments(AssessmentStoreContract):
+    pass
+
+
+class TestMemoryOutbox(OutboxStoreContract):
+    pass
+
+
+class TestMemoryContacts(ContactStoreContract):
     pass

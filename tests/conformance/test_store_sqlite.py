@@ -15,6 +15,7 @@ from tests.conformance.contracts.assignments import AssignmentStoreContract
 from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
+from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
 
 
@@ -82,4 +83,12 @@ class TestSqliteTickets(TicketStoreContract):
 
 
 class TestSqliteAssessments(AssessmentStoreContract):
+    pass
+
+
+class TestSqliteOutbox(OutboxStoreContract):
+    pass
+
+
+class TestSqliteContacts(ContactStoreContract):
     pass

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.store.api import AssessmentStore, BaselineStore, FleetStore, InventoryStore, TicketStore
+from controller.store.api import (
+    AssessmentStore,
+    BaselineStore,
+    ContactStore,
+    FleetStore,
+    InventoryStore,
+    OutboxStore,
+    TicketStore,
+)
 from controller.store.sqlite.assessments import SqliteAssessments
 from controller.store.sqlite.baselines import SqliteBaselines
+from controller.store.sqlite.contacts import SqliteContacts
 from controller.store.sqlite.database import Database, Synchronous
 from controller.store.sqlite.fleet import SqliteFleet
 from controller.store.sqlite.inventory import SqliteInventory
+from controller.store.sqlite.outbox import SqliteOutbox
 from controller.store.sqlite.tickets import SqliteTickets
 
 
@@ -24,6 +34,8 @@ class SqliteStore:
         self.baselines: BaselineStore = SqliteBaselines(database)
         self.tickets: TicketStore = SqliteTickets(database)
         self.assessments: AssessmentStore = SqliteAssessments(database)
+        self.outbox: OutboxStore = SqliteOutbox(database)
+        self.contacts: ContactStore = SqliteContacts(database)
 
     @classmethod
     def open(cls, path: Path, *, synchronous: Synchronous = "FULL") -> SqliteStore:

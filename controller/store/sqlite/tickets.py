@@ -23,6 +23,7 @@ from controller.store.codec import (
     to_json,
 )
 from controller.store.sqlite.database import Database, Parameters, Row
+from controller.store.sqlite.outbox import add_notices
 from controller.store.sqlite.queries import queries
 from controller.tickets.model import (
     AbnormalCause,
@@ -61,6 +62,7 @@ class SqliteTickets:
             for batch in ticket.batches.values():
                 db.execute(_SQL["add_batch"], _batch_parameters(number, batch))
                 db.executemany(_SQL["add_run"], _new_runs(number, batch, ticket.runs))
+            add_notices(db, ticket.unsaved_notices)
 
         await self._database.write(work)
         return replace(ticket, version=0).saved()
@@ -77,6 +79,7 @@ class SqliteTickets:
             for batch in ticket.unsaved_batches:
                 db.execute(_SQL["change_batch"], _batch_parameters(number, ticket.batches[batch]))
             db.executemany(_SQL["change_run"], (_run_parameters(number, ticket.runs[i]) for i in ticket.unsaved_runs))
+            add_notices(db, ticket.unsaved_notices)
 
         await self._database.write(work)
         return ticket.saved()
@@ -157,7 +160,7 @@ def _load(db: sqlite3.Connection, ticket_id: TicketId) -> Ticket:
 
 def _head(db: sqlite3.Connection, row: Row) -> Ticket:
     number, ticket_id, version, state, abnormal_cause, current, forgiven, created_by, request_id = row[8:17]
-    created_at, changed_at, ended_at, note, spec = row[17:]
+    created_at, changed_at, ended_at, note, notices, spec = row[17:]
     batches = [_batch(batch) for batch in db.execute(_SQL["batches"], {"ticket": number})]
     return Ticket(
         id=ticket_id,
@@ -177,6 +180,7 @@ def _head(db: sqlite3.Connection, row: Row) -> Ticket:
         note=note,
         request_id=request_id,
         version=version,
+        notices=notices,
     )
 
 
@@ -244,6 +248,7 @@ def _ticket_parameters(ticket: Ticket) -> Parameters:
         "changed_at": micros(ticket.changed_at),
         "ended_at": micros_or_none(ticket.ended_at),
         "note": ticket.note,
+        "notices": ticket.notices,
     }
 
 

@@ -1,9 +1,10 @@
 -- add
 INSERT INTO ticket (ready, processing, succeeded, failed, timeout, unreachable, skipped, canceled, id, version,
   state, abnormal_cause, current, forgiven, created_by, request_id,
-                    created_at, changed_at, ended_at, note)
+                    created_at, changed_at, ended_at, note, notices)
 VALUES (:ready, :processing, :succeeded, :failed, :timeout, :unreachable, :skipped, :canceled, :id, 1, :state,
-        :abnormal_cause, :current, :forgiven, :created_by, :request_id, :created_at, :changed_at, :ended_at, :note);
+        :abnormal_cause, :current, :forgiven, :created_by, :request_id, :created_at, :changed_at, :ended_at, :note,
+        :notices);
 
 -- add_spec
 INSERT INTO ticket_spec (ticket, document) VALUES (:ticket, :document);
@@ -24,7 +25,7 @@ VALUES (:ticket, :place, :instance_id, :instance_name, :batch, :state, :outcome,
 UPDATE ticket SET version = version + 1, state = :state, abnormal_cause = :abnormal_cause, current = :current,
   forgiven = :forgiven, ready = :ready, processing = :processing, succeeded = :succeeded, failed = :failed,
   timeout = :timeout, unreachable = :unreachable, skipped = :skipped, canceled = :canceled,
-  changed_at = :changed_at, ended_at = :ended_at, note = :note
+  changed_at = :changed_at, ended_at = :ended_at, note = :note, notices = :notices
 WHERE id = :id AND version = :version RETURNING number;
 
 -- change_batch
@@ -43,13 +44,13 @@ SELECT number FROM ticket WHERE id = :id;
 
 -- get
 SELECT ready, processing, succeeded, failed, timeout, unreachable, skipped, canceled, t.number, id, version, state,
-  abnormal_cause, current, forgiven, created_by, request_id, created_at, changed_at, ended_at, note, s.document
+  abnormal_cause, current, forgiven, created_by, request_id, created_at, changed_at, ended_at, note, notices, s.document
 FROM ticket t JOIN ticket_spec s ON s.ticket = t.number
 WHERE id = :id;
 
 -- heads
 SELECT ready, processing, succeeded, failed, timeout, unreachable, skipped, canceled, t.number, id, version, state,
-  abnormal_cause, current, forgiven, created_by, request_id, created_at, changed_at, ended_at, note, s.document
+  abnormal_cause, current, forgiven, created_by, request_id, created_at, changed_at, ended_at, note, notices, s.document
 FROM ticket t JOIN ticket_spec s ON s.ticket = t.number
 WHERE (created_at, id) < (:before_at, :before_id)
   AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
