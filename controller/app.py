@@ -23,6 +23,7 @@ from controller.api.fleet_service import FleetService
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
 from controller.api.report_service import ReportService
+from controller.api.selecting import Selecting
 from controller.api.server import Server, Services, serve
 from controller.api.ticket_service import TicketService
 from controller.api.watching import Watcher
@@ -146,13 +147,16 @@ class Controller:
             caller=calling_agent,
             reported=parts.assessor.reported,
         )
-        planner = Planner(store, parts.sessions, clock, parts.assessor.deciding_baseline)
+        selecting = Selecting(
+            store.fleet, parts.sessions, parts.assessor.assessments, clock, settings.stale_instance_after
+        )
+        planner = Planner(store, selecting, parts.assessor.deciding_baseline)
         services = Services(
             agents=agents,
-            fleet=FleetService(store.fleet, parts.sessions, parts.assessor, parts.hub, clock, ids),
-            baselines=BaselineService(store.baselines, store.fleet, parts.assessor, clock, ids),
+            fleet=FleetService(store.fleet, parts.sessions, parts.assessor, selecting, parts.hub, clock, ids),
+            baselines=BaselineService(store.baselines, store.fleet, parts.assessor, selecting, clock, ids),
             tickets=TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids),
-            reports=ReportService(store, parts.assessor, clock),
+            reports=ReportService(store, parts.assessor, selecting, clock),
             accounts=AccountService(),
         )
 

@@ -47,6 +47,8 @@ class Settings:
     """About how long an agent's stream lasts before the agent is asked to come again."""
     certificate_lifetime: timedelta = timedelta(days=30)
     """Of agents' certificates."""
+    stale_instance_after: timedelta = timedelta(days=14)
+    """Without stream and report for so long an instance is shown as STALE."""
     max_message_bytes: int = 4 * _MIB
     max_blob_bytes: int = 256 * _MIB
     """Of one piece of content from an agent, unpacked."""
@@ -68,6 +70,7 @@ class Settings:
             ("heartbeat_interval", timedelta(seconds=1), timedelta(hours=1)),
             ("stream_life", timedelta(seconds=10), timedelta(days=30)),
             ("certificate_lifetime", timedelta(minutes=1), timedelta(days=398)),
+            ("stale_instance_after", timedelta(hours=1), timedelta(days=3650)),
         ):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: must be between {least} and {most}")

@@ -12,6 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 from common import digest, manifest
 from common.manifest import Repository
+from controller.api.selecting import Selecting
 from controller.compliance.model import (
     Advisory,
     Assessment,
@@ -24,6 +25,7 @@ from controller.compliance.model import (
 )
 from controller.dispatch.assess import Assessor
 from controller.fleet.model import Instance, ResourceType
+from controller.fleet.sessions import Sessions
 from controller.inventory.model import Report
 from controller.inventory.parse_worker import MetadataParser
 from controller.store.memory import MemoryStore
@@ -76,6 +78,12 @@ class Fleet:
     store: MemoryStore
     clock: FakeClock
     assessor: Assessor
+
+    @property
+    def selecting(self) -> Selecting:
+        """What finds who is meant by a selector; nobody is connected."""
+        sessions = Sessions(self.clock, timedelta(seconds=30))
+        return Selecting(self.store.fleet, sessions, self.assessor.assessments, self.clock)
 
     async def repository(self, *advisories: Advisory, called: str = "updates", **changes: Any) -> Repository:
         """A repository with these advisories (default: one for a newer bash)."""

@@ -44,6 +44,7 @@ def placement(settings: Settings) -> Placement:
         enterprise_project=settings.enterprise_project,
         resource_type=settings.resource_type,
         application_group=settings.application_group,
+        cluster=settings.cluster,
         tags=settings.tags,
     )
 

@@ -46,6 +46,7 @@ class Placement:
     resource_type: str = ""
     application_group: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ class Settings:
     enterprise_project: str = ""
     resource_type: str = ""
     application_group: str = ""
+    """A path, e.g. shop/web/frontend."""
+    cluster: str = ""
+    """The CCE cluster of which this host is a node."""
     tags: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
     """Speak for the installation under this folder instead of the running host."""

@@ -148,6 +148,7 @@ def placement_to_wire(placement: Placement) -> pb.Placement:
         enterprise_project=placement.enterprise_project,
         resource_type=placement.resource_type,
         application_group=placement.application_group,
+        cluster=placement.cluster,
         tags=placement.tags,
     )
 

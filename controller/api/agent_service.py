@@ -22,11 +22,11 @@ from common.errors import InvalidArgument, NotFound, PatchError, PermissionDenie
 from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc
 from controller.api.interception import Context
+from controller.api.translate_agent import operating_system, order_message, placement
 from controller.dispatch.intake import Intake
-from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement
+from controller.fleet.model import AgentState, Instance, InstanceId, Placement
 from controller.fleet.orders import Ack, Assign, Cancel, Goodbye, Order, Want
 from controller.fleet.placement import apply_hello, check
-from controller.fleet.products import product_of
 from controller.fleet.sessions import Session, Sessions
 from controller.hub.api import Hub
 from controller.inventory.model import Report
@@ -39,6 +39,7 @@ MAX_CHUNK: Final = 256 * 1024
 MAX_OPEN_RESULTS: Final = 64
 """Results and reports of one agent that may wait for their content at the same time."""
 _DELETED: Final = "this instance was deleted; enrol the host again with a new token"
+_RETIRED: Final = "this instance was retired; to take it back: patchctl instances restore"
 _HELLO_TIMEOUT_SECONDS: Final = 30.0
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 _OUTCOMES: Final = {
@@ -139,7 +140,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:  # noqa: N802
         """Let a host in."""
         instance_id, chain, ca = await self._desk.enroll(
-            request.token, request.certificate_request_pem, _placement(request.placement), request.machine_id[:64]
+            request.token, request.certificate_request_pem, placement(request.placement), request.machine_id[:64]
         )
         self._hub.publish("instances")
         return pb.EnrollResponse(instance_id=instance_id, certificate_chain_pem=chain, ca_pem=ca)
@@ -149,6 +150,20 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         instance_id, _ = self._caller(context)
         chain, ca = await self._desk.renew(instance_id, request.certificate_request_pem)
         return pb.RenewResponse(certificate_chain_pem=chain, ca_pem=ca)
+
+    async def Leave(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveResponse:  # noqa: N802
+        """Note that an agent is being uninstalled."""
+        instance_id, _ = self._caller(context)
+        await self._known(instance_id)
+        now = self._clock.now()
+        gone = await self._store.change_instance(
+            instance_id, lambda i: replace(i, agent_said=AgentState.UNINSTALLED, last_seen_at=now)
+        )
+        if (session := self._sessions.get(instance_id)) is not None:
+            session.closed.set()
+        log.info("agent is being uninstalled", extra={"instance": instance_id, "agent": gone.name})
+        self._hub.publish("instances")
+        return pb.LeaveResponse()
 
     async def Connect(  # type: ignore[override]  # noqa: N802 - reads and writes as it goes, which the stubs do not know
         self, request_iterator: object, context: Context
@@ -203,7 +218,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         report, said = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
         if said.os.id:
             instance = await self._store.get_instance(session.instance_id)
-            system = _system(said.os.id, said.os.version, said.os.pretty_name, said.os.arch)
+            system = operating_system(said.os.id, said.os.version, said.os.pretty_name, said.os.arch)
             if instance.operating_system != system:
                 await self._store.change_instance(instance.id, lambda now: replace(now, operating_system=system))
         self._reported(report)
@@ -229,6 +244,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             raise PermissionDenied("this agent is not enrolled here; enrol it again with a new token") from None
         if instance.deleted_at is not None:
             raise PermissionDenied(_DELETED)
+        if instance.retired_at is not None:
+            raise PermissionDenied(_RETIRED)
         return instance
 
     async def _hello(self, context: Context) -> pb.Hello:
@@ -248,24 +265,31 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             log.warning(
                 "an agent's clock is off", extra={"instance": instance.id, "seconds": round(skew.total_seconds())}
             )
-        placement = _placement(hello.placement)
+        stands = placement(hello.placement)
         try:
-            check(placement)
+            check(stands)
         except InvalidArgument as wrong:  # a slip in a host's settings is no reason to lose sight of the host
             log.warning("an agent's placement is refused", extra={"instance": instance.id, "error": str(wrong)})
-            placement = Placement()
-        told = _system(hello.os_id, hello.os_version, hello.os_pretty_name, hello.arch)
+            stands = Placement()
+        told = operating_system(hello.os_id, hello.os_version, hello.os_pretty_name, hello.arch)
 
         def greeted(known: Instance) -> Instance:
             alike = replace(told, version="", product="") == replace(known.operating_system, version="", product="")
             system = (
                 known.operating_system if alike else told
             )  # a report knows the version more exactly than a greeting
-            changed = apply_hello(known, placement, system, hello.ip_address[:64], hello.agent_version[:32])
-            return replace(changed, machine_id=hello.machine_id[:64], last_seen_at=now)
+            changed = apply_hello(known, stands, system, hello.ip_address[:64], hello.agent_version[:32])
+            return replace(
+                changed,
+                machine_id=hello.machine_id[:64],
+                last_seen_at=now,
+                agent_said=AgentState.NONE,
+                replaced_by=None,  # who speaks has not been replaced
+            )
 
-        if (await self._store.change_instance(instance.id, greeted)).deleted_at is not None:
-            raise PermissionDenied(_DELETED)
+        kept = await self._store.change_instance(instance.id, greeted)
+        if kept.deleted_at is not None or kept.retired_at is not None:
+            raise PermissionDenied(_DELETED if kept.deleted_at is not None else _RETIRED)
 
     def _welcome(self, instance_id: InstanceId, not_after: datetime) -> pb.Welcome:
         welcome = pb.Welcome(instance_id=instance_id, controller_version=VERSION)
@@ -331,7 +355,7 @@ class _Stream:
             async with asyncio.timeout(life.total_seconds()):
                 await self._session.closed.wait()
         except TimeoutError:
-            await self.write(_message(Goodbye(retry_after=timedelta(seconds=1))))
+            await self.write(order_message(Goodbye(retry_after=timedelta(seconds=1))))
         raise _StreamEnds
 
     async def _write_orders(self) -> None:
@@ -339,7 +363,7 @@ class _Stream:
             order = await self._session.orders.get()
             before, sent = FAILPOINTS[type(order)]
             failpoints.reached(before)
-            await self.write(_message(order))
+            await self.write(order_message(order))
             failpoints.reached(sent)
 
     async def _read_messages(self, tasks: asyncio.TaskGroup) -> None:
@@ -407,25 +431,6 @@ def _first(group: BaseExceptionGroup[PatchError]) -> PatchError:
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
-def _message(order: Order) -> pb.ConnectResponse:
-    match order:
-        case Assign(run_id, ticket_id, timeout):
-            message = pb.ConnectResponse(assignment=pb.Assignment(run_id=run_id, ticket_id=ticket_id))
-            message.assignment.timeout.FromTimedelta(timeout)
-            message.assignment.scan.SetInParent()
-            return message
-        case Cancel(run_id):
-            return pb.ConnectResponse(cancel_run=pb.CancelRun(run_id=run_id))
-        case Want(digests):
-            return pb.ConnectResponse(want=pb.Want(digests=digests))
-        case Ack(report_id):
-            return pb.ConnectResponse(ack=pb.Ack(id=report_id))
-        case Goodbye(retry_after):
-            message = pb.ConnectResponse(pace=pb.Pace())
-            message.pace.retry_after.FromTimedelta(retry_after)
-            return message
-
-
 def _result(message: pb.RunResult) -> _Result:
     outcome = _OUTCOMES.get(message.outcome)
     if outcome is None:
@@ -458,19 +463,3 @@ def _ticket_of(run_id: str) -> str:
         return parse_run_id(run_id)[0]
     except ValueError:
         return ""
-
-
-def _system(os_id: str, version: str, pretty_name: str, arch: str) -> OperatingSystem:
-    return OperatingSystem(os_id[:64], version[:64], product_of(os_id, version), pretty_name[:200], arch[:32])
-
-
-def _placement(said: pb.Placement) -> Placement:
-    return Placement(
-        name=said.name,
-        region=said.region,
-        zone=said.zone,
-        enterprise_project=said.enterprise_project,
-        resource_type=said.resource_type,
-        application_group=said.application_group,
-        tags=dict(said.tags),
-    )

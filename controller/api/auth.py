@@ -50,6 +50,7 @@ ACCESS: Final[Mapping[str, Need]] = {
     "/patchwarden.v1.AgentService/Enroll": Peer.ANY,
     "/patchwarden.v1.AgentService/Renew": Peer.AGENT,
     "/patchwarden.v1.AgentService/Connect": Peer.AGENT,
+    "/patchwarden.v1.AgentService/Leave": Peer.AGENT,
     "/patchwarden.v1.AccountService/WhoAmI": Role.VIEWER,
     "/patchwarden.v1.FleetService/ListInstances": Role.VIEWER,
     "/patchwarden.v1.FleetService/GetInstance": Role.VIEWER,

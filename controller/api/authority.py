@@ -203,7 +203,7 @@ class CertificateDesk:
         except NotFound:
             return new
         if token.used_by is None:
-            return replace(new, stopped=there.stopped) if there.deleted_at is None else new
+            return replace(new, stopped=there.stopped, quarantine=there.quarantine) if there.deleted_at is None else new
         if there.deleted_at is not None:
             raise self._refused(new.id, "this instance was deleted, and its old token does not bring it back")
         return there

@@ -19,6 +19,7 @@ from controller.api.checks import MAX_REFERENCE, Checks, reference
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
 from controller.api.planning import DEFAULT_BASELINE
+from controller.api.selecting import Selecting
 from controller.api.translate import INSTANCE_STATUS, RESOURCE_TYPE
 from controller.compliance import excusing
 from controller.compliance.baseline import violations
@@ -36,7 +37,6 @@ from controller.dispatch.assess import Assessor
 from controller.fleet.assignment import by_key, is_meant_for
 from controller.fleet.model import Instance
 from controller.fleet.placement import MAX_TEXT
-from controller.fleet.selection import check_references, matching
 from controller.store.api import BaselineStore, FleetStore
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,17 @@ _MOST_PACKAGES: Final = 100
 class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
     """Serves baselines, assignments and exceptions. After each change every answer is looked at again."""
 
-    def __init__(self, store: BaselineStore, fleet: FleetStore, assessor: Assessor, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        store: BaselineStore,
+        fleet: FleetStore,
+        assessor: Assessor,
+        selecting: Selecting,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
         """Join the parts."""
+        self._selecting = selecting
         self._store = store
         self._fleet = fleet
         self._assessor = assessor
@@ -136,9 +145,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         checks = Checks()
         selector = translate_fleet.filter_selector(request.selector if request.HasField("selector") else None, checks)
         checks.done()
-        fleet = await self._fleet.instances()
-        check_references(fleet, selector)
-        tried = await self._assessor.try_baseline(wanted, matching(fleet, selector))
+        tried = await self._assessor.try_baseline(wanted, await self._selecting.matching(selector))
         changed = [
             row
             for row in sorted(tried.rows, key=lambda row: (row.instance.name, row.instance.id))

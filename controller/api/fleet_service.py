@@ -19,10 +19,12 @@ from controller.api.auth import ENROLMENT_PREFIX, operator
 from controller.api.checks import Checks, reference
 from controller.api.interception import Context
 from controller.api.lookup import find_instance
+from controller.api.selecting import Selecting
 from controller.api.translate import read_duration
 from controller.dispatch.assess import Assessor
+from controller.fleet import lifecycle
 from controller.fleet.model import EnrolmentToken, Instance
-from controller.fleet.selection import check_references, matching, why_not
+from controller.fleet.selection import why_not
 from controller.fleet.sessions import Sessions
 from controller.hub.api import Hub
 from controller.store.api import FleetStore
@@ -39,9 +41,17 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     """Serves the fleet."""
 
     def __init__(
-        self, store: FleetStore, sessions: Sessions, assessor: Assessor, hub: Hub, clock: Clock, ids: Ids
+        self,
+        store: FleetStore,
+        sessions: Sessions,
+        assessor: Assessor,
+        selecting: Selecting,
+        hub: Hub,
+        clock: Clock,
+        ids: Ids,
     ) -> None:
         """Join the parts."""
+        self._selecting = selecting
         self._store = store
         self._sessions = sessions
         self._assessor = assessor
@@ -56,11 +66,11 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         checks.done()
         size = paging.page_size(request.page_size)
         after = paging.read_token(request, request.page_token, (str, str))
-        fleet = await self._store.instances()
-        check_references(fleet, wanted)
-        found = matching(fleet, wanted)
-        if request.selectable_only:
-            found = tuple(i for i in found if why_not(i, self._sessions.presence(i)) is None)
+        found = await self._selecting.matching(wanted, retired=True)
+        if request.selectable_only or request.not_selectable_only:
+            refused = {i.id for i in found if why_not(i, self._sessions.presence(i)) is not None or i.retired_at}
+            left_out = (request.selectable_only, request.not_selectable_only)
+            found = tuple(i for i in found if not left_out[i.id not in refused])
         rest = [i for i in found if after is None or (i.name, i.id) > after]
         page = rest[:size]
         return pb.ListInstancesResponse(
@@ -71,7 +81,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     async def GetInstance(self, request: pb.GetInstanceRequest, context: Context) -> pb.GetInstanceResponse:  # noqa: N802
         """One instance."""
-        found = find_instance(await self._store.instances(), "instance", request.instance)
+        found = await self._find(request.instance)
         return pb.GetInstanceResponse(instance=(await self._messages([found]))[0])
 
     async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Context) -> pb.UpdateInstanceResponse:  # noqa: N802
@@ -87,7 +97,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     async def DeleteInstance(self, request: pb.DeleteInstanceRequest, context: Context) -> pb.DeleteInstanceResponse:  # noqa: N802
         """Forget an instance: its stream ends, and its agent is refused from now on."""
-        found = find_instance(await self._store.instances(), "instance", request.instance)
+        found = await self._find(request.instance)
         at = self._clock.now()
         await self._store.change_instance(found.id, lambda now: replace(now, deleted_at=at))
         if (session := self._sessions.get(found.id)) is not None:
@@ -155,17 +165,26 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
             log.info("enrolment token revoked", extra={"token": token.id, "by": operator().name})
         return pb.RevokeEnrolmentTokenResponse(token=translate_fleet.enrolment_token_message(token))
 
+    async def _find(self, called: str) -> Instance:
+        """Return the instance with this id or name, a retired one if no other has it."""
+        try:
+            return find_instance(await self._store.instances(), "instance", called)
+        except NotFound:
+            return find_instance(await self._store.retired_instances(), "instance", called)
+
     async def _messages(self, instances: Iterable[Instance]) -> list[pb.Instance]:
         made = list[pb.Instance]()
         for instance in instances:
             presence = self._sessions.presence(instance)
-            reason = why_not(instance, presence, self._clock.now())
+            now, answer = self._clock.now(), await self._assessor.assessment(instance)
+            reason = why_not(instance, presence, now)
             made.append(
                 translate_fleet.instance_message(
                     instance,
                     presence,
-                    await self._assessor.assessment(instance),
+                    answer,
                     (reason.reason, f"{reason.explanation}; {reason.help}") if reason is not None else None,
+                    lifecycle.of(instance, presence, answer.collected_at, now, self._selecting.stale_after),
                 )
             )
         return made

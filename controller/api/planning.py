@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from common.clock import Clock
 from common.errors import Rejected
 from controller.api.lookup import find_baseline
+from controller.api.selecting import Selecting
 from controller.compliance.model import Baseline
 from controller.fleet.model import Instance
-from controller.fleet.selection import NotSelectable, select
-from controller.fleet.sessions import Sessions
+from controller.fleet.selection import NotSelectable
 from controller.store.api import Store
 from controller.tickets.batches import batches, target_of
 from controller.tickets.model import PlannedBatch, TicketSpec
@@ -51,14 +50,12 @@ class Planner:
     def __init__(
         self,
         store: Store,
-        sessions: Sessions,
-        clock: Clock,
+        selecting: Selecting,
         deciding: Callable[[Instance], Awaitable[tuple[Baseline | None, str]]],
     ) -> None:
         """`deciding` says which baseline decides for an instance."""
         self._store = store
-        self._sessions = sessions
-        self._clock = clock
+        self._selecting = selecting
         self._deciding = deciding
 
     async def plan(self, asked: TicketSpec) -> Plan:
@@ -67,8 +64,7 @@ class Planner:
         if asked.baseline not in ("", DEFAULT_BASELINE):
             baseline = await find_baseline(self._store.baselines, "baseline", asked.baseline)
         spec = replace(asked, baseline=baseline.id if baseline is not None else "")
-        instances = await self._store.fleet.instances()
-        chosen = select(instances, spec.selector, self._sessions.presences(instances), self._clock.now())
+        chosen = await self._selecting.select(spec.selector)
         planned = batches([target_of(i) for i in chosen.selected], spec.batch_policy) if chosen.selected else ()
         targets = len(chosen.selected)
         return Plan(

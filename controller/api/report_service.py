@@ -20,6 +20,7 @@ from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
 from controller.api.oldest import NEVER, Candidate, Reading, find_oldest, may_miss
 from controller.api.planning import DEFAULT_BASELINE
+from controller.api.selecting import Selecting
 from controller.api.translate import INSTANCE_STATUS
 from controller.compliance.aggregate import summarise
 from controller.compliance.model import Assessment, Baseline
@@ -27,7 +28,6 @@ from controller.dispatch.assess import Assessor
 from controller.dispatch.catalog import Catalog
 from controller.dispatch.history import History
 from controller.fleet.model import Instance
-from controller.fleet.selection import check_references, matching
 from controller.store.api import Store
 
 DEFAULT_DAYS: Final = 30
@@ -50,8 +50,9 @@ class _Summary:
 class ReportService(report_pb2_grpc.ReportServiceServicer):
     """Serves reports."""
 
-    def __init__(self, store: Store, assessor: Assessor, clock: Clock) -> None:
+    def __init__(self, store: Store, assessor: Assessor, selecting: Selecting, clock: Clock) -> None:
         """Join the parts."""
+        self._selecting = selecting
         self._store = store
         self._assessor = assessor
         self._clock = clock
@@ -198,9 +199,7 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         checks = Checks()
         wanted = translate_fleet.filter_selector(sent, checks)
         checks.done()
-        fleet = await self._store.fleet.instances()
-        check_references(fleet, wanted)
-        return matching(fleet, wanted)
+        return await self._selecting.matching(wanted)
 
     async def _named(self, called: str, at: datetime | None) -> Baseline | None:
         """Return the baseline that is asked for, as of then in its version of then; None for the one that decides."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from common.pb.v1 import account_pb2, baseline_pb2, ticket_pb2, types_pb2
+from common.pb.v1 import account_pb2, baseline_pb2, fleet_pb2, ticket_pb2, types_pb2
 from controller.api.checks import Checks
 from controller.compliance.model import (
     AssignmentScope,
@@ -29,7 +29,15 @@ from controller.compliance.model import (
     RejectAction,
     Severity,
 )
-from controller.fleet.model import AgentState, NotSelectableReason, ResourceType, Role
+from controller.fleet.model import (
+    AgentState,
+    Lifecycle,
+    NotSelectableReason,
+    QuarantineCause,
+    ResourceType,
+    Role,
+    View,
+)
 from controller.tickets.model import (
     AbnormalCause,
     BatchPolicyKind,
@@ -107,8 +115,8 @@ class Words(Generic[E, V]):
             checks.refuse(field, str(error))
             return None
 
-    def read_all(self, checks: Checks, field: str, numbers: Iterable[int]) -> tuple[E, ...]:
-        """Read a list without its duplicates; an unspecified value in it is wrong."""
+    def read_all(self, checks: Checks, field: str, numbers: Iterable[int], *, zero: bool = False) -> tuple[E, ...]:
+        """Read a list without its duplicates; an unspecified value in it is wrong, unless `zero` and it is one of our words."""
         found = dict[E, None]()
         for index, number in enumerate(numbers):
             if index >= MAX_LIST:
@@ -119,7 +127,7 @@ class Words(Generic[E, V]):
             except ValueError as error:
                 checks.refuse(f"{field}[{index}]", str(error))
                 continue
-            if word is None or number == int(self._zero):
+            if word is None or (number == int(self._zero) and not zero):
                 checks.refuse(f"{field}[{index}]", f"is unspecified, allowed are {', '.join(self._names())}")
             else:
                 found[word] = None
@@ -129,6 +137,9 @@ class Words(Generic[E, V]):
 RESOURCE_TYPE: Final = Words(ResourceType, types_pb2.ResourceType, "RESOURCE_TYPE")
 AGENT_STATE: Final = Words(AgentState, types_pb2.AgentState, "AGENT_STATE", zero=AgentState.NONE)
 NOT_SELECTABLE: Final = Words(NotSelectableReason, types_pb2.NotSelectableReason, "NOT_SELECTABLE_REASON")
+LIFECYCLE: Final = Words(Lifecycle, fleet_pb2.Lifecycle, "LIFECYCLE")
+QUARANTINE_CAUSE: Final = Words(QuarantineCause, fleet_pb2.QuarantineCause, "QUARANTINE_CAUSE")
+VIEW: Final = Words(View, fleet_pb2.View, "VIEW")
 PATCH_STATUS: Final = Words(PatchStatus, types_pb2.PatchStatus, "PATCH_STATUS")
 INSTANCE_STATUS: Final = Words(InstanceStatus, types_pb2.InstanceStatus, "INSTANCE_STATUS")
 REASON: Final = Words(Reason, types_pb2.UndeterminedReason, "UNDETERMINED_REASON")
@@ -169,6 +180,16 @@ def duration(length: timedelta) -> Duration:
     made = Duration()
     made.FromTimedelta(length)
     return made
+
+
+def read_length(checks: Checks, field: str, sent: Duration | None) -> timedelta | None:
+    """Read a length of time of which another place checks how long it may be; absent gives None, one beyond all limits is noted."""
+    if sent is None:
+        return None
+    if abs(sent.seconds) > 366_000 * 86400 or abs(sent.nanos) > 999_999_999:
+        checks.refuse(field, "is out of range")
+        return None
+    return timedelta(seconds=sent.seconds, microseconds=sent.nanos // 1000)
 
 
 def read_duration(

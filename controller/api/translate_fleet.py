@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from datetime import timedelta
+from typing import Any, Final, Literal
 
 from common.pb.v1 import agent_pb2, fleet_pb2, types_pb2
 from controller.api.checks import Checks
@@ -12,19 +13,28 @@ from controller.api.translate import (
     AGENT_STATE,
     INSTANCE_STATUS,
     LEVEL,
+    LIFECYCLE,
     NOT_SELECTABLE,
+    QUARANTINE_CAUSE,
     REASON,
     RESOURCE_TYPE,
+    VIEW,
+    duration,
+    read_length,
     timestamp,
 )
 from controller.compliance.model import Assessment
+from controller.fleet.lifecycle import how_to_mend
 from controller.fleet.model import (
+    CmdbEntry,
     EnrolmentToken,
     Instance,
+    Lifecycle,
     NotSelectableReason,
     OperatingSystem,
     Placement,
     Presence,
+    Quarantine,
     ResourceType,
     Selector,
 )
@@ -38,6 +48,7 @@ EDITABLE: Final = (
     "zone",
     "resource_type",
     "application_group",
+    "cluster",
     "tags",
     "stopped",
 )
@@ -58,7 +69,21 @@ def selector(sent: fleet_pb2.Selector, checks: Checks) -> Selector:
         names=tuple(sent.names),
         tags=tuple(sent.tags),
         operating_systems=tuple(sent.operating_systems),
+        clusters=tuple(sent.clusters),
+        addresses=tuple(sent.addresses),
+        agent_states=AGENT_STATE.read_all(checks, "selector.agent_states", sent.agent_states, zero=True),
+        statuses=INSTANCE_STATUS.read_all(checks, "selector.statuses", sent.statuses),
+        report_older_than=_length(checks, sent, "report_older_than"),
+        report_newer_than=_length(checks, sent, "report_newer_than"),
+        lifecycles=LIFECYCLE.read_all(checks, "selector.lifecycles", sent.lifecycles),
+        view=VIEW.read_optional(checks, "selector.view", sent.view),
     )
+
+
+def _length(
+    checks: Checks, sent: fleet_pb2.Selector, field: Literal["report_older_than", "report_newer_than"]
+) -> timedelta | None:
+    return read_length(checks, f"selector.{field}", getattr(sent, field) if sent.HasField(field) else None)
 
 
 def filter_selector(sent: fleet_pb2.Selector | None, checks: Checks) -> Selector:
@@ -84,6 +109,14 @@ def selector_message(read: Selector) -> fleet_pb2.Selector:
         names=read.names,
         tags=read.tags,
         operating_systems=read.operating_systems,
+        clusters=read.clusters,
+        addresses=read.addresses,
+        agent_states=[AGENT_STATE.to_wire(s) for s in read.agent_states],
+        statuses=[INSTANCE_STATUS.to_wire(s) for s in read.statuses],
+        report_older_than=None if read.report_older_than is None else duration(read.report_older_than),
+        report_newer_than=None if read.report_newer_than is None else duration(read.report_newer_than),
+        lifecycles=[LIFECYCLE.to_wire(place) for place in read.lifecycles],
+        view=VIEW.to_wire(read.view),
     )
 
 
@@ -103,8 +136,9 @@ def instance_message(
     presence: Presence,
     assessment: Assessment,
     not_selectable: tuple[NotSelectableReason, str] | None,
+    lifecycle: Lifecycle = Lifecycle.ACTIVE,
 ) -> fleet_pb2.Instance:
-    """Return an instance as a message: what it is, where its agent is, and its answer."""
+    """Return an instance as a message: what it is, where its agent is, its answer, and where it is in its life."""
     reason, sentence = not_selectable if not_selectable is not None else (None, "")
     return fleet_pb2.Instance(
         id=instance.id,
@@ -121,7 +155,7 @@ def instance_message(
         agent_since=timestamp(presence.since),
         agent_version=instance.agent_version,
         stopped=instance.stopped,
-        enrolled_at=timestamp(instance.enrolled_at),
+        enrolled_at=timestamp(instance.enrolled_at) if instance.enrolled else None,
         reported_at=timestamp(assessment.collected_at),
         status=INSTANCE_STATUS.to_wire(assessment.status),
         reasons=[REASON.to_wire(u.reason) for u in assessment.reasons],
@@ -131,6 +165,37 @@ def instance_message(
         baseline_name=assessment.baseline_name,
         baseline_version=assessment.inputs.baseline_version,
         baseline_source=assessment.baseline_source,
+        cluster=instance.cluster,
+        lifecycle=LIFECYCLE.to_wire(lifecycle),
+        quarantine=_quarantine_message(instance.quarantine, instance.name) if instance.quarantined else None,
+        retired_at=timestamp(instance.retired_at),
+        retired_by=instance.retired_by,
+        replaced_by_instance_id=instance.replaced_by or "",
+        cmdb=_cmdb_message(instance.cmdb),
+        machine_id=instance.machine_id,
+    )
+
+
+def _quarantine_message(quarantine: Quarantine | None, name: str) -> fleet_pb2.Quarantine | None:
+    if quarantine is None:
+        return None
+    return fleet_pb2.Quarantine(
+        cause=QUARANTINE_CAUSE.to_wire(quarantine.cause),
+        since=timestamp(quarantine.since),
+        other_instance_ids=quarantine.others,
+        addresses=quarantine.addresses,
+        help=how_to_mend(quarantine, name),
+    )
+
+
+def _cmdb_message(entry: CmdbEntry | None) -> fleet_pb2.CmdbEntry | None:
+    if entry is None:
+        return None
+    return fleet_pb2.CmdbEntry(
+        id=entry.id,
+        imported_at=timestamp(entry.imported_at),
+        fields=sorted(entry.fields),
+        missing_since=timestamp(entry.missing_since),
     )
 
 
@@ -170,6 +235,7 @@ def placement(sent: agent_pb2.Placement, checks: Checks) -> Placement:
         enterprise_project=sent.enterprise_project,
         resource_type=sent.resource_type,
         application_group=sent.application_group,
+        cluster=sent.cluster,
         tags=dict(sent.tags),
     )
     checks.violations += violations(read)
@@ -186,6 +252,7 @@ def placement_message(read: Placement) -> agent_pb2.Placement:
         enterprise_project=read.enterprise_project,
         resource_type=read.resource_type,
         application_group=read.application_group,
+        cluster=read.cluster,
         tags=dict(tags),
     )
 

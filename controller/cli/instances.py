@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from controller.cli.command import Misuse, Session, command
+from controller.cli.printer import Format
 from controller.cli.selection import Filters, Kind, resource_type
 from controller.cli.table import Column, Table
 from controller.cli.words import ago, plural, since, system, tags, word
@@ -29,7 +30,10 @@ class Placement:
     zone: Annotated[str | None, typer.Option(help="Availability zone, e.g. a.")] = None
     project: Annotated[str | None, typer.Option(help="Enterprise project.")] = None
     resource_type: Annotated[Kind | None, typer.Option(case_sensitive=False, help="Kind of machine.")] = None
-    group: Annotated[str | None, typer.Option(help="Application group.")] = None
+    group: Annotated[
+        str | None, typer.Option(help="Application group: a path such as shop/web, of which shop is the parent.")
+    ] = None
+    cluster: Annotated[str | None, typer.Option(help="CCE cluster of which it is a node.")] = None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,14 +50,62 @@ def add_to(app: typer.Typer) -> None:
 def list_instances(
     session: Session,
     filters: Filters,
-    selectable: Annotated[bool, typer.Option("--selectable", help="Only those that a ticket can take.")] = False,
+    selectable: Annotated[
+        bool, typer.Option("--selectable", help="Those that a ticket can take, and of all others why not.")
+    ] = False,
+    not_selectable: Annotated[
+        bool, typer.Option("--not-selectable", help="Only those that no ticket can take: why, and what to do.")
+    ] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Only those of which nothing was heard for long.")] = False,
+    retired: Annotated[
+        bool, typer.Option("--retired", help="Only those that were taken out of the fleet; no other list has them.")
+    ] = False,
 ) -> None:
-    """List instances, by name."""
+    """List instances, by name.
+
+    A ticket can take an instance when its UniAgent is ONLINE, its operating system is supported, and it is not stopped.
+    """
     from common.pb.v1 import fleet_pb2
 
-    found = list(session.client().list_instances(filters.or_all(), selectable_only=selectable, page_size=1000))
-    session.printer.many(fleet_pb2.Instance.DESCRIPTOR, found, lambda: [_table(found)])
+    if selectable and not_selectable:
+        raise Misuse("--selectable already says of all others why not; give one of the two")
+    wanted = filters.or_all()
+    for place, asked in ((fleet_pb2.LIFECYCLE_STALE, stale), (fleet_pb2.LIFECYCLE_RETIRED, retired)):
+        if asked and place not in wanted.lifecycles:
+            wanted.lifecycles.append(place)
+    client, kind = session.client(), fleet_pb2.Instance.DESCRIPTOR
+    found = list(
+        client.list_instances(wanted, selectable_only=selectable, not_selectable_only=not_selectable, page_size=1000)
+    )
+    if not_selectable:
+        session.printer.many(kind, found, lambda: [why_table(found)])
+        session.printer.remark(f"{plural(len(found), 'instance')} not selectable")
+        return
+    session.printer.many(kind, found, lambda: [_table(found)])
     session.printer.remark(plural(len(found), "instance"))
+    if selectable and session.printer.format is Format.TABLE:
+        others = list(client.list_instances(wanted, not_selectable_only=True, page_size=1000))
+        if others:
+            session.printer.remark_lines([f"Not selectable: {len(others)}", why_table(others)])
+
+
+def why_table(found: Sequence[fleet_pb2.Instance]) -> Table:
+    """Say of instances that cannot be selected which condition does not hold, and what to do."""
+    from common.pb.v1 import types_pb2
+
+    titles = (
+        Column("  name", least=12),
+        Column("because of", least=7),
+        Column("matter", least=20),
+        Column("what to do"),
+    )
+    rows = list[tuple[str, ...]]()
+    for i in found:
+        matter, _, todo = i.not_selectable_help.partition("; ")
+        if not i.not_selectable and i.HasField("retired_at"):
+            matter, todo = f"retired by {i.retired_by}", f"take it back: patchctl instances restore {i.name}"
+        rows.append((f"  {i.name}", word(types_pb2.NotSelectableReason, i.not_selectable), matter, todo))
+    return Table(titles, rows)
 
 
 def show(session: Session, instance: InstanceArgument) -> None:
@@ -91,6 +143,7 @@ def change(
         "zone": placement.zone,
         "resource_type": resource_type(kind) if kind else None,
         "application_group": placement.group,
+        "cluster": placement.cluster,
         "stopped": stopped,
     }
     if all(value is None for value in values.values()):
@@ -162,7 +215,7 @@ def _table(found: Sequence[fleet_pb2.Instance]) -> Table:
             i.name,
             answer(i),
             word(types_pb2.ComplianceLevel, i.level),
-            agent(i, now) + (" stopped" if i.stopped else ""),
+            " ".join(filter(None, (agent(i, now), "stopped" if i.stopped else "", _place(i).lower()))),
             system(i.operating_system),
             i.region,
             i.zone,
@@ -191,7 +244,7 @@ def _lines(i: fleet_pb2.Instance) -> Iterator[str | Table]:
         ("runs", f"{i.operating_system.pretty_name or system(i.operating_system)} {i.operating_system.arch}".strip()),
         ("product", i.operating_system.product or "not supported"),
         ("stands in", ", ".join(filter(None, (i.region, i.zone, i.enterprise_project, i.application_group)))),
-        ("type", word(types_pb2.ResourceType, i.resource_type)),
+        ("type", " ".join(filter(None, (word(types_pb2.ResourceType, i.resource_type), i.cluster)))),
         ("tags", tags(i.tags)),
         ("address", i.ip_address),
         ("baseline", _deciding(i)),
@@ -199,11 +252,44 @@ def _lines(i: fleet_pb2.Instance) -> Iterator[str | Table]:
         ("machine", "stopped" if i.stopped else ""),
         ("enrolled", ago(i.enrolled_at, now) if i.HasField("enrolled_at") else ""),
         ("reported", ago(i.reported_at, now) if i.HasField("reported_at") else "never"),
+        ("CMDB", _cmdb(i, now)),
+        ("retired", f"{ago(i.retired_at, now)} by {i.retired_by}" if i.HasField("retired_at") else ""),
+        ("replaced by", i.replaced_by_instance_id),
+        ("place in life", _place(i)),
         ("not selectable", i.not_selectable_help),
     )
     for title, value in facts:
         if value:
             yield f"  {title + ' ':<16}{value}"
+    if i.HasField("quarantine"):
+        yield from _quarantine(i, now)
+
+
+def _place(i: fleet_pb2.Instance) -> str:
+    """Say where it is in its life, unless it is in use as it should be."""
+    from common.pb.v1 import fleet_pb2
+
+    return "" if i.lifecycle == fleet_pb2.LIFECYCLE_ACTIVE else word(fleet_pb2.Lifecycle, i.lifecycle)
+
+
+def _cmdb(i: fleet_pb2.Instance, now: datetime) -> str:
+    if not i.HasField("cmdb"):
+        return ""
+    known = " ".join(filter(None, (i.cmdb.id, f"since {ago(i.cmdb.imported_at, now)}")))
+    return f"{known}, not listed any more" if i.cmdb.HasField("missing_since") else known
+
+
+def _quarantine(i: fleet_pb2.Instance, now: datetime) -> Iterator[str]:
+    from common.pb.v1 import fleet_pb2
+
+    quarantine = i.quarantine
+    shared = "machine id" if quarantine.cause == fleet_pb2.QUARANTINE_CAUSE_MACHINE_ID else "agent's key"
+    where = f" from {', '.join(quarantine.addresses)}" if quarantine.addresses else ""
+    yield f"In quarantine since {ago(quarantine.since, now)}: more than one host has its {shared}; they spoke{where}"
+    if quarantine.other_instance_ids:
+        yield f"  the others      {', '.join(quarantine.other_instance_ids)}"
+    for number, step in enumerate(quarantine.help, 1):
+        yield f"  {number}. {step}"
 
 
 def _deciding(i: fleet_pb2.Instance) -> str:

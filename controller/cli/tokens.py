@@ -48,6 +48,7 @@ def create(
         enterprise_project=placement.project or "",
         resource_type=placement.resource_type.value if placement.resource_type else "",
         application_group=placement.group or "",
+        cluster=placement.cluster or "",
         tags=pairs(tag),
     )
     client = session.client()

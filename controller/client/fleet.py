@@ -26,11 +26,19 @@ class FleetCalls:
         return self._fleet_line.ask(self._account.WhoAmI, account_pb2.WhoAmIRequest())
 
     def list_instances(
-        self, selector: fleet_pb2.Selector | None = None, *, selectable_only: bool = False, page_size: int = 0
+        self,
+        selector: fleet_pb2.Selector | None = None,
+        *,
+        selectable_only: bool = False,
+        not_selectable_only: bool = False,
+        page_size: int = 0,
     ) -> Iterator[fleet_pb2.Instance]:
-        """Yield the instances that match, all without a selector, by name."""
+        """Yield the instances that match, all without a selector, by name; only those that a ticket can take, or only the others."""
         request = fleet_pb2.ListInstancesRequest(
-            selector=selector, selectable_only=selectable_only, page_size=page_size
+            selector=selector,
+            selectable_only=selectable_only,
+            not_selectable_only=not_selectable_only,
+            page_size=page_size,
         )
         return self._fleet_line.rows(self._fleet.ListInstances, request, lambda page: page.instances)
 
@@ -53,6 +61,7 @@ class FleetCalls:
         zone: str | None = None,
         resource_type: types_pb2.ResourceType.ValueType | None = None,
         application_group: str | None = None,
+        cluster: str | None = None,
         tags: Mapping[str, str] | None = None,
         stopped: bool | None = None,
     ) -> fleet_pb2.Instance:
@@ -64,6 +73,7 @@ class FleetCalls:
             zone=zone or "",
             resource_type=resource_type or types_pb2.RESOURCE_TYPE_UNSPECIFIED,
             application_group=application_group or "",
+            cluster=cluster or "",
             tags=tags,
             stopped=bool(stopped),
         )
@@ -74,6 +84,7 @@ class FleetCalls:
             "zone": zone,
             "resource_type": resource_type,
             "application_group": application_group,
+            "cluster": cluster,
             "tags": tags,
             "stopped": stopped,
         }

@@ -11,6 +11,7 @@ from fnmatch import translate
 from typing import Final
 
 from controller.compliance.model import ExceptionMatch, Exceptions, ExceptionScope, PatchException
+from controller.fleet.groups import lineage
 
 NO_EXCEPTIONS: Final = Exceptions()
 """Nothing was ever excused."""
@@ -139,8 +140,8 @@ class LiveExceptions:
         self._shared = dict[str, Excuses]()
 
     def of(self, instance_id: str, group: str) -> Excuses:
-        """Return those that concern an instance of an application group (empty: it is in none)."""
-        shared = [*self._all, *(self._by_group.get(group, ()) if group else ())]
+        """Return those that concern an instance of an application group (empty: it is in none), or of a group above it."""
+        shared = [*self._all, *(e for above in lineage(group) for e in self._by_group.get(above, ()))]
         own = self._by_instance.get(instance_id)
         if own:
             return Excuses([*shared, *own])

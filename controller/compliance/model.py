@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 
 from common.evr import Evr
 from common.nevra import Nevra
+from controller.compliance.status import InstanceStatus as InstanceStatus
 from controller.fleet.model import ResourceType
 
 
@@ -28,14 +29,6 @@ NON_COMPLIANT_STATUSES = frozenset(
 )
 
 
-class InstanceStatus(StrEnum):
-    """Whether an instance complies."""
-
-    COMPLIANT = "COMPLIANT"
-    NON_COMPLIANT = "NON_COMPLIANT"
-    UNDETERMINED = "UNDETERMINED"
-
-
 class Reason(StrEnum):
     """Why it cannot be said whether an instance complies (R11)."""
 
@@ -50,6 +43,7 @@ class Reason(StrEnum):
     NO_BASELINE = "NO_BASELINE"
     BUSY = "BUSY"
     UNREADABLE = "UNREADABLE"
+    QUARANTINED = "QUARANTINED"
 
 
 class Level(IntEnum):

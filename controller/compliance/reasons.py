@@ -22,6 +22,7 @@ HELP: Final[Mapping[Reason, str]] = {
     ),
     Reason.EOL: "Move the instance to a release that its vendor still maintains.",
     Reason.NO_BASELINE: "Create or set a default baseline for this operating system and scenario, or assign one.",
+    Reason.QUARANTINED: "Give each of the hosts an identity of its own, then release the instance (patchctl instances show says how).",
     Reason.UNREADABLE: "Run uniagent doctor on the host; it says what to mend.",
 }
 """By reason. `help_for` has more exact words for some problems."""

@@ -16,6 +16,7 @@ from controller.compliance.host import Host, Limits
 from controller.compliance.model import Baseline, Reason, Undetermined
 from controller.compliance.reasons import PROBLEM_REASONS, from_problem, undetermined
 from controller.fleet import products
+from controller.fleet.model import QuarantineCause
 
 family_of: Final = lru_cache(maxsize=1024)(products.family_of)
 """Remembered: a fleet asks it for every instance, about few products."""
@@ -81,6 +82,10 @@ def _reasons(
 ) -> Iterator[Undetermined]:
     unfit = list(_baseline_reasons(host, baseline, asks))
     yield from unfit
+    quarantine = host.instance.quarantine
+    if quarantine is not None and quarantine.holds(as_of):
+        what = "its machine id" if quarantine.cause is QuarantineCause.MACHINE_ID else "its agent's key"
+        yield undetermined(Reason.QUARANTINED, f"more than one host has {what}: nobody can say whose reports these are")
     if limits.eol:
         yield from _end_of_life(host.instance.operating_system.product, as_of)
     manifest = host.manifest

@@ -22,7 +22,7 @@ from controller.dispatch import decisions as operators
 from controller.dispatch.decisions import Decisions
 from controller.dispatch.evaluations import SLICE, Evaluations, Question
 from controller.fleet.assignment import is_meant_for
-from controller.fleet.model import Instance, InstanceId, OperatingSystem, ResourceType
+from controller.fleet.model import Instance, InstanceId, OperatingSystem, Quarantine, ResourceType
 from controller.inventory.model import Report
 from controller.inventory.parse_worker import MetadataParser
 from controller.store.api import Store
@@ -426,13 +426,14 @@ def _end_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
-def _traits(instance: Instance) -> tuple[OperatingSystem, ResourceType, str, str]:
+def _traits(instance: Instance) -> tuple[OperatingSystem, ResourceType, str, str, Quarantine | None]:
     """What an answer depends on that is said of an instance itself."""
     return (
         instance.operating_system,
         instance.resource_type,
         instance.application_group,
         instance.enterprise_project,
+        instance.quarantine,
     )
 
 

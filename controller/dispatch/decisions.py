@@ -11,6 +11,7 @@ from common.errors import NotFound
 from controller.compliance.exceptions import is_live, next_change
 from controller.compliance.model import Assignment, Baseline, Exceptions, ExceptionScope, PatchException
 from controller.fleet.assignment import Key, by_key, deciding
+from controller.fleet.groups import lineage
 from controller.fleet.model import Instance
 from controller.store.api import BaselineStore
 
@@ -39,7 +40,7 @@ class Decisions:
         """Return the ids of the exceptions that are live at an instant and concern an instance."""
         scopes = (
             (ExceptionScope.INSTANCE, instance.id),
-            (ExceptionScope.GROUP, instance.application_group),
+            *((ExceptionScope.GROUP, group) for group in lineage(instance.application_group)),
             (ExceptionScope.ALL, ""),
         )
         return tuple(e.id for scope in scopes for e in self._by_scope.get(scope, ()) if is_live(e, at))

@@ -206,6 +206,7 @@ class _Alike:
     baseline: tuple[str, int]
     excusing: tuple[str, ...]
     had_advisories: frozenset[str]
+    quarantined: bool
 
     @staticmethod
     def of(host: Host, baseline: Baseline | None, decisions: Decisions, at: datetime) -> _Alike:
@@ -216,6 +217,7 @@ class _Alike:
             (baseline.id, baseline.version) if baseline is not None else ("", 0),
             decisions.excusing(host.instance, at),
             host.had_advisories,
+            host.instance.quarantine is not None and host.instance.quarantine.holds(at),
         )
 
 

@@ -1,7 +1,7 @@
 """Which baseline decides for an instance, and why that one (SEMANTICS §1, R16): the most specific assignment does.
 
-An instance's own assignment comes before its application group's, that before its enterprise project's, and the default comes last. Only
-baselines of the instance's scenario and operating system family are meant for it.
+An instance's own assignment comes first, then its application group's and those of the groups above that, the nearest first, then its
+enterprise project's, and the default last. Only baselines of the instance's scenario and operating system family are meant for it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from controller.compliance.model import Assignment, AssignmentScope, Baseline
+from controller.fleet.groups import lineage
 from controller.fleet.model import Instance, ResourceType
 from controller.fleet.products import family_of
 
@@ -42,17 +43,17 @@ def deciding(
     """
     known = assignments if isinstance(assignments, Mapping) else by_key(assignments)
     family = family_of(instance.operating_system.product)
-    values = {
-        AssignmentScope.INSTANCE: instance.id,
-        AssignmentScope.GROUP: instance.application_group,
-        AssignmentScope.PROJECT: instance.enterprise_project,
-        AssignmentScope.DEFAULT: "",
-    }
-    for scope, source in SOURCES.items():
-        found = known.get((scope, values[scope], instance.resource_type, family))
+    scopes = (
+        (AssignmentScope.INSTANCE, instance.id),
+        *((AssignmentScope.GROUP, group) for group in lineage(instance.application_group)),
+        (AssignmentScope.PROJECT, instance.enterprise_project),
+        (AssignmentScope.DEFAULT, ""),
+    )
+    for scope, value in scopes:
+        found = known.get((scope, value, instance.resource_type, family))
         baseline = baselines_by_id.get(found.baseline_id) if found is not None else None
         if baseline is not None and is_meant_for(baseline, instance):
-            return baseline, source
+            return baseline, SOURCES[scope]
     return None, ""
 
 

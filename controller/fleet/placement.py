@@ -11,11 +11,23 @@ from datetime import datetime
 from typing import Final
 
 from common.errors import InvalidArgument, Violation
+from controller.fleet.groups import wrong_with
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement, ResourceType
 
-FIELDS: Final = ("name", "region", "zone", "enterprise_project", "resource_type", "application_group", "tags")
+FIELDS: Final = (
+    "name",
+    "region",
+    "zone",
+    "enterprise_project",
+    "resource_type",
+    "application_group",
+    "cluster",
+    "tags",
+)
 DEFAULT_PROJECT: Final = "default"
 MAX_TEXT: Final = 64
+MAX_GROUP: Final = 256
+"""Characters of an application group: a path, e.g. shop/web/frontend."""
 MAX_TAGS: Final = 50
 MAX_TAG_KEY: Final = 36
 MAX_TAG_VALUE: Final = 255
@@ -50,6 +62,7 @@ def merge(token: Placement, agent: Placement, hostname: str = "") -> Placement:
         enterprise_project=token.enterprise_project or agent.enterprise_project or DEFAULT_PROJECT,
         resource_type=token.resource_type or agent.resource_type or ResourceType.ECS.value,
         application_group=token.application_group or agent.application_group,
+        cluster=token.cluster or agent.cluster,
         tags={**agent.tags, **token.tags},
     )
 
@@ -77,6 +90,7 @@ def placed(
         zone=merged.zone,
         resource_type=ResourceType(merged.resource_type),
         application_group=merged.application_group,
+        cluster=merged.cluster,
         enrolled_at=now,
         tags=merged.tags,
         edited=said(token),
@@ -90,13 +104,14 @@ def apply_hello(
     ip_address: str,
     agent_version: str,
 ) -> Instance:
-    """Return the instance as its agent describes it now; fields in `edited`, and fields it does not say, stay as they are.
+    """Return the instance as its agent describes it now; fields in `edited`, those that the CMDB set, and those it does not say stay.
 
     Raise InvalidArgument for what the agent says wrongly.
     """
     check(placement)
     changed = replace(instance, operating_system=operating_system, ip_address=ip_address, agent_version=agent_version)
-    return _put(changed, placement, said(placement) - instance.edited)
+    settled = instance.edited | (instance.cmdb.fields if instance.cmdb is not None else frozenset())
+    return _put(changed, placement, said(placement) - settled)
 
 
 def _put(instance: Instance, placement: Placement, fields: Collection[str]) -> Instance:
@@ -112,14 +127,18 @@ def _put(instance: Instance, placement: Placement, fields: Collection[str]) -> I
         application_group=(
             placement.application_group if "application_group" in fields else instance.application_group
         ),
+        cluster=placement.cluster if "cluster" in fields else instance.cluster,
         tags=dict(placement.tags) if "tags" in fields else instance.tags,
     )
 
 
 def _violations(placement: Placement, prefix: str) -> Iterator[Violation]:
-    for field in ("name", "region", "zone", "enterprise_project", "application_group"):
-        if (wrong := _text(getattr(placement, field), MAX_TEXT)) is not None:
+    for field in ("name", "region", "zone", "enterprise_project", "application_group", "cluster"):
+        most = MAX_GROUP if field == "application_group" else MAX_TEXT
+        if (wrong := _text(getattr(placement, field), most)) is not None:
             yield Violation(f"{prefix}{field}", wrong)
+    if (wrong := wrong_with(placement.application_group)) is not None:
+        yield Violation(f"{prefix}application_group", wrong)
     kind = placement.resource_type
     if kind and kind not in ResourceType.__members__:
         yield Violation(f"{prefix}resource_type", f"{kind[:80]!r} is not one of {', '.join(ResourceType)}")

@@ -9,12 +9,17 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import islice
 from typing import Final
 
 from common.errors import InvalidArgument, Violation
+from controller.compliance.status import InstanceStatus
+from controller.fleet import lifecycle
+from controller.fleet.groups import stands_in
 from controller.fleet.model import (
     AgentState,
     Instance,
@@ -23,6 +28,7 @@ from controller.fleet.model import (
     OperatingSystem,
     Presence,
     Selector,
+    View,
 )
 from controller.fleet.products import SUPPORTED
 
@@ -39,6 +45,41 @@ _AGENT: Final[Mapping[AgentState, tuple[str, str]]] = {
         "install it again: patchctl tokens create, then uniagent on the host",
     ),
 }
+
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is known of an instance's compliance."""
+
+    status: InstanceStatus
+    reported_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of instances besides what they are; what a selector does not ask may be left out (see `asks_answers`)."""
+
+    presences: Mapping[InstanceId, Presence] = field(default_factory=dict)
+    """An instance without one counts as not connected."""
+    answers: Mapping[InstanceId, Answered] = field(default_factory=dict)
+    """An instance without one is UNDETERMINED and has never reported."""
+    now: datetime = _NEVER
+    stale_after: timedelta = lifecycle.STALE_AFTER
+
+    def presence(self, instance: Instance) -> Presence:
+        """Say where an instance's agent is."""
+        return self.presences.get(instance.id) or absent(instance)
+
+    def answer(self, instance: Instance) -> Answered:
+        """Say what is known of its compliance."""
+        return self.answers.get(instance.id, _UNKNOWN)
+
+
+_UNKNOWN: Final = Answered(InstanceStatus.UNDETERMINED)
+_NOTHING: Final = Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +102,29 @@ class Selection:
     not_selectable: tuple[NotSelectable, ...]
 
 
+def asks_answers(selector: Selector) -> bool:
+    """Say whether a selector can be followed only with answers: it asks for compliance, reports, or places in life."""
+    return bool(selector.statuses or selector.report_older_than or selector.report_newer_than or selector.lifecycles)
+
+
 def select(
     instances: Sequence[Instance],
     selector: Selector,
     presences: Mapping[InstanceId, Presence],
     now: datetime | None = None,
+    known: Known | None = None,
 ) -> Selection:
     """Return who is meant, and who of them can be selected. An instance without presence counts as not connected.
 
+    `known` is what the selector's fields are held against; without it that is the presences only.
+
     Raise InvalidArgument when the selector names an instance that there is not, or a name that stands for several.
     """
-    check_references(instances, selector)
+    facts = known or Known(presences, now=now or _NOTHING.now)
+    check_references(instances, selector, facts)
     selected, not_selectable = list[Instance](), list[NotSelectable]()
-    for instance in matching(instances, selector):
-        presence = presences.get(instance.id) or _absent(instance)
+    for instance in matching(instances, selector, facts):
+        presence = presences.get(instance.id) or absent(instance)
         if (refused := why_not(instance, presence, now)) is not None:
             not_selectable.append(refused)
         else:
@@ -82,14 +132,14 @@ def select(
     return Selection(tuple(selected), tuple(not_selectable))
 
 
-def matching(instances: Iterable[Instance], selector: Selector) -> tuple[Instance, ...]:
+def matching(instances: Iterable[Instance], selector: Selector, known: Known = _NOTHING) -> tuple[Instance, ...]:
     """Return who is meant, whether it can be selected or not, in the order given; forgotten instances never are.
 
     Without `instances` and without `all` nobody is meant. References to nobody are passed over (see `check_references`).
     """
     if not selector.instances and not selector.all:
         return ()
-    meant = _test(selector)
+    meant = _test(selector, known)
     candidates = (i for i in instances if i.deleted_at is None)
     if not selector.instances:
         return tuple(i for i in candidates if meant(i))
@@ -99,11 +149,11 @@ def matching(instances: Iterable[Instance], selector: Selector) -> tuple[Instanc
     return tuple(i for i in found if (i.id in named or i.name not in taken) and meant(i))
 
 
-def check_references(instances: Sequence[Instance], selector: Selector) -> None:
+def check_references(instances: Sequence[Instance], selector: Selector, known: Known = _NOTHING) -> None:
     """Raise InvalidArgument for each reference that means no instance, or several of those that the other fields leave."""
     if not selector.instances:
         return
-    wanted, meant = frozenset(selector.instances), _test(selector)
+    wanted, meant = frozenset(selector.instances), _test(selector, known)
     ids, names = set[str](), dict[str, list[Instance]]()
     for instance in instances:
         if instance.deleted_at is None:
@@ -140,6 +190,13 @@ def why_not(instance: Instance, presence: Presence, now: datetime | None = None)
     """
     system = instance.operating_system
     known = bool(system.id or system.pretty_name)
+    if instance.quarantined:
+        return NotSelectable(
+            instance,
+            NotSelectableReason.QUARANTINED,
+            "instance is in quarantine: two hosts speak as one",
+            f"see how to mend it: patchctl instances show {instance.name}",
+        )
     if instance.stopped:
         return NotSelectable(
             instance,
@@ -159,10 +216,12 @@ def why_not(instance: Instance, presence: Presence, now: datetime | None = None)
     return None
 
 
-def _absent(instance: Instance) -> Presence:
-    if instance.last_seen_at is None:
-        return Presence(AgentState.NONE)
-    return Presence(AgentState.OFFLINE, instance.last_seen_at)
+def absent(instance: Instance, since: datetime | None = None) -> Presence:
+    """Say where the agent of an instance is that is not connected; `since` is when it went away, if that is known better."""
+    if instance.agent_said is not AgentState.NONE:
+        return Presence(instance.agent_said, instance.last_seen_at if instance.enrolled else None)
+    at = since or instance.last_seen_at
+    return Presence(AgentState.NONE) if at is None or not instance.enrolled else Presence(AgentState.OFFLINE, at)
 
 
 def _since(at: datetime | None, now: datetime | None) -> str:
@@ -185,27 +244,101 @@ def _unknown(reference: str, instances: Sequence[Instance]) -> str:
     return f"there is no instance {reference[:80]!r}; {hint}"
 
 
-def _test(selector: Selector) -> Callable[[Instance], bool]:
+_Test = Callable[[Instance], bool]
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+
+def _test(selector: Selector, known: Known) -> _Test:
     """Return what says whether the fields other than `instances` hold of an instance."""
-    projects, regions = frozenset(selector.enterprise_projects), frozenset(selector.regions)
-    zones, types = frozenset(selector.zones), frozenset(selector.resource_types)
-    groups = frozenset(selector.application_groups)
-    names, systems = _globs(selector.names), _globs(selector.operating_systems)
-    tags = [tag.partition("=") for tag in selector.tags]
+    tests = (*_tests_of_itself(selector), *_tests_of_what_is_known(selector, known))
 
     def meant(instance: Instance) -> bool:
-        return (
-            (not projects or instance.enterprise_project in projects)
-            and (not regions or instance.region in regions)
-            and (not zones or instance.zone in zones)
-            and (not types or instance.resource_type in types)
-            and (not groups or instance.application_group in groups)
-            and (names is None or names.match(instance.name.lower()) is not None)
-            and (systems is None or systems.match(instance.operating_system.product.lower()) is not None)
-            and all(instance.tags.get(key) == value if equals else key in instance.tags for key, equals, value in tags)
-        )
+        return all(test(instance) for test in tests)
 
     return meant
+
+
+def _tests_of_itself(selector: Selector) -> list[_Test]:
+    """One test for each field that is said: of what an instance is."""
+    tests = list[_Test]()
+    if projects := frozenset(selector.enterprise_projects):
+        tests.append(lambda i: i.enterprise_project in projects)
+    if regions := frozenset(selector.regions):
+        tests.append(lambda i: i.region in regions)
+    if zones := frozenset(selector.zones):
+        tests.append(lambda i: i.zone in zones)
+    if types := frozenset(selector.resource_types):
+        tests.append(lambda i: i.resource_type in types)
+    if clusters := frozenset(selector.clusters):
+        tests.append(lambda i: i.cluster in clusters)
+    if groups := frozenset(selector.application_groups):
+        tests.append(lambda i: stands_in(i.application_group, groups))
+    if (names := _globs(selector.names)) is not None:
+        tests.append(lambda i: names.match(i.name.lower()) is not None)
+    if (systems := _globs(selector.operating_systems)) is not None:
+        tests.append(lambda i: systems.match(i.operating_system.product.lower()) is not None)
+    if tags := [tag.partition("=") for tag in selector.tags]:
+        tests.append(lambda i: all(i.tags.get(key) == value if eq else key in i.tags for key, eq, value in tags))
+    if selector.addresses:
+        tests.append(_stands_at(selector.addresses))
+    if selector.view is View.CMDB_RESOURCES:
+        tests.append(lambda i: i.cmdb is not None and i.cmdb.missing_since is None)
+    elif selector.view is View.APPLICATION_GROUPS:
+        tests.append(lambda i: i.application_group != "")
+    return tests
+
+
+def _tests_of_what_is_known(selector: Selector, known: Known) -> list[_Test]:
+    """One test for each field that is said: of where its agent is, and of its answer."""
+    tests, now = list[_Test](), known.now
+    if states := frozenset(selector.agent_states):
+        tests.append(lambda i: known.presence(i).state in states)
+    if statuses := frozenset(selector.statuses):
+        tests.append(lambda i: known.answer(i).status in statuses)
+    if (older := selector.report_older_than) is not None:
+        tests.append(lambda i: (at := known.answer(i).reported_at) is None or now - at > older)
+    if (newer := selector.report_newer_than) is not None:
+        tests.append(lambda i: (at := known.answer(i).reported_at) is not None and now - at <= newer)
+    if lifecycles := frozenset(selector.lifecycles):
+
+        def is_there(i: Instance) -> bool:
+            place = lifecycle.of(i, known.presence(i), known.answer(i).reported_at, now, known.stale_after)
+            return place in lifecycles
+
+        tests.append(is_there)
+    return tests
+
+
+def read_network(text: str) -> _Network | None:
+    """Read an IP address or a network in CIDR form, "10.0.3.7" or "10.0.0.0/16"; None when it is neither.
+
+    Bits behind the prefix are allowed: "10.0.3.7/16" means the network in which that address is.
+    """
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _stands_at(addresses: Sequence[str]) -> _Test:
+    networks = [network for text in addresses if (network := read_network(text)) is not None]
+    exact = frozenset(n.network_address for n in networks if n.prefixlen == n.max_prefixlen)
+    wide = [n for n in networks if n.prefixlen < n.max_prefixlen]
+
+    def stands(instance: Instance) -> bool:
+        address = _address(instance.ip_address)
+        return address is not None and (address in exact or any(address in network for network in wide))
+
+    return stands
+
+
+@lru_cache(maxsize=1 << 17)
+def _address(text: str) -> _Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _globs(patterns: Sequence[str]) -> re.Pattern[str] | None:

@@ -10,6 +10,7 @@ from typing import Final
 from common.clock import Clock
 from controller.fleet.model import AgentState, Instance, InstanceId, Presence
 from controller.fleet.orders import Order
+from controller.fleet.selection import absent
 
 MISSED_HEARTBEATS: Final = 3
 """An agent that is silent for so many heartbeat intervals is OFFLINE, whatever TCP says."""
@@ -92,9 +93,7 @@ class Sessions:
             if session.heard_at >= self._clock.now() - self._patience:
                 return Presence(AgentState.ONLINE, session.since)
             return Presence(AgentState.OFFLINE, session.heard_at)
-        return Presence(
-            AgentState.OFFLINE, self._lost.get(instance.id) or instance.last_seen_at or instance.enrolled_at
-        )
+        return absent(instance, self._lost.get(instance.id) or instance.last_seen_at or instance.enrolled_at)
 
     def presences(self, instances: Iterable[Instance]) -> Mapping[InstanceId, Presence]:
         """Say where these instances' agents are."""

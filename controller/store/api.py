@@ -13,6 +13,7 @@ from typing import Protocol
 
 from common.manifest import PackageLine
 from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, PatchException
+from controller.fleet.clones import Sighting
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.notify.model import Contact, Message, MessageState, Notice, Shift, ShiftKey
@@ -38,7 +39,19 @@ class FleetStore(Protocol):
         ...
 
     async def instances(self) -> tuple[Instance, ...]:
-        """Return all instances that are not deleted, ordered by name, then id."""
+        """Return all instances that are neither deleted nor retired, ordered by name, then id."""
+        ...
+
+    async def retired_instances(self) -> tuple[Instance, ...]:
+        """Return the instances that are retired and not deleted, ordered by name, then id."""
+        ...
+
+    async def rewrite(self, change: Callable[[tuple[Instance, ...]], Iterable[Instance]]) -> tuple[Instance, ...]:
+        """Write what a pure function makes of the whole fleet, all or nothing, and return what it made: new and changed instances.
+
+        It gets all that are not deleted, retired ones too, ordered by name, then id; no other write comes between reading and writing.
+        What it raises is raised, and nothing is written.
+        """
         ...
 
     async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
@@ -53,8 +66,10 @@ class FleetStore(Protocol):
         """Return an enrolment token; raise NotFound."""
         ...
 
-    async def enrol(self, secret_hash: bytes, instance: Instance) -> EnrolmentToken:
+    async def enrol(self, secret_hash: bytes, instance: Instance, adopts: InstanceId | None = None) -> EnrolmentToken:
         """Use an enrolment token and write the instance, both or neither.
+
+        `adopts` is an instance known from the CMDB only whose place this one takes: it is deleted at the same time, unless it enrolled.
 
         A token serves one instance: raise NotFound when no token has this hash, and Conflict when it is revoked, or
         used by another instance. The same instance again (its answer was lost) is written again and is no error. Whether the
@@ -423,6 +438,18 @@ class ContactStore(Protocol):
         ...
 
 
+class SightingStore(Protocol):
+    """From where agents spoke, on which boots of which machines: by it clones are found (SEMANTICS §3)."""
+
+    async def put_sightings(self, sightings: Mapping[InstanceId, Iterable[Sighting]]) -> None:
+        """Replace what is remembered of each of these instances; without any sighting an instance is forgotten."""
+        ...
+
+    async def sightings(self) -> tuple[Sighting, ...]:
+        """Return all sightings, ordered by instance, then by when they were last heard, then by boot."""
+        ...
+
+
 class Store(Protocol):
     """All of them, over one database."""
 
@@ -433,6 +460,7 @@ class Store(Protocol):
     assessments: AssessmentStore
     outbox: OutboxStore
     contacts: ContactStore
+    sightings: SightingStore
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

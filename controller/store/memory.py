@@ -17,7 +17,6 @@ from common.errors import Conflict, NotFound
 from common.manifest import PackageLine
 from common.nevra import Nevra
 from controller.compliance.model import (
-    Assessment,
     Assignment,
     AssignmentScope,
     Baseline,
@@ -34,9 +33,12 @@ from controller.store.api import (
     FleetStore,
     InventoryStore,
     OutboxStore,
+    SightingStore,
     TicketStore,
 )
+from controller.store.memory_assessments import MemoryAssessments
 from controller.store.memory_outbox import MemoryContacts, MemoryOutbox
+from controller.store.memory_sightings import MemorySightings
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
 _UNFINISHED = frozenset({TicketState.READY, TicketState.PROCESSING, TicketState.PAUSED})
@@ -55,6 +57,7 @@ class MemoryStore:
         self.contacts: ContactStore = MemoryContacts()
         self.tickets: TicketStore = MemoryTickets(outbox)
         self.assessments: AssessmentStore = MemoryAssessments(fleet)
+        self.sightings: SightingStore = MemorySightings()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -94,9 +97,22 @@ class MemoryFleet:
             raise NotFound("instance", instance_id) from None
 
     async def instances(self) -> tuple[Instance, ...]:
-        """Return all instances that are not deleted, ordered by name, then id."""
+        """Return all that are neither deleted nor retired, ordered by name, then id."""
+        return tuple(i for i in self._there() if i.retired_at is None)
+
+    async def retired_instances(self) -> tuple[Instance, ...]:
+        """Return those that are retired and not deleted, ordered by name, then id."""
+        return tuple(i for i in self._there() if i.retired_at is not None)
+
+    def _there(self) -> tuple[Instance, ...]:
         listed = (i for i in self._instances.values() if i.deleted_at is None)
         return tuple(sorted(listed, key=lambda i: (i.name, i.id)))
+
+    async def rewrite(self, change: Callable[[tuple[Instance, ...]], Iterable[Instance]]) -> tuple[Instance, ...]:
+        """Write what a pure function makes of the whole fleet, and return it; see the Protocol."""
+        changed = tuple(change(self._there()))
+        self._instances |= {i.id: i for i in changed}
+        return changed
 
     async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
         """Set last_seen_at of these instances; unknown ones are passed over."""
@@ -117,11 +133,13 @@ class MemoryFleet:
         except KeyError:
             raise NotFound("enrolment token", token_id) from None
 
-    async def enrol(self, secret_hash: bytes, instance: Instance) -> EnrolmentToken:
+    async def enrol(self, secret_hash: bytes, instance: Instance, adopts: InstanceId | None = None) -> EnrolmentToken:
         """Use an enrolment token and write the instance, both or neither; see the Protocol."""
         token = rules.used(await self.find_enrolment_token(secret_hash), instance)
         self._enrolment_tokens[token.id] = token
         self._instances[instance.id] = instance
+        if adopts is not None and (adopted := self._instances.get(adopts)) is not None and not adopted.enrolled:
+            self._instances[adopts] = replace(adopted, deleted_at=instance.enrolled_at)
         return token
 
     async def find_enrolment_token(self, secret_hash: bytes) -> EnrolmentToken:
@@ -450,43 +468,3 @@ class MemoryTickets:
 def _head(ticket: Ticket) -> Ticket:
     batches = {number: replace(batch, members=()) for number, batch in ticket.batches.items()}
     return replace(ticket, batches=Map(batches), runs=Map(), out=Map())
-
-
-class MemoryAssessments:
-    """AssessmentStore in memory."""
-
-    def __init__(self, fleet: MemoryFleet) -> None:
-        """Ask `fleet` which instances there are."""
-        self._fleet = fleet
-        self._latest = dict[tuple[str, str], Assessment]()
-        self._since = dict[tuple[str, str], Mapping[str, datetime]]()
-        self._deciding = dict[str, Assessment]()
-
-    async def put_assessment(
-        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
-    ) -> Mapping[str, datetime]:
-        """Keep an answer and return since when its items are non-compliant; see the Protocol."""
-        if not self._fleet.is_known(assessment.instance_id):
-            raise NotFound("instance", assessment.instance_id)
-        key = (assessment.instance_id, assessment.inputs.baseline_id)
-        since = self._since[key] = rules.remembered(self._since.get(key, {}), assessment, items, at)
-        self._latest[key] = assessment
-        if deciding:
-            self._deciding[assessment.instance_id] = assessment
-        return {item: since[item] for item in items}
-
-    async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
-        """Return since when items are non-compliant, by key."""
-        return dict(self._since.get((instance_id, baseline_id), {}))
-
-    async def deciding(self, instance_id: str) -> Assessment | None:
-        """Return the instance's deciding answer, None before the first."""
-        return self._deciding.get(instance_id)
-
-    async def all_deciding(self) -> tuple[Assessment, ...]:
-        """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
-        return tuple(self._deciding[i] for i in sorted(self._deciding) if self._fleet.is_listed(i))
-
-    async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
-        """Return the latest answer for an instance and a baseline, None before the first."""
-        return self._latest.get((instance_id, baseline_id))

@@ -8,7 +8,9 @@ from itertools import islice
 from typing import Final
 
 from common.errors import InvalidArgument, Violation
+from controller.fleet.groups import wrong_with
 from controller.fleet.model import Selector
+from controller.fleet.selection import read_network
 from controller.tickets.model import BatchPolicy, BatchPolicyKind, TicketSpec
 
 MAX_NAME: Final = 100
@@ -22,6 +24,8 @@ MAX_BATCH_SIZE: Final = 1000
 MAX_RAMP: Final = 10
 SHORTEST: Final = timedelta(seconds=1)
 LONGEST: Final = timedelta(hours=24)
+OLDEST: Final = timedelta(days=3653)
+"""How old a report may be asked for."""
 _EACH_FIELD: Final = (
     5  # violations of one list: they travel in a response header, which has room for a few thousand bytes
 )
@@ -108,6 +112,8 @@ def _selector(selector: Selector) -> Iterator[Violation]:
         ("names", selector.names),
         ("tags", selector.tags),
         ("operating_systems", selector.operating_systems),
+        ("clusters", selector.clusters),
+        ("addresses", selector.addresses),
     ):
         yield from _values(f"selector.{field}", values)
     yield from _first(
@@ -115,6 +121,25 @@ def _selector(selector: Selector) -> Iterator[Violation]:
         for n, tag in enumerate(selector.tags)
         if tag.startswith("=")
     )
+    yield from _first(
+        Violation(
+            f"selector.addresses[{n}]",
+            f"{text[:80]!r} is neither an address nor a network; write 10.0.3.7 or 10.0.0.0/16",
+        )
+        for n, text in enumerate(selector.addresses)
+        if text and read_network(text) is None
+    )
+    yield from _first(
+        Violation(f"selector.application_groups[{n}]", wrong)
+        for n, group in enumerate(selector.application_groups)
+        if (wrong := wrong_with(group)) is not None
+    )
+    for field, age in (
+        ("report_older_than", selector.report_older_than),
+        ("report_newer_than", selector.report_newer_than),
+    ):
+        if age is not None and not SHORTEST <= age <= OLDEST:
+            yield Violation(f"selector.{field}", f"{age} is out of range, allowed 1 second to 10 years")
 
 
 def _batch_policy(policy: BatchPolicy) -> Iterator[Violation]:

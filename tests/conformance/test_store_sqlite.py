@@ -16,6 +16,7 @@ from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
 from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
+from tests.conformance.contracts.sightings import SightingStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
 
 
@@ -75,6 +76,10 @@ class TestSqliteBaselines(BaselineStoreContract):
 
 
 class TestSqliteAssignments(AssignmentStoreContract):
+    pass
+
+
+class TestSqliteSightings(SightingStoreContract):
     pass
 
 

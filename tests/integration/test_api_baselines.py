@@ -322,7 +322,9 @@ async def test_a_tried_baseline_names_who_changes_and_the_packages() -> None:
         for number, build in ((1, OLD), (2, NEW)):
             await fleet.enrol(number)
             await fleet.report(number, [repository], build)
-        service = BaselineService(fleet.store.baselines, fleet.store.fleet, fleet.assessor, fleet.clock, RandomIds())
+        service = BaselineService(
+            fleet.store.baselines, fleet.store.fleet, fleet.assessor, fleet.selecting, fleet.clock, RandomIds()
+        )
         lenient = wanted("CentOS-Default", rules=[pb.BaselineRule(approve_after_days=365)])
         nobody: Any = None
         tried = await service.TryBaseline(pb.TryBaselineRequest(baseline=lenient), nobody)

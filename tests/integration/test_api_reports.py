@@ -37,7 +37,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     async with a_fleet() as fleet:
         server = aio.server(interceptors=[fault_interceptor(RandomIds())])
-        service = ReportService(fleet.store, fleet.assessor, fleet.clock)
+        service = ReportService(fleet.store, fleet.assessor, fleet.selecting, fleet.clock)
         report_pb2_grpc.add_ReportServiceServicer_to_server(service, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

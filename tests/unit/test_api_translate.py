@@ -40,13 +40,16 @@ from controller.compliance.model import (
     StatusCounts,
     Undetermined,
 )
+from controller.fleet.groups import wrong_with
 from controller.fleet.model import (
     AgentState,
+    Lifecycle,
     NotSelectableReason,
     Placement,
     Presence,
     ResourceType,
     Selector,
+    View,
 )
 from controller.tickets.model import (
     BatchPolicy,
@@ -114,6 +117,7 @@ def test_an_empty_spec_has_every_default_filled_in() -> None:
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
 lists = st.lists(texts, max_size=3).map(tuple)
+ages = st.integers(1, 10**8).map(lambda s: timedelta(seconds=s))
 selectors = st.builds(
     Selector,
     instances=st.lists(texts, max_size=3, unique=True).map(tuple),
@@ -122,10 +126,18 @@ selectors = st.builds(
     regions=lists,
     zones=lists,
     resource_types=st.lists(st.sampled_from(ResourceType), unique=True).map(tuple),
-    application_groups=lists,
+    application_groups=st.lists(texts.filter(lambda t: wrong_with(t) is None), max_size=3).map(tuple),
     names=lists,
     tags=st.lists(texts.filter(lambda t: not t.startswith("=")), max_size=3).map(tuple),
     operating_systems=lists,
+    clusters=lists,
+    addresses=st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
+    agent_states=st.lists(st.sampled_from(AgentState), unique=True).map(tuple),
+    statuses=st.lists(st.sampled_from(InstanceStatus), unique=True).map(tuple),
+    report_older_than=st.none() | ages,
+    report_newer_than=st.none() | ages,
+    lifecycles=st.lists(st.sampled_from(Lifecycle), unique=True).map(tuple),
+    view=st.none() | st.sampled_from(View),
 )
 lengths = st.integers(1, 86400).map(lambda s: timedelta(seconds=s))
 policies = st.one_of(

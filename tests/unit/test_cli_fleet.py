@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from common.pb.v1 import baseline_pb2, fleet_pb2, types_pb2
+from controller.client.specs import duration_of
 from tests.scripted_controller import ScriptedController
 from tests.scripted_patchctl import (  # noqa: F401 - fixtures
     FAILED_RUN,
@@ -31,8 +33,12 @@ from tests.scripted_patchctl import (  # noqa: F401 - fixtures
 
 def test_instances_list_sends_every_filter(server: ScriptedController) -> None:
     server.answers["ListInstances"] = instances()
-    options = "--region r1 --region r2 --zone a --project p --resource-type bms --group web --name w* --tag k=v --os C*"
-    assert patchctl("instances", "list", *options.split(), "--selectable").exit_code == 0
+    options = (
+        "--region r1 --region r2 --zone a --project p --resource-type bms --group web --name w* --tag k=v --os C*"
+        " --cluster cce-1 --ip 10.0.0.0/16 --agent online --agent none --compliance non_compliant --report-older 26h"
+        " --report-newer 7d --lifecycle quarantined --view cmdb_resources --stale"
+    )
+    assert patchctl("instances", "list", *options.split(), "-o", "json", "--selectable").exit_code == 0
     (request,) = server.requests("ListInstances")
     assert request.selectable_only
     assert request.selector == fleet_pb2.Selector(
@@ -45,7 +51,62 @@ def test_instances_list_sends_every_filter(server: ScriptedController) -> None:
         names=["w*"],
         tags=["k=v"],
         operating_systems=["C*"],
+        clusters=["cce-1"],
+        addresses=["10.0.0.0/16"],
+        agent_states=[types_pb2.AGENT_STATE_ONLINE, types_pb2.AGENT_STATE_UNSPECIFIED],
+        statuses=[types_pb2.INSTANCE_STATUS_NON_COMPLIANT],
+        report_older_than=duration_of(timedelta(hours=26)),
+        report_newer_than=duration_of(timedelta(days=7)),
+        lifecycles=[fleet_pb2.LIFECYCLE_QUARANTINED, fleet_pb2.LIFECYCLE_STALE],
+        view=fleet_pb2.VIEW_CMDB_RESOURCES,
     )
+
+
+def test_selectable_says_of_all_others_which_condition_fails_and_what_to_do(server: ScriptedController) -> None:
+    offline = fleet_pb2.Instance(
+        id="i-3",
+        name="ecs-db-03",
+        not_selectable=types_pb2.NOT_SELECTABLE_REASON_AGENT,
+        not_selectable_help="UniAgent OFFLINE since 12:04; start it: systemctl start uniagent",
+    )
+
+    def listed(request: fleet_pb2.ListInstancesRequest) -> fleet_pb2.ListInstancesResponse:
+        found = [offline] if request.not_selectable_only else [fleet_pb2.Instance(id="i-1", name="ecs-web-01")]
+        return fleet_pb2.ListInstancesResponse(instances=found, total_size=1)
+
+    server.answers["ListInstances"] = listed
+    result = patchctl("instances", "list", "--selectable")
+    assert "ecs-web-01" in result.stdout
+    assert "ecs-db-03" not in result.stdout
+    assert "Not selectable: 1" in result.stderr
+    why = result.stderr.splitlines()[-1]
+    assert why.split("  ")[1:] != []
+    for part in ("ecs-db-03", "AGENT", "UniAgent OFFLINE since 12:04", "start it: systemctl start uniagent"):
+        assert part in why
+    only = patchctl("instances", "list", "--not-selectable")
+    assert "start it: systemctl start uniagent" in only.stdout
+    assert only.stderr == "1 instance not selectable\n"
+    assert patchctl("instances", "list", "--selectable", "--not-selectable").exit_code == 2
+
+
+def test_an_instance_in_quarantine_is_shown_with_the_others_and_how_to_mend_it(server: ScriptedController) -> None:
+    shown = fleet_pb2.Instance(
+        id="i-1",
+        name="ecs-web-01",
+        lifecycle=fleet_pb2.LIFECYCLE_QUARANTINED,
+        quarantine=fleet_pb2.Quarantine(
+            cause=fleet_pb2.QUARANTINE_CAUSE_MACHINE_ID,
+            since=ago(minutes=4),
+            other_instance_ids=["i-2"],
+            addresses=["10.0.0.1", "10.0.0.2"],
+            help=["Do this.", "Then that."],
+        ),
+    )
+    server.answers["GetInstance"] = lambda _: fleet_pb2.GetInstanceResponse(instance=shown)
+    lines = patchctl("instances", "show", "ecs-web-01").stdout.splitlines()
+    assert lines[-4].startswith("In quarantine since 4 m")
+    assert lines[-4].endswith("more than one host has its machine id; they spoke from 10.0.0.1, 10.0.0.2")
+    assert lines[-3:] == ["  the others      i-2", "  1. Do this.", "  2. Then that."]
 
 
 def test_instances_come_in_every_format(server: ScriptedController) -> None:

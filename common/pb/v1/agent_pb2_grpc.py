@@ -50,6 +50,11 @@ class AgentServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_agent__pb2.ConnectRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_agent__pb2.ConnectResponse.FromString,
                 _registered_method=True)
+        self.Leave = channel.unary_unary(
+                '/patchwarden.v1.AgentService/Leave',
+                request_serializer=common_dot_pb_dot_v1_dot_agent__pb2.LeaveRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_agent__pb2.LeaveResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -78,6 +83,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Leave(self, request, context):
+        """The agent is being uninstalled. Its instance stays, and is shown as UNINSTALLED until an agent with this key connects again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=common_dot_pb_dot_v1_dot_agent__pb2.ConnectRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_agent__pb2.ConnectResponse.SerializeToString,
+            ),
+            'Leave': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leave,
+                    request_deserializer=common_dot_pb_dot_v1_dot_agent__pb2.LeaveRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_agent__pb2.LeaveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +196,33 @@ class AgentService:
             '/patchwarden.v1.AgentService/Connect',
             common_dot_pb_dot_v1_dot_agent__pb2.ConnectRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_agent__pb2.ConnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leave(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AgentService/Leave',
+            common_dot_pb_dot_v1_dot_agent__pb2.LeaveRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_agent__pb2.LeaveResponse.FromString,
             options,
             channel_credentials,
             insecure,

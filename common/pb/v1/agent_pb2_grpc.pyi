@@ -49,6 +49,8 @@ class AgentServiceStub:
     """Replace a certificate before it ends. Only an agent may call it, for its own key."""
     Connect: _grpc.StreamStreamMultiCallable[_agent_pb2.ConnectRequest, _agent_pb2.ConnectResponse]
     """The agent's stream. UNAUTHENTICATED without an agent's certificate; PERMISSION_DENIED for one that was removed."""
+    Leave: _grpc.UnaryUnaryMultiCallable[_agent_pb2.LeaveRequest, _agent_pb2.LeaveResponse]
+    """The agent is being uninstalled. Its instance stays, and is shown as UNINSTALLED until an agent with this key connects again."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -63,6 +65,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Replace a certificate before it ends. Only an agent may call it, for its own key."""
     Connect: _aio.StreamStreamMultiCallable[_agent_pb2.ConnectRequest, _agent_pb2.ConnectResponse]  # type: ignore[assignment]
     """The agent's stream. UNAUTHENTICATED without an agent's certificate; PERMISSION_DENIED for one that was removed."""
+    Leave: _aio.UnaryUnaryMultiCallable[_agent_pb2.LeaveRequest, _agent_pb2.LeaveResponse]  # type: ignore[assignment]
+    """The agent is being uninstalled. Its instance stays, and is shown as UNINSTALLED until an agent with this key connects again."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """The agents' side of the controller."""
@@ -92,5 +96,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.ConnectResponse], _abc.AsyncIterator[_agent_pb2.ConnectResponse]]:
         """The agent's stream. UNAUTHENTICATED without an agent's certificate; PERMISSION_DENIED for one that was removed."""
+
+    @_abc_1.abstractmethod
+    def Leave(
+        self,
+        request: _agent_pb2.LeaveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.LeaveResponse, _abc.Awaitable[_agent_pb2.LeaveResponse]]:
+        """The agent is being uninstalled. Its instance stays, and is shown as UNINSTALLED until an agent with this key connects again."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

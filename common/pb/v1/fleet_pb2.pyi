@@ -12,6 +12,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +23,94 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _View:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_View.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIEW_UNSPECIFIED: _View.ValueType  # 0
+    """All of it."""
+    VIEW_CMDB_RESOURCES: _View.ValueType  # 1
+    """What the CMDB lists."""
+    VIEW_APPLICATION_GROUPS: _View.ValueType  # 2
+    """What stands in an application group."""
+
+class View(_View, metaclass=_ViewEnumTypeWrapper):
+    """From which side the fleet is looked at."""
+
+VIEW_UNSPECIFIED: View.ValueType  # 0
+"""All of it."""
+VIEW_CMDB_RESOURCES: View.ValueType  # 1
+"""What the CMDB lists."""
+VIEW_APPLICATION_GROUPS: View.ValueType  # 2
+"""What stands in an application group."""
+Global___View: _TypeAlias = View  # noqa: Y015
+
+class _Lifecycle:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LifecycleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lifecycle.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIFECYCLE_UNSPECIFIED: _Lifecycle.ValueType  # 0
+    """Never sent."""
+    LIFECYCLE_ACTIVE: _Lifecycle.ValueType  # 1
+    """In use."""
+    LIFECYCLE_NOT_ENROLLED: _Lifecycle.ValueType  # 2
+    """Known from the CMDB only: no agent ever enrolled for it."""
+    LIFECYCLE_STALE: _Lifecycle.ValueType  # 3
+    """Neither a stream nor a report for long; the controller's settings say how long."""
+    LIFECYCLE_REPLACED: _Lifecycle.ValueType  # 4
+    """Its host enrolled again as another instance, and it has been silent since."""
+    LIFECYCLE_QUARANTINED: _Lifecycle.ValueType  # 5
+    """Two hosts speak as one: nothing that they say counts."""
+    LIFECYCLE_RETIRED: _Lifecycle.ValueType  # 6
+    """Taken out of the fleet by an operator: its agent is refused, it counts nowhere, its history stays."""
+
+class Lifecycle(_Lifecycle, metaclass=_LifecycleEnumTypeWrapper):
+    """Where an instance is in its life."""
+
+LIFECYCLE_UNSPECIFIED: Lifecycle.ValueType  # 0
+"""Never sent."""
+LIFECYCLE_ACTIVE: Lifecycle.ValueType  # 1
+"""In use."""
+LIFECYCLE_NOT_ENROLLED: Lifecycle.ValueType  # 2
+"""Known from the CMDB only: no agent ever enrolled for it."""
+LIFECYCLE_STALE: Lifecycle.ValueType  # 3
+"""Neither a stream nor a report for long; the controller's settings say how long."""
+LIFECYCLE_REPLACED: Lifecycle.ValueType  # 4
+"""Its host enrolled again as another instance, and it has been silent since."""
+LIFECYCLE_QUARANTINED: Lifecycle.ValueType  # 5
+"""Two hosts speak as one: nothing that they say counts."""
+LIFECYCLE_RETIRED: Lifecycle.ValueType  # 6
+"""Taken out of the fleet by an operator: its agent is refused, it counts nowhere, its history stays."""
+Global___Lifecycle: _TypeAlias = Lifecycle  # noqa: Y015
+
+class _QuarantineCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuarantineCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuarantineCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUARANTINE_CAUSE_UNSPECIFIED: _QuarantineCause.ValueType  # 0
+    """Never sent."""
+    QUARANTINE_CAUSE_MACHINE_ID: _QuarantineCause.ValueType  # 1
+    """Their machine id: one was copied from the other."""
+    QUARANTINE_CAUSE_AGENT_KEY: _QuarantineCause.ValueType  # 2
+    """The agent's key: its state folder was copied."""
+
+class QuarantineCause(_QuarantineCause, metaclass=_QuarantineCauseEnumTypeWrapper):
+    """What two hosts have in common that only one may have."""
+
+QUARANTINE_CAUSE_UNSPECIFIED: QuarantineCause.ValueType  # 0
+"""Never sent."""
+QUARANTINE_CAUSE_MACHINE_ID: QuarantineCause.ValueType  # 1
+"""Their machine id: one was copied from the other."""
+QUARANTINE_CAUSE_AGENT_KEY: QuarantineCause.ValueType  # 2
+"""The agent's key: its state folder was copied."""
+Global___QuarantineCause: _TypeAlias = QuarantineCause  # noqa: Y015
 
 @_typing.final
 class Selector(_message.Message):
@@ -39,8 +128,18 @@ class Selector(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     OPERATING_SYSTEMS_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    AGENT_STATES_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    REPORT_OLDER_THAN_FIELD_NUMBER: _builtins.int
+    REPORT_NEWER_THAN_FIELD_NUMBER: _builtins.int
+    LIFECYCLES_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """All that match. Must be true when `instances` is empty: an empty selector selects nothing."""
+    view: Global___View.ValueType
+    """From which side the fleet is looked at; unspecified means all of it."""
     @_builtins.property
     def instances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Instances by id or name. With any given, the other fields narrow them."""
@@ -63,7 +162,7 @@ class Selector(_message.Message):
 
     @_builtins.property
     def application_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Application groups."""
+        """Application groups, e.g. "shop" or "shop/web/frontend": each means everything below it too."""
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -76,6 +175,34 @@ class Selector(_message.Message):
     @_builtins.property
     def operating_systems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Globs over the OS product name, e.g. "CentOS*", case-insensitive."""
+
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CCE clusters by name: their nodes."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IP addresses and networks, e.g. "10.0.3.7", "10.0.0.0/16", "fd00::/8"."""
+
+    @_builtins.property
+    def agent_states(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.AgentState.ValueType]:
+        """Where the agent is; unspecified stands for "not installed"."""
+
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.InstanceStatus.ValueType]:
+        """Whether it complies with the baseline that decides."""
+
+    @_builtins.property
+    def report_older_than(self) -> _duration_pb2.Duration:
+        """The last report is older than this, or there is none. 1 second to 10 years."""
+
+    @_builtins.property
+    def report_newer_than(self) -> _duration_pb2.Duration:
+        """The last report is at most so old. 1 second to 10 years."""
+
+    @_builtins.property
+    def lifecycles(self) -> _containers.RepeatedScalarFieldContainer[Global___Lifecycle.ValueType]:
+        """Where it is in its life. RETIRED can only be listed: retired instances are never selected for anything."""
 
     def __init__(
         self,
@@ -90,14 +217,108 @@ class Selector(_message.Message):
         names: _abc.Iterable[_builtins.str] | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         operating_systems: _abc.Iterable[_builtins.str] | None = ...,
+        clusters: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        agent_states: _abc.Iterable[_types_pb2.AgentState.ValueType] | None = ...,
+        statuses: _abc.Iterable[_types_pb2.InstanceStatus.ValueType] | None = ...,
+        report_older_than: _duration_pb2.Duration | None = ...,
+        report_newer_than: _duration_pb2.Duration | None = ...,
+        lifecycles: _abc.Iterable[Global___Lifecycle.ValueType] | None = ...,
+        view: Global___View.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report_newer_than", b"report_newer_than", "report_older_than", b"report_older_than"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "application_groups", b"application_groups", "enterprise_projects", b"enterprise_projects", "instances", b"instances", "names", b"names", "operating_systems", b"operating_systems", "regions", b"regions", "resource_types", b"resource_types", "tags", b"tags", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "agent_states", b"agent_states", "all", b"all", "application_groups", b"application_groups", "clusters", b"clusters", "enterprise_projects", b"enterprise_projects", "instances", b"instances", "lifecycles", b"lifecycles", "names", b"names", "operating_systems", b"operating_systems", "regions", b"regions", "report_newer_than", b"report_newer_than", "report_older_than", b"report_older_than", "resource_types", b"resource_types", "statuses", b"statuses", "tags", b"tags", "view", b"view", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Selector: _TypeAlias = Selector  # noqa: Y015
+
+@_typing.final
+class Quarantine(_message.Message):
+    """Two hosts were taken for one. It ends when an operator releases the instance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    OTHER_INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    HELP_FIELD_NUMBER: _builtins.int
+    cause: Global___QuarantineCause.ValueType
+    """What they have in common."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    @_builtins.property
+    def other_instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the other instances with this machine id; none when one key is used by several hosts."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """From where they spoke."""
+
+    @_builtins.property
+    def help(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """How to mend it: sentences, each one step."""
+
+    def __init__(
+        self,
+        *,
+        cause: Global___QuarantineCause.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        other_instance_ids: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        help: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "cause", b"cause", "help", b"help", "other_instance_ids", b"other_instance_ids", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quarantine: _TypeAlias = Quarantine  # noqa: Y015
+
+@_typing.final
+class CmdbEntry(_message.Message):
+    """What the CMDB has to do with an instance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    IMPORTED_AT_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    MISSING_SINCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The CMDB's own id of the machine; empty when it has none."""
+    @_builtins.property
+    def imported_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is known from there."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that the CMDB set."""
+
+    @_builtins.property
+    def missing_since(self) -> _timestamp_pb2.Timestamp:
+        """Since the import that no longer listed it; absent while it is listed."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        imported_at: _timestamp_pb2.Timestamp | None = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        missing_since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported_at", b"imported_at", "missing_since", b"missing_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "id", b"id", "imported_at", b"imported_at", "missing_since", b"missing_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CmdbEntry: _TypeAlias = CmdbEntry  # noqa: Y015
 
 @_typing.final
 class Instance(_message.Message):
@@ -149,6 +370,14 @@ class Instance(_message.Message):
     BASELINE_NAME_FIELD_NUMBER: _builtins.int
     BASELINE_VERSION_FIELD_NUMBER: _builtins.int
     BASELINE_SOURCE_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    LIFECYCLE_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
+    RETIRED_AT_FIELD_NUMBER: _builtins.int
+    RETIRED_BY_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    CMDB_FIELD_NUMBER: _builtins.int
+    MACHINE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"i-" and hexadecimal digits."""
     name: _builtins.str
@@ -185,6 +414,16 @@ class Instance(_message.Message):
     """Its version."""
     baseline_source: _builtins.str
     """What made it the deciding one: "instance", "group", "project" or "default"."""
+    cluster: _builtins.str
+    """The CCE cluster of which it is a node."""
+    lifecycle: Global___Lifecycle.ValueType
+    """Where it is in its life."""
+    retired_by: _builtins.str
+    """Who retired it."""
+    replaced_by_instance_id: _builtins.str
+    """The instance as which its host enrolled again; empty when it did not."""
+    machine_id: _builtins.str
+    """systemd's machine id, as its agent last said."""
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free tags."""
@@ -199,7 +438,7 @@ class Instance(_message.Message):
 
     @_builtins.property
     def enrolled_at(self) -> _timestamp_pb2.Timestamp:
-        """When it enrolled."""
+        """When it enrolled; absent when it is known from the CMDB only."""
 
     @_builtins.property
     def reported_at(self) -> _timestamp_pb2.Timestamp:
@@ -208,6 +447,18 @@ class Instance(_message.Message):
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.UndeterminedReason.ValueType]:
         """Why that cannot be said."""
+
+    @_builtins.property
+    def quarantine(self) -> Global___Quarantine:
+        """Present while it is in quarantine."""
+
+    @_builtins.property
+    def retired_at(self) -> _timestamp_pb2.Timestamp:
+        """When an operator retired it; absent while it is in the fleet."""
+
+    @_builtins.property
+    def cmdb(self) -> Global___CmdbEntry:
+        """What the CMDB says; absent when it does not know the instance."""
 
     def __init__(
         self,
@@ -236,10 +487,18 @@ class Instance(_message.Message):
         baseline_name: _builtins.str = ...,
         baseline_version: _builtins.int = ...,
         baseline_source: _builtins.str = ...,
+        cluster: _builtins.str = ...,
+        lifecycle: Global___Lifecycle.ValueType = ...,
+        quarantine: Global___Quarantine | None = ...,
+        retired_at: _timestamp_pb2.Timestamp | None = ...,
+        retired_by: _builtins.str = ...,
+        replaced_by_instance_id: _builtins.str = ...,
+        cmdb: Global___CmdbEntry | None = ...,
+        machine_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "enrolled_at", b"enrolled_at", "operating_system", b"operating_system", "reported_at", b"reported_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "cmdb", b"cmdb", "enrolled_at", b"enrolled_at", "operating_system", b"operating_system", "quarantine", b"quarantine", "reported_at", b"reported_at", "retired_at", b"retired_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "agent_state", b"agent_state", "agent_version", b"agent_version", "application_group", b"application_group", "baseline_name", b"baseline_name", "baseline_source", b"baseline_source", "baseline_version", b"baseline_version", "enrolled_at", b"enrolled_at", "enterprise_project", b"enterprise_project", "id", b"id", "ip_address", b"ip_address", "level", b"level", "name", b"name", "not_selectable", b"not_selectable", "not_selectable_help", b"not_selectable_help", "operating_system", b"operating_system", "reasons", b"reasons", "region", b"region", "reported_at", b"reported_at", "resource_type", b"resource_type", "status", b"status", "stopped", b"stopped", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "agent_state", b"agent_state", "agent_version", b"agent_version", "application_group", b"application_group", "baseline_name", b"baseline_name", "baseline_source", b"baseline_source", "baseline_version", b"baseline_version", "cluster", b"cluster", "cmdb", b"cmdb", "enrolled_at", b"enrolled_at", "enterprise_project", b"enterprise_project", "id", b"id", "ip_address", b"ip_address", "level", b"level", "lifecycle", b"lifecycle", "machine_id", b"machine_id", "name", b"name", "not_selectable", b"not_selectable", "not_selectable_help", b"not_selectable_help", "operating_system", b"operating_system", "quarantine", b"quarantine", "reasons", b"reasons", "region", b"region", "replaced_by_instance_id", b"replaced_by_instance_id", "reported_at", b"reported_at", "resource_type", b"resource_type", "retired_at", b"retired_at", "retired_by", b"retired_by", "status", b"status", "stopped", b"stopped", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -255,12 +514,15 @@ class ListInstancesRequest(_message.Message):
     SELECTABLE_ONLY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NOT_SELECTABLE_ONLY_FIELD_NUMBER: _builtins.int
     selectable_only: _builtins.bool
     """Only those that can be selected for a ticket."""
     page_size: _builtins.int
     """1 to 1000; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
+    not_selectable_only: _builtins.bool
+    """Only those that cannot be selected. With selectable_only nothing is left."""
     @_builtins.property
     def selector(self) -> Global___Selector:
         """Which ones; absent means all."""
@@ -272,10 +534,11 @@ class ListInstancesRequest(_message.Message):
         selectable_only: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        not_selectable_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "selectable_only", b"selectable_only", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_selectable_only", b"not_selectable_only", "page_size", b"page_size", "page_token", b"page_token", "selectable_only", b"selectable_only", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,7 +639,7 @@ class UpdateInstanceRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of name, enterprise_project, region, zone, resource_type, application_group, tags, stopped to take from `values`."""
+        """Which of name, enterprise_project, region, zone, resource_type, application_group, cluster, tags, stopped to take from `values`."""
 
     def __init__(
         self,

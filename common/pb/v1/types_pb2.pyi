@@ -122,6 +122,8 @@ class _UndeterminedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Un
     """A package transaction was running during the whole scan."""
     UNDETERMINED_REASON_UNREADABLE: _UndeterminedReason.ValueType  # 11
     """Something else that the answer needs could not be read; the sentence says what."""
+    UNDETERMINED_REASON_QUARANTINED: _UndeterminedReason.ValueType  # 12
+    """Two hosts speak as this instance, or with its machine id: nobody can say whose reports these are."""
 
 class UndeterminedReason(_UndeterminedReason, metaclass=_UndeterminedReasonEnumTypeWrapper):
     """Why it cannot be said whether an instance complies."""
@@ -150,6 +152,8 @@ UNDETERMINED_REASON_BUSY: UndeterminedReason.ValueType  # 10
 """A package transaction was running during the whole scan."""
 UNDETERMINED_REASON_UNREADABLE: UndeterminedReason.ValueType  # 11
 """Something else that the answer needs could not be read; the sentence says what."""
+UNDETERMINED_REASON_QUARANTINED: UndeterminedReason.ValueType  # 12
+"""Two hosts speak as this instance, or with its machine id: nobody can say whose reports these are."""
 Global___UndeterminedReason: _TypeAlias = UndeterminedReason  # noqa: Y015
 
 class _ComplianceLevel:
@@ -338,6 +342,8 @@ class _NotSelectableReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_N
     """Its operating system is not supported."""
     NOT_SELECTABLE_REASON_STOPPED: _NotSelectableReason.ValueType  # 3
     """The machine is stopped."""
+    NOT_SELECTABLE_REASON_QUARANTINED: _NotSelectableReason.ValueType  # 4
+    """It is in quarantine: two hosts speak as one."""
 
 class NotSelectableReason(_NotSelectableReason, metaclass=_NotSelectableReasonEnumTypeWrapper):
     """Why an instance cannot be selected for a ticket."""
@@ -350,6 +356,8 @@ NOT_SELECTABLE_REASON_OS: NotSelectableReason.ValueType  # 2
 """Its operating system is not supported."""
 NOT_SELECTABLE_REASON_STOPPED: NotSelectableReason.ValueType  # 3
 """The machine is stopped."""
+NOT_SELECTABLE_REASON_QUARANTINED: NotSelectableReason.ValueType  # 4
+"""It is in quarantine: two hosts speak as one."""
 Global___NotSelectableReason: _TypeAlias = NotSelectableReason  # noqa: Y015
 
 @_typing.final

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
 
 from common.errors import Conflict, NotFound
 from controller.fleet.model import (
+    AgentState,
+    CmdbEntry,
     EnrolmentToken,
     Instance,
     InstanceId,
     OperatingSystem,
     OperatorToken,
     Placement,
+    Quarantine,
     ResourceType,
     Role,
 )
@@ -83,7 +86,7 @@ class SqliteFleet:
         return _instance(row)
 
     async def instances(self) -> tuple[Instance, ...]:
-        """Return all instances that are not deleted, ordered by name, then id. This process is the database's only writer."""
+        """Return all that are neither deleted nor retired, ordered by name, then id. This process is the database's only writer."""
         at, known = self._all
         if at == (now := self._written):
             return known
@@ -91,6 +94,20 @@ class SqliteFleet:
         if now == self._written:
             self._all = (now, found)
         return found
+
+    async def retired_instances(self) -> tuple[Instance, ...]:
+        """Return those that are retired and not deleted, ordered by name, then id."""
+        return tuple(map(_instance, await self._database.rows(_SQL["retired_instances"], {})))
+
+    async def rewrite(self, change: Callable[[tuple[Instance, ...]], Iterable[Instance]]) -> tuple[Instance, ...]:
+        """Write what a pure function makes of the whole fleet, and return it; see the Protocol."""
+
+        def work(db: sqlite3.Connection) -> tuple[Instance, ...]:
+            changed = tuple(change(tuple(map(_instance, db.execute(_SQL["all_instances"])))))
+            db.executemany(_SQL["put_instance"], map(_instance_parameters, changed))
+            return changed
+
+        return await self._write(work)
 
     async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
         """Set last_seen_at of these instances; unknown ones are passed over."""
@@ -108,7 +125,7 @@ class SqliteFleet:
             raise NotFound("enrolment token", token_id)
         return _enrolment_token(row)
 
-    async def enrol(self, secret_hash: bytes, instance: Instance) -> EnrolmentToken:
+    async def enrol(self, secret_hash: bytes, instance: Instance, adopts: InstanceId | None = None) -> EnrolmentToken:
         """Use an enrolment token and write the instance, both or neither; see the Protocol."""
 
         def work(db: sqlite3.Connection) -> EnrolmentToken:
@@ -117,6 +134,8 @@ class SqliteFleet:
                 raise NotFound("enrolment token", "with this secret")
             token = rules.used(_enrolment_token(row), instance)
             db.execute(_SQL["put_instance"], _instance_parameters(instance))
+            if adopts is not None:
+                db.execute(_SQL["adopt_instance"], {"id": adopts, "at": micros(instance.enrolled_at)})
             _put_enrolment_token(db, token)
             return token
 
@@ -185,6 +204,14 @@ def _instance_parameters(instance: Instance) -> Parameters:
         "stopped": int(instance.stopped),
         "deleted_at": micros_or_none(instance.deleted_at),
         "edited": canonical(sorted(instance.edited)),
+        "cluster": instance.cluster,
+        "enrolled": int(instance.enrolled),
+        "agent_said": instance.agent_said.value,
+        "retired_at": micros_or_none(instance.retired_at),
+        "retired_by": instance.retired_by,
+        "replaced_by": instance.replaced_by,
+        "quarantine": None if instance.quarantine is None else to_json(instance.quarantine),
+        "cmdb": None if instance.cmdb is None else to_json(instance.cmdb),
     }
 
 
@@ -207,6 +234,14 @@ def _instance(row: Row) -> Instance:
         stopped,
         deleted_at,
         edited,
+        cluster,
+        enrolled,
+        agent_said,
+        retired_at,
+        retired_by,
+        replaced_by,
+        quarantine,
+        cmdb,
     ) = row
     return Instance(
         id=instance_id,
@@ -226,6 +261,14 @@ def _instance(row: Row) -> Instance:
         stopped=bool(stopped),
         deleted_at=moment_or_none(deleted_at),
         edited=frozenset(json.loads(edited)),
+        cluster=cluster,
+        enrolled=bool(enrolled),
+        agent_said=AgentState(agent_said),
+        retired_at=moment_or_none(retired_at),
+        retired_by=retired_by,
+        replaced_by=replaced_by,
+        quarantine=None if quarantine is None else from_json(Quarantine, quarantine),
+        cmdb=None if cmdb is None else from_json(CmdbEntry, cmdb),
     )
 
 

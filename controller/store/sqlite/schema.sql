@@ -20,7 +20,26 @@ CREATE TABLE instance (
   last_seen_at INTEGER,
   stopped INTEGER NOT NULL,
   deleted_at INTEGER,
-  edited TEXT NOT NULL
+  edited TEXT NOT NULL,
+  cluster TEXT NOT NULL DEFAULT '',
+  enrolled INTEGER NOT NULL DEFAULT 1,
+  agent_said TEXT NOT NULL DEFAULT 'NONE',
+  retired_at INTEGER,
+  retired_by TEXT NOT NULL DEFAULT '',
+  replaced_by TEXT,
+  quarantine TEXT,
+  cmdb TEXT
+) STRICT, WITHOUT ROWID;
+
+-- From where an instance's agent spoke, on which boot of which machine: two that overlap are two hosts.
+CREATE TABLE sighting (
+  instance_id TEXT NOT NULL,
+  machine_id TEXT NOT NULL,
+  boot_id TEXT NOT NULL,
+  address TEXT NOT NULL,
+  first_at INTEGER NOT NULL,
+  last_at INTEGER NOT NULL,
+  PRIMARY KEY (instance_id, machine_id, boot_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE enrolment_token (

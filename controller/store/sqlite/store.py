@@ -11,6 +11,7 @@ from controller.store.api import (
     FleetStore,
     InventoryStore,
     OutboxStore,
+    SightingStore,
     TicketStore,
 )
 from controller.store.sqlite.assessments import SqliteAssessments
@@ -20,6 +21,7 @@ from controller.store.sqlite.database import Database, Synchronous
 from controller.store.sqlite.fleet import SqliteFleet
 from controller.store.sqlite.inventory import SqliteInventory
 from controller.store.sqlite.outbox import SqliteOutbox
+from controller.store.sqlite.sightings import SqliteSightings
 from controller.store.sqlite.tickets import SqliteTickets
 
 
@@ -36,6 +38,7 @@ class SqliteStore:
         self.assessments: AssessmentStore = SqliteAssessments(database)
         self.outbox: OutboxStore = SqliteOutbox(database)
         self.contacts: ContactStore = SqliteContacts(database)
+        self.sightings: SightingStore = SqliteSightings(database)
 
     @classmethod
     def open(cls, path: Path, *, synchronous: Synchronous = "FULL") -> SqliteStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -11,7 +11,18 @@ import pytest
 
 from common import digest
 from common.errors import Conflict, InvalidArgument, NotFound
-from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement, ResourceType, Role
+from controller.fleet.model import (
+    AgentState,
+    CmdbEntry,
+    Instance,
+    InstanceId,
+    OperatingSystem,
+    Placement,
+    Quarantine,
+    QuarantineCause,
+    ResourceType,
+    Role,
+)
 from controller.store.api import Store
 from tests.builders import MINUTE, NOW, an_enrolment_token, an_instance, an_operator_token, instance_id
 
@@ -29,6 +40,16 @@ class FleetStoreContract:
             last_seen_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
             stopped=True,
             edited=frozenset({"region", "tags.owner"}),
+            cluster="cce-prod",
+            enrolled=False,
+            agent_said=AgentState.INSTALLING,
+            retired_at=NOW,
+            retired_by="ann",
+            replaced_by=instance_id(8),
+            quarantine=Quarantine(
+                QuarantineCause.MACHINE_ID, NOW, (instance_id(8),), ("10.0.0.1", "fd00::1"), NOW + MINUTE, "ben"
+            ),
+            cmdb=CmdbEntry("c-7", NOW, frozenset({"zone", "tags"}), NOW + MINUTE),
         )
         await store.fleet.put_instance(instance)
         assert await store.fleet.get_instance(instance.id) == instance
@@ -106,6 +127,70 @@ class FleetStoreContract:
         assert await store.fleet.instances() == (an_instance(1),)
         assert (await store.fleet.get_instance(instance_id(2))).deleted_at == NOW
 
+    async def test_a_retired_instance_is_listed_only_among_the_retired(self, store: Store) -> None:
+        gone = an_instance(2, retired_at=NOW, retired_by="ann")
+        for instance in (an_instance(1), gone, an_instance(3, retired_at=NOW, deleted_at=NOW)):
+            await store.fleet.put_instance(instance)
+        assert await store.fleet.instances() == (an_instance(1),)
+        assert await store.fleet.retired_instances() == (gone,)
+        assert await store.fleet.get_instance(instance_id(2)) == gone
+
+    async def test_the_whole_fleet_is_rewritten_at_once(self, store: Store) -> None:
+        for instance in (an_instance(2), an_instance(1, retired_at=NOW), an_instance(3, deleted_at=NOW)):
+            await store.fleet.put_instance(instance)
+        seen = list[tuple[Instance, ...]]()
+
+        def moved(fleet: tuple[Instance, ...]) -> list[Instance]:
+            seen.append(fleet)
+            return [replace(i, region="moved") for i in fleet] + [an_instance(4)]
+
+        written = await store.fleet.rewrite(moved)
+        assert seen == [(an_instance(1, retired_at=NOW), an_instance(2))]
+        assert [i.id for i in written] == [instance_id(1), instance_id(2), instance_id(4)]
+        assert await store.fleet.instances() == (an_instance(2, region="moved"), an_instance(4))
+        assert (await store.fleet.get_instance(instance_id(1))).region == "moved"
+        assert (await store.fleet.get_instance(instance_id(3))).region == "cn-hongkong"
+
+    async def test_a_rewrite_that_fails_writes_nothing(self, store: Store) -> None:
+        await store.fleet.put_instance(an_instance(1))
+
+        def refused(fleet: tuple[Instance, ...]) -> Iterator[Instance]:
+            yield replace(fleet[0], region="moved")
+            raise InvalidArgument.of("digest", "is not that of the fleet")
+
+        with pytest.raises(InvalidArgument, match="digest"):
+            await store.fleet.rewrite(refused)
+        assert await store.fleet.instances() == (an_instance(1),)
+
+    async def test_of_rewrites_and_changes_that_come_together_none_is_lost(self, store: Store) -> None:
+        for number in (1, 2):
+            await store.fleet.put_instance(an_instance(number, tags={}))
+
+        def tagged(tag: str) -> Callable[[tuple[Instance, ...]], list[Instance]]:
+            return lambda fleet: [replace(i, tags={**i.tags, tag: "yes"}) for i in fleet]
+
+        rewrites = [store.fleet.rewrite(tagged(f"tag-{n}")) for n in range(10)]
+        changes = [
+            store.fleet.change_instance(
+                instance_id(1), lambda now, n=n: replace(now, tags={**now.tags, f"own-{n}": ""})
+            )
+            for n in range(10)
+        ]
+        await asyncio.gather(*rewrites, *changes)
+        assert [len(i.tags) for i in await store.fleet.instances()] == [20, 10]
+
+    async def test_an_instance_that_enrols_takes_the_place_of_one_that_only_the_cmdb_knew(self, store: Store) -> None:
+        known = an_instance(1, enrolled=False, cmdb=CmdbEntry("c-1", NOW))
+        for number, instance in enumerate((known, an_instance(2))):
+            await store.fleet.put_instance(instance)
+            await store.fleet.put_enrolment_token(an_enrolment_token(number))
+        new = an_instance(3, enrolled_at=NOW + MINUTE)
+        await store.fleet.enrol(digest.of(b"secret-0"), new, adopts=known.id)
+        assert await store.fleet.instances() == (an_instance(2), new)
+        assert (await store.fleet.get_instance(known.id)).deleted_at == NOW + MINUTE
+        await store.fleet.enrol(digest.of(b"secret-1"), an_instance(4), adopts=instance_id(2))
+        assert an_instance(2) in await store.fleet.instances()
+
     async def test_an_unknown_instance_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound, match="i-nobody"):
             await store.fleet.get_instance(InstanceId("i-nobody"))
@@ -120,7 +205,7 @@ class FleetStoreContract:
             await store.fleet.get_instance(instance_id(9))
 
     async def test_an_enrolment_token_comes_back_by_id_and_by_hash(self, store: Store) -> None:
-        placement = Placement("n", "r", "z", "p", "BMS", "g", {"a": "b"})
+        placement = Placement("n", "r", "z", "p", "BMS", "g", {"a": "b"}, "c")
         token = an_enrolment_token(1, placement=placement, used_at=NOW, used_by=instance_id(4), revoked_at=NOW + MINUTE)
         await store.fleet.put_enrolment_token(token)
         assert await store.fleet.get_enrolment_token("E-1") == token

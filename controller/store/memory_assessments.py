@@ -1,0 +1,59 @@
+"""AssessmentStore in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from common.errors import NotFound
+from controller.compliance.model import Assessment
+from controller.store import rules
+
+
+class _Fleet(Protocol):
+    """Which instances there are."""
+
+    def is_known(self, instance_id: str) -> bool: ...
+
+    def is_listed(self, instance_id: str) -> bool: ...
+
+
+class MemoryAssessments:
+    """AssessmentStore in memory."""
+
+    def __init__(self, fleet: _Fleet) -> None:
+        """Ask `fleet` which instances there are."""
+        self._fleet = fleet
+        self._latest = dict[tuple[str, str], Assessment]()
+        self._since = dict[tuple[str, str], Mapping[str, datetime]]()
+        self._deciding = dict[str, Assessment]()
+
+    async def put_assessment(
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+    ) -> Mapping[str, datetime]:
+        """Keep an answer and return since when its items are non-compliant; see the Protocol."""
+        if not self._fleet.is_known(assessment.instance_id):
+            raise NotFound("instance", assessment.instance_id)
+        key = (assessment.instance_id, assessment.inputs.baseline_id)
+        since = self._since[key] = rules.remembered(self._since.get(key, {}), assessment, items, at)
+        self._latest[key] = assessment
+        if deciding:
+            self._deciding[assessment.instance_id] = assessment
+        return {item: since[item] for item in items}
+
+    async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
+        """Return since when items are non-compliant, by key."""
+        return dict(self._since.get((instance_id, baseline_id), {}))
+
+    async def deciding(self, instance_id: str) -> Assessment | None:
+        """Return the instance's deciding answer, None before the first."""
+        return self._deciding.get(instance_id)
+
+    async def all_deciding(self) -> tuple[Assessment, ...]:
+        """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
+        return tuple(self._deciding[i] for i in sorted(self._deciding) if self._fleet.is_listed(i))
+
+    async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
+        """Return the latest answer for an instance and a baseline, None before the first."""
+        return self._latest.get((instance_id, baseline_id))
