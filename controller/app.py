@@ -29,6 +29,7 @@ from controller.api.ticket_service import TicketService
 from controller.api.watching import Watcher
 from controller.compliance.presets import public_baselines
 from controller.dispatch.assess import Assessor
+from controller.dispatch.clone_watch import CloneWatch
 from controller.dispatch.engine import Engine
 from controller.dispatch.intake import Intake
 from controller.dispatch.watch import watch_silence
@@ -135,6 +136,8 @@ class Controller:
     async def _serve(self, store: Store, keyring: Keyring, parts: _Parts) -> Server:
         settings, clock, ids = self.settings, self.clock, self.ids
         desk = CertificateDesk(keyring.authority, store.fleet, clock, settings.certificate_lifetime)
+        clones = CloneWatch(store.sightings, store.fleet, parts.sessions, parts.hub, clock)
+        await clones.start()
         agents = AgentService(
             desk=desk,
             engine=parts.engine,
@@ -146,6 +149,7 @@ class Controller:
             pacing=Pacing(settings.heartbeat_interval, settings.report_interval, settings.stream_life),
             caller=calling_agent,
             reported=parts.assessor.reported,
+            clones=clones,
         )
         selecting = Selecting(
             store.fleet, parts.sessions, parts.assessor.assessments, clock, settings.stale_instance_after
@@ -153,7 +157,7 @@ class Controller:
         planner = Planner(store, selecting, parts.assessor.deciding_baseline)
         services = Services(
             agents=agents,
-            fleet=FleetService(store.fleet, parts.sessions, parts.assessor, selecting, parts.hub, clock, ids),
+            fleet=FleetService(store.fleet, parts.sessions, parts.assessor, selecting, clones, parts.hub, clock, ids),
             baselines=BaselineService(store.baselines, store.fleet, parts.assessor, selecting, clock, ids),
             tickets=TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids),
             reports=ReportService(store, parts.assessor, selecting, clock),

@@ -1,6 +1,6 @@
 """A short-lived child of the daemon that makes the key and asks for certificates, so that the daemon needs no cryptography.
 
-Reads one JSON object on standard input: {"do": "enrol" | "renew", "folder", "controller", and to enrol: "join", "token",
+Reads one JSON object on standard input: {"do": "enrol" | "renew" | "leave", "folder", "controller", and to enrol: "join", "token",
 "machine_id", "placement": {...}, "only_new_token"}. Writes the identity's files and then {"why": "", "sentence": ""}, or why it did not.
 """
 
@@ -40,7 +40,7 @@ def main() -> int:
     controller = request["controller"]
     why = sentence = ""
     try:
-        enrol(request) if request["do"] == "enrol" else renew(request)
+        {"enrol": enrol, "renew": renew, "leave": leave}[request["do"]](request)
     except grpc.RpcError as error:
         why = error.code().name
         advice = _ADVICE.get(why, "")
@@ -90,6 +90,14 @@ def renew(request: dict[str, Any]) -> None:
         )
     _check(key, response.certificate_chain_pem)
     _keep(folder, response.ca_pem, response.certificate_chain_pem)
+
+
+def leave(request: dict[str, Any]) -> None:
+    """Tell the controller that this agent is being uninstalled."""
+    folder = Path(request["folder"])
+    present = tls.Credential((folder / identity.CERTIFICATE).read_bytes(), (folder / identity.KEY).read_bytes())
+    with _channel(request["controller"], (folder / identity.CA).read_bytes(), present) as channel:
+        agent_pb2_grpc.AgentServiceStub(channel).Leave(pb.LeaveRequest(), timeout=_RPC_SECONDS)
 
 
 def _used_token(folder: Path) -> bytes:

@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from uniagent import doctor
 
             return doctor.run(options.config, as_json=options.output == "json")
+        case "leave":
+            from uniagent import leave
+
+            return leave.run(options.config)
         case "inventory":
             from uniagent import inventory_command
 
@@ -46,7 +50,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     add = functools.partial(commands.add_parser, formatter_class=shape)
     run = add("run", help="be the agent, in the foreground")
     doctor = add("doctor", help="check settings, certificates, controller, rpm and repositories")
-    for each in (run, doctor):
+    leave = add("leave", help="tell the controller that this agent is being uninstalled (stop the service first)")
+    for each in (run, doctor, leave):
         each.add_argument(
             "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="settings (default: %(default)s)"
         )

@@ -23,6 +23,7 @@ from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc
 from controller.api.interception import Context
 from controller.api.translate_agent import operating_system, order_message, placement
+from controller.dispatch.clone_watch import CloneWatch
 from controller.dispatch.intake import Intake
 from controller.fleet.model import AgentState, Instance, InstanceId, Placement
 from controller.fleet.orders import Ack, Assign, Cancel, Goodbye, Order, Want
@@ -40,6 +41,7 @@ MAX_OPEN_RESULTS: Final = 64
 """Results and reports of one agent that may wait for their content at the same time."""
 _DELETED: Final = "this instance was deleted; enrol the host again with a new token"
 _RETIRED: Final = "this instance was retired; to take it back: patchctl instances restore"
+_QUARANTINED_COME_BACK: Final = timedelta(minutes=10)
 _HELLO_TIMEOUT_SECONDS: Final = 30.0
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 _OUTCOMES: Final = {
@@ -124,6 +126,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         pacing: Pacing,
         caller: Caller,
         reported: Reported,
+        clones: CloneWatch,
     ) -> None:
         """Join the parts."""
         self._desk = desk
@@ -136,6 +139,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._pacing = pacing
         self._caller = caller
         self._reported = reported
+        self._clones = clones
 
     async def Enroll(self, request: pb.EnrollRequest, context: Context) -> pb.EnrollResponse:  # noqa: N802
         """Let a host in."""
@@ -173,13 +177,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         await self._known(instance_id)
         hello = await self._hello(context)
         instance = await self._known(instance_id)  # as it is now: Hello may have been long in coming
-        await self._update(instance, hello)
+        instance = await self._update(instance, hello)
         session = self._sessions.open(instance_id)
         log.info("agent connected", extra={"instance": instance_id, "agent": instance.name, "peer": context.peer()})
         try:
             self._hub.publish("instances")
+            await self._clones.greeted(instance, hello.boot_id[:64], session)
             stream = _Stream(self, session, context)
-            await stream.write(pb.ConnectResponse(welcome=self._welcome(instance_id, not_after)))
+            await stream.write(pb.ConnectResponse(welcome=self._welcome(instance, not_after)))
             self._engine.connected(instance_id)
             await stream.hold(self._pacing.stream_life * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, hides nothing
         finally:
@@ -223,9 +228,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 await self._store.change_instance(instance.id, lambda now: replace(now, operating_system=system))
         self._reported(report)
 
-    def heard(self, session: Session) -> None:
+    async def heard(self, session: Session) -> None:
         """Note that an agent spoke."""
         self._sessions.hear(session)
+        if session.doubted:
+            await self._clones.heard_again(session)
 
     @property
     def intake(self) -> Intake:
@@ -258,7 +265,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             raise InvalidArgument.of("hello", "the first message of a stream is Hello with sequence 1")
         return message.hello
 
-    async def _update(self, instance: Instance, hello: pb.Hello) -> None:
+    async def _update(self, instance: Instance, hello: pb.Hello) -> Instance:
         now = self._clock.now()
         skew = abs(now - _time("hello.now", hello.now)) if hello.HasField("now") else timedelta(0)
         if skew > _CLOCK_SKEW:
@@ -290,9 +297,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         kept = await self._store.change_instance(instance.id, greeted)
         if kept.deleted_at is not None or kept.retired_at is not None:
             raise PermissionDenied(_DELETED if kept.deleted_at is not None else _RETIRED)
+        return kept
 
-    def _welcome(self, instance_id: InstanceId, not_after: datetime) -> pb.Welcome:
-        welcome = pb.Welcome(instance_id=instance_id, controller_version=VERSION)
+    def _welcome(self, instance: Instance, not_after: datetime) -> pb.Welcome:
+        welcome = pb.Welcome(instance_id=instance.id, controller_version=VERSION)
+        if instance.quarantined:  # hosts with one key end each other's streams: they are not to do it all the time
+            welcome.pace.retry_after.FromTimedelta(_QUARANTINED_COME_BACK)
         welcome.pace.heartbeat_interval.FromTimedelta(self._pacing.heartbeat_interval)
         welcome.pace.report_interval.FromTimedelta(self._pacing.report_interval)
         welcome.certificate_not_after.FromDatetime(not_after)
@@ -376,7 +386,7 @@ class _Stream:
                 raise InvalidArgument.of(
                     "sequence", f"is {message.sequence}, expected {self._read}: a message was lost"
                 )
-            self._service.heard(self._session)
+            await self._service.heard(self._session)
             await self._take(message, tasks)
             del message  # its arena is large, and the next one may be long in coming
 

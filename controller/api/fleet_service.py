@@ -22,6 +22,7 @@ from controller.api.lookup import find_instance
 from controller.api.selecting import Selecting
 from controller.api.translate import read_duration
 from controller.dispatch.assess import Assessor
+from controller.dispatch.clone_watch import CloneWatch
 from controller.fleet import lifecycle
 from controller.fleet.model import EnrolmentToken, Instance
 from controller.fleet.selection import why_not
@@ -46,12 +47,14 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         sessions: Sessions,
         assessor: Assessor,
         selecting: Selecting,
+        clones: CloneWatch,
         hub: Hub,
         clock: Clock,
         ids: Ids,
     ) -> None:
         """Join the parts."""
         self._selecting = selecting
+        self._clones = clones
         self._store = store
         self._sessions = sessions
         self._assessor = assessor
@@ -100,11 +103,63 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         found = await self._find(request.instance)
         at = self._clock.now()
         await self._store.change_instance(found.id, lambda now: replace(now, deleted_at=at))
-        if (session := self._sessions.get(found.id)) is not None:
-            session.closed.set()
+        await self._shut_out(found)
         log.info("instance deleted", extra={"instance": found.id, "agent": found.name, "by": operator().name})
         self._hub.publish("instances")
         return pb.DeleteInstanceResponse()
+
+    async def RetireInstance(self, request: pb.RetireInstanceRequest, context: Context) -> pb.RetireInstanceResponse:  # noqa: N802
+        """Take an instance out of the fleet: its agent is refused, it counts nowhere, its history stays."""
+        found = await self._find(request.instance)
+        by, at = operator().name, self._clock.now()
+        retired = await self._store.change_instance(found.id, lambda now: lifecycle.retired(now, by, at))
+        await self._shut_out(retired)
+        log.info("instance retired", extra={"instance": found.id, "agent": found.name, "by": by})
+        self._hub.publish("instances")
+        return pb.RetireInstanceResponse(instance=(await self._messages([retired]))[0])
+
+    async def RestoreInstance(self, request: pb.RestoreInstanceRequest, context: Context) -> pb.RestoreInstanceResponse:  # noqa: N802
+        """Take a retired instance back."""
+        found = await self._find(request.instance)
+        restored = await self._store.change_instance(found.id, lifecycle.restored)
+        log.info("instance restored", extra={"instance": found.id, "agent": found.name, "by": operator().name})
+        self._hub.publish("instances")
+        return pb.RestoreInstanceResponse(instance=(await self._messages([restored]))[0])
+
+    async def ReleaseInstance(self, request: pb.ReleaseInstanceRequest, context: Context) -> pb.ReleaseInstanceResponse:  # noqa: N802
+        """End an instance's quarantine; what was seen of it before is forgotten, so that it begins anew."""
+        found = await self._find(request.instance)
+        by, at = operator().name, self._clock.now()
+        released = await self._store.change_instance(found.id, lambda now: lifecycle.released(now, by, at))
+        await self._clones.forget([found.id])
+        log.info("instance released from quarantine", extra={"instance": found.id, "agent": found.name, "by": by})
+        self._hub.publish("instances")
+        return pb.ReleaseInstanceResponse(instance=(await self._messages([released]))[0])
+
+    async def MergeInstance(self, request: pb.MergeInstanceRequest, context: Context) -> pb.MergeInstanceResponse:  # noqa: N802
+        """Let one instance take over what people said about another, which is retired: both were one host."""
+        old = await self._find(request.instance)
+        kept = find_instance(await self._store.instances(), "into", request.into)
+        by, at = operator().name, self._clock.now()
+
+        def merged(fleet: tuple[Instance, ...]) -> Iterable[Instance]:
+            there = {i.id: i for i in fleet}
+            if kept.id not in there or old.id not in there:
+                raise Rejected("one of the two was deleted meanwhile; look again: patchctl instances list")
+            yield lifecycle.merged(there[kept.id], there[old.id])
+            yield lifecycle.retired(there[old.id], by, at, kept.id)
+
+        made, gone = await self._store.rewrite(merged)
+        await self._shut_out(gone)
+        log.info("instance merged", extra={"instance": gone.id, "into": made.id, "by": by})
+        self._hub.publish("instances")
+        return pb.MergeInstanceResponse(instance=(await self._messages([made]))[0])
+
+    async def _shut_out(self, instance: Instance) -> None:
+        """End an instance's stream; its agent is refused from now on."""
+        if (session := self._sessions.get(instance.id)) is not None:
+            session.closed.set()
+        await self._clones.forget([instance.id])
 
     async def CreateEnrolmentToken(  # noqa: N802
         self, request: pb.CreateEnrolmentTokenRequest, context: Context

@@ -252,6 +252,7 @@ def _mark(instance: Instance) -> tuple[object, ...]:
         instance.enterprise_project,
         instance.operating_system,
         instance.resource_type,
+        instance.quarantine,
     )
 
 

@@ -43,6 +43,10 @@ def add_to(app: typer.Typer) -> None:
     command(group, "show")(show)
     command(group, "tag")(tag)
     command(group, "set")(change)
+    command(group, "retire")(retire)
+    command(group, "restore")(restore)
+    command(group, "release")(release)
+    command(group, "merge")(merge)
     command(group, "delete")(delete)
     app.add_typer(group, name="instances")
 
@@ -149,6 +153,48 @@ def change(
     if all(value is None for value in values.values()):
         raise Misuse("say what to change, e.g. --group web")
     _print(session, session.client().update_instance(instance, **values))
+
+
+def retire(
+    session: Session,
+    instance: InstanceArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take an instance out of the fleet: its agent is refused, it counts nowhere, its history stays.
+
+    See those that are out with instances list --retired; take one back with instances restore.
+    """
+    session.confirm(f"Retire {instance} and refuse its agent?", agreed=yes)
+    _print(session, session.client().retire_instance(instance))
+
+
+def restore(session: Session, instance: InstanceArgument) -> None:
+    """Take a retired instance back: its agent is let in again."""
+    _print(session, session.client().restore_instance(instance))
+
+
+def release(session: Session, instance: InstanceArgument) -> None:
+    """End an instance's quarantine, once each of the hosts has an identity of its own.
+
+    Two hosts that have one machine id or one agent's key are in quarantine: nothing that they say counts. instances show says how to
+    mend it. If they are released before that, they are found again as soon as both have spoken.
+    """
+    _print(session, session.client().release_instance(instance))
+
+
+def merge(
+    session: Session,
+    instance: Annotated[str, typer.Argument(help="Id or name of the instance that is given up.")],
+    into: Annotated[str, typer.Option(metavar="INSTANCE", help="Id or name of the instance that takes over.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Make one of two instances that are one host, which enrolled again, e.g. after it was installed anew.
+
+    The one that takes over gets what people and the CMDB said about the other: where it stands, its tags. The other is retired: its reports
+    stay in history.
+    """
+    session.confirm(f"Retire {instance} and let {into} take over where it stood?", agreed=yes)
+    _print(session, session.client().merge_instance(instance, into))
 
 
 def delete(

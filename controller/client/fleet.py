@@ -104,6 +104,26 @@ class FleetCalls:
         """Forget an instance and refuse its agent from now on."""
         self._fleet_line.ask(self._fleet.DeleteInstance, fleet_pb2.DeleteInstanceRequest(instance=instance))
 
+    def retire_instance(self, instance: str) -> fleet_pb2.Instance:
+        """Take an instance out of the fleet; return it as it is now."""
+        request = fleet_pb2.RetireInstanceRequest(instance=instance)
+        return self._fleet_line.ask(self._fleet.RetireInstance, request).instance
+
+    def restore_instance(self, instance: str) -> fleet_pb2.Instance:
+        """Take a retired instance back; return it as it is now."""
+        request = fleet_pb2.RestoreInstanceRequest(instance=instance)
+        return self._fleet_line.ask(self._fleet.RestoreInstance, request).instance
+
+    def release_instance(self, instance: str) -> fleet_pb2.Instance:
+        """End an instance's quarantine; return it as it is now."""
+        request = fleet_pb2.ReleaseInstanceRequest(instance=instance)
+        return self._fleet_line.ask(self._fleet.ReleaseInstance, request).instance
+
+    def merge_instance(self, instance: str, into: str) -> fleet_pb2.Instance:
+        """Retire an instance and let another take over what people said about it; return that one as it is now."""
+        request = fleet_pb2.MergeInstanceRequest(instance=instance, into=into)
+        return self._fleet_line.ask(self._fleet.MergeInstance, request).instance
+
     def create_enrolment_token(
         self, *, note: str = "", placement: agent_pb2.Placement | None = None, lifetime: timedelta | None = None
     ) -> fleet_pb2.CreateEnrolmentTokenResponse:

@@ -26,7 +26,11 @@ class Session:
         self.heard_at = now
         self.orders: asyncio.Queue[Order] = asyncio.Queue()
         self.closed = asyncio.Event()
-        """Set when the session is replaced by a newer one, went silent, or its instance was deleted."""
+        """Set when the session is replaced by a newer one, went silent, or its instance was deleted or retired."""
+        self.machine_id = ""
+        self.boot_id = ""
+        self.doubted = False
+        """Another host has introduced itself with its machine id since: if this one speaks again, there are two."""
 
     def send(self, order: Order) -> None:
         """Say something as soon as the stream takes it; lost without harm if the stream ends first."""

@@ -74,6 +74,7 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         self.report_interval = timedelta(0)
         self.heartbeat_interval = timedelta(seconds=30)
         self.sessions = list[Session]()
+        self.left = list[str]()
         self.blobs = dict[str, bytes]()
         self.changed = asyncio.Condition()
         self.port = 0
@@ -139,6 +140,10 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         chain = self.authority.issue_agent(key, datetime.now(UTC), self.lifetime)
         await self.note()
         return pb.RenewResponse(certificate_chain_pem=chain, ca_pem=self.authority.ca_pem)
+
+    async def Leave(self, request: pb.LeaveRequest, context: Any) -> pb.LeaveResponse:
+        self.left.append(tls.agent_of(_uri(context)) or "")
+        return pb.LeaveResponse()
 
     async def Connect(self, _: Any, context: Any) -> None:
         if self.refuse is not None:

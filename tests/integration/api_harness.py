@@ -119,6 +119,9 @@ class Agent:
     farewell: list[agent_pb2.Pace] = field(default_factory=list)
     os_version: str = "7.9"
     os_id: str = "centos"
+    boot_id: str = ""
+    machine_id: str = ""
+    ip_address: str = ""
 
     async def run(self) -> None:
         """Hold a stream until it ends."""
@@ -129,6 +132,9 @@ class Agent:
             os_version=self.os_version,
             os_pretty_name=f"{self.os_id} {self.os_version}",
             arch="x86_64",
+            boot_id=self.boot_id,
+            machine_id=self.machine_id,
+            ip_address=self.ip_address,
         )
         self._say(hello=hello)
         call = self.stubs.agents.Connect(self._requests())

@@ -53,6 +53,32 @@ async def test_it_enrols_once_and_comes_back_with_the_same_identity(pair: Pair) 
     assert controller.enrolments == 1
 
 
+async def leave(agent: Agent) -> tuple[int, str]:
+    """What the package's hook runs when the agent is uninstalled."""
+    command = (sys.executable, "-m", "uniagent", "leave", "--config", str(agent.config))
+    child = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await child.communicate()
+    assert child.returncode is not None
+    return child.returncode, said.decode()
+
+
+async def test_uninstalled_it_tells_the_controller_with_its_own_identity(pair: Pair) -> None:
+    controller, agent = pair
+    assert await leave(agent) == (0, "this host never enrolled: there is nobody to tell\n")
+    agent.start()
+    await controller.session()
+    agent.signal(signal.SIGTERM)
+    await agent.wait()
+    assert await leave(agent) == (0, "the controller knows that this agent is being uninstalled\n")
+    assert controller.left == [(agent.state / "identity" / "instance_id").read_text()]
+    await controller.stop()
+    status, said = await leave(agent)
+    assert status == 1
+    assert said.startswith(f"uniagent leave: the controller at 127.0.0.1:{controller.port} said UNAVAILABLE")
+
+
 async def test_a_lost_answer_to_enrol_is_asked_for_again_with_the_same_key(pair: Pair) -> None:
     controller, agent = pair
     controller.lose_answers = 1

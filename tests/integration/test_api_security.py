@@ -154,9 +154,12 @@ async def test_an_rpc_that_does_not_exist_is_unimplemented(harness: Harness) -> 
 async def test_the_join_credential_and_an_admin_s_token_open_no_agent_s_call(harness: Harness) -> None:
     request = agent_pb2.RenewRequest(certificate_request_pem=tls.new_request(tls.new_key()))
     assert (await refusal((await harness.admin()).agents.Renew(request))).code is UNAUTHENTICATED
+    leaving = (await harness.admin()).agents.Leave(agent_pb2.LeaveRequest())
+    assert (await refusal(leaving)).code is UNAUTHENTICATED
     assert {m for m, need in ACCESS.items() if need is Peer.AGENT} == {
         "/patchwarden.v1.AgentService/Renew",
         "/patchwarden.v1.AgentService/Connect",
+        "/patchwarden.v1.AgentService/Leave",
     }
 
 

@@ -109,6 +109,32 @@ def test_an_instance_in_quarantine_is_shown_with_the_others_and_how_to_mend_it(s
     assert lines[-3:] == ["  the others      i-2", "  1. Do this.", "  2. Then that."]
 
 
+@pytest.mark.parametrize(
+    ("command", "method", "request_", "answer"),
+    [
+        ("retire web-01 --yes", "RetireInstance", {"instance": "web-01"}, fleet_pb2.RetireInstanceResponse),
+        ("restore web-01", "RestoreInstance", {"instance": "web-01"}, fleet_pb2.RestoreInstanceResponse),
+        ("release web-01", "ReleaseInstance", {"instance": "web-01"}, fleet_pb2.ReleaseInstanceResponse),
+        ("merge a --into b -y", "MergeInstance", {"instance": "a", "into": "b"}, fleet_pb2.MergeInstanceResponse),
+    ],
+)
+def test_operators_end_and_begin_parts_of_an_instances_life(
+    server: ScriptedController, command: str, method: str, request_: dict[str, str], answer: Any
+) -> None:
+    server.answers[method] = lambda _: answer(instance=WEB_02)
+    result = patchctl("instances", *command.split())
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("ecs-web-02  UNDETERMINED")
+    (sent,) = server.requests(method)
+    assert {field: getattr(sent, field) for field in request_} == request_
+
+
+def test_who_cannot_be_asked_must_agree_beforehand_to_what_shuts_an_agent_out(server: ScriptedController) -> None:
+    for command in ("retire web-01", "merge a --into b"):
+        assert patchctl("instances", *command.split()).exit_code == 2
+    assert server.requests("RetireInstance") == server.requests("MergeInstance") == []
+
+
 def test_instances_come_in_every_format(server: ScriptedController) -> None:
     server.answers["ListInstances"] = instances(WEB_02, fleet_pb2.Instance(id="i-2", name="b"))
     table = patchctl("instances", "list")

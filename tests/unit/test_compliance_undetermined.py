@@ -20,7 +20,7 @@ from controller.compliance.model import (
     PatchStatus,
     Reason,
 )
-from controller.fleet.model import OperatingSystem
+from controller.fleet.model import OperatingSystem, Quarantine, QuarantineCause
 from tests.builders import NOW, a_baseline, a_manifest, a_package, a_repository, a_rule, an_advisory, an_instance
 
 KERNEL = "kernel-3.10.0-1160.99.1.el7.x86_64"
@@ -75,6 +75,18 @@ def the_reasons(found: Evaluation) -> list[Reason]:
         assert found.assessment.status is InstanceStatus.UNDETERMINED
     assert all(reason.detail and reason.help.endswith(".") for reason in found.assessment.reasons)
     return [reason.reason for reason in found.assessment.reasons]
+
+
+@pytest.mark.parametrize("cause", QuarantineCause)
+def test_R11_an_instance_in_quarantine_is_never_COMPLIANT_and_is_judged_again_once_released(
+    cause: QuarantineCause,
+) -> None:
+    hour = timedelta(hours=1)
+    twins = Quarantine(cause, NOW - hour, released_at=NOW + hour)
+    host = compliant_host(instance=an_instance(1, quarantine=twins))
+    assert the_reasons(ask(host)) == [Reason.QUARANTINED]
+    assert the_reasons(ask(host, as_of=NOW + hour)) == []
+    assert the_reasons(ask(host, as_of=NOW - hour - timedelta(seconds=1))) == []
 
 
 def test_with_everything_read_and_nothing_missing_the_instance_is_COMPLIANT() -> None:

@@ -55,6 +55,26 @@ class FleetServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.DeleteInstanceRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.DeleteInstanceResponse.FromString,
                 _registered_method=True)
+        self.RetireInstance = channel.unary_unary(
+                '/patchwarden.v1.FleetService/RetireInstance',
+                request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.RetireInstanceRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.RetireInstanceResponse.FromString,
+                _registered_method=True)
+        self.RestoreInstance = channel.unary_unary(
+                '/patchwarden.v1.FleetService/RestoreInstance',
+                request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.RestoreInstanceRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.RestoreInstanceResponse.FromString,
+                _registered_method=True)
+        self.ReleaseInstance = channel.unary_unary(
+                '/patchwarden.v1.FleetService/ReleaseInstance',
+                request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.ReleaseInstanceRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.ReleaseInstanceResponse.FromString,
+                _registered_method=True)
+        self.MergeInstance = channel.unary_unary(
+                '/patchwarden.v1.FleetService/MergeInstance',
+                request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceResponse.FromString,
+                _registered_method=True)
         self.CreateEnrolmentToken = channel.unary_unary(
                 '/patchwarden.v1.FleetService/CreateEnrolmentToken',
                 request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.CreateEnrolmentTokenRequest.SerializeToString,
@@ -104,6 +124,34 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetireInstance(self, request, context):
+        """Take an instance out of the fleet: its agent is refused, it counts nowhere, its history stays. Retiring it twice is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreInstance(self, request, context):
+        """Take a retired instance back. FAILED_PRECONDITION when it is not retired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseInstance(self, request, context):
+        """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeInstance(self, request, context):
+        """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateEnrolmentToken(self, request, context):
         """Make a one-time token with which one host may enrol. It is shown once.
         """
@@ -147,6 +195,26 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DeleteInstance,
                     request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.DeleteInstanceRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.DeleteInstanceResponse.SerializeToString,
+            ),
+            'RetireInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireInstance,
+                    request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.RetireInstanceRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.RetireInstanceResponse.SerializeToString,
+            ),
+            'RestoreInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreInstance,
+                    request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.RestoreInstanceRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.RestoreInstanceResponse.SerializeToString,
+            ),
+            'ReleaseInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseInstance,
+                    request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.ReleaseInstanceRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.ReleaseInstanceResponse.SerializeToString,
+            ),
+            'MergeInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeInstance,
+                    request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceResponse.SerializeToString,
             ),
             'CreateEnrolmentToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateEnrolmentToken,
@@ -273,6 +341,114 @@ class FleetService:
             '/patchwarden.v1.FleetService/DeleteInstance',
             common_dot_pb_dot_v1_dot_fleet__pb2.DeleteInstanceRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_fleet__pb2.DeleteInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.FleetService/RetireInstance',
+            common_dot_pb_dot_v1_dot_fleet__pb2.RetireInstanceRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_fleet__pb2.RetireInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.FleetService/RestoreInstance',
+            common_dot_pb_dot_v1_dot_fleet__pb2.RestoreInstanceRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_fleet__pb2.RestoreInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.FleetService/ReleaseInstance',
+            common_dot_pb_dot_v1_dot_fleet__pb2.ReleaseInstanceRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_fleet__pb2.ReleaseInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.FleetService/MergeInstance',
+            common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,14 @@ class FleetServiceStub:
     """Change what people may change: the fields named in update_mask."""
     DeleteInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DeleteInstanceRequest, _fleet_pb2.DeleteInstanceResponse]
     """Forget an instance and refuse its agent from now on. Its reports stay in history."""
+    RetireInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RetireInstanceRequest, _fleet_pb2.RetireInstanceResponse]
+    """Take an instance out of the fleet: its agent is refused, it counts nowhere, its history stays. Retiring it twice is harmless."""
+    RestoreInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RestoreInstanceRequest, _fleet_pb2.RestoreInstanceResponse]
+    """Take a retired instance back. FAILED_PRECONDITION when it is not retired."""
+    ReleaseInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ReleaseInstanceRequest, _fleet_pb2.ReleaseInstanceResponse]
+    """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
+    MergeInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.MergeInstanceRequest, _fleet_pb2.MergeInstanceResponse]
+    """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
     CreateEnrolmentToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.CreateEnrolmentTokenRequest, _fleet_pb2.CreateEnrolmentTokenResponse]
     """Make a one-time token with which one host may enrol. It is shown once."""
     ListEnrolmentTokens: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListEnrolmentTokensRequest, _fleet_pb2.ListEnrolmentTokensResponse]
@@ -61,6 +69,14 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Change what people may change: the fields named in update_mask."""
     DeleteInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DeleteInstanceRequest, _fleet_pb2.DeleteInstanceResponse]  # type: ignore[assignment]
     """Forget an instance and refuse its agent from now on. Its reports stay in history."""
+    RetireInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RetireInstanceRequest, _fleet_pb2.RetireInstanceResponse]  # type: ignore[assignment]
+    """Take an instance out of the fleet: its agent is refused, it counts nowhere, its history stays. Retiring it twice is harmless."""
+    RestoreInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RestoreInstanceRequest, _fleet_pb2.RestoreInstanceResponse]  # type: ignore[assignment]
+    """Take a retired instance back. FAILED_PRECONDITION when it is not retired."""
+    ReleaseInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ReleaseInstanceRequest, _fleet_pb2.ReleaseInstanceResponse]  # type: ignore[assignment]
+    """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
+    MergeInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.MergeInstanceRequest, _fleet_pb2.MergeInstanceResponse]  # type: ignore[assignment]
+    """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
     CreateEnrolmentToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CreateEnrolmentTokenRequest, _fleet_pb2.CreateEnrolmentTokenResponse]  # type: ignore[assignment]
     """Make a one-time token with which one host may enrol. It is shown once."""
     ListEnrolmentTokens: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListEnrolmentTokensRequest, _fleet_pb2.ListEnrolmentTokensResponse]  # type: ignore[assignment]
@@ -102,6 +118,38 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.DeleteInstanceResponse, _abc.Awaitable[_fleet_pb2.DeleteInstanceResponse]]:
         """Forget an instance and refuse its agent from now on. Its reports stay in history."""
+
+    @_abc_1.abstractmethod
+    def RetireInstance(
+        self,
+        request: _fleet_pb2.RetireInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RetireInstanceResponse, _abc.Awaitable[_fleet_pb2.RetireInstanceResponse]]:
+        """Take an instance out of the fleet: its agent is refused, it counts nowhere, its history stays. Retiring it twice is harmless."""
+
+    @_abc_1.abstractmethod
+    def RestoreInstance(
+        self,
+        request: _fleet_pb2.RestoreInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RestoreInstanceResponse, _abc.Awaitable[_fleet_pb2.RestoreInstanceResponse]]:
+        """Take a retired instance back. FAILED_PRECONDITION when it is not retired."""
+
+    @_abc_1.abstractmethod
+    def ReleaseInstance(
+        self,
+        request: _fleet_pb2.ReleaseInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ReleaseInstanceResponse, _abc.Awaitable[_fleet_pb2.ReleaseInstanceResponse]]:
+        """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
+
+    @_abc_1.abstractmethod
+    def MergeInstance(
+        self,
+        request: _fleet_pb2.MergeInstanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.MergeInstanceResponse, _abc.Awaitable[_fleet_pb2.MergeInstanceResponse]]:
+        """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
 
     @_abc_1.abstractmethod
     def CreateEnrolmentToken(
