@@ -62,6 +62,7 @@ MAY_NOT_IMPORT = {
     "controller/compliance": WORLD,
     "controller/report": WORLD,
     "controller/notify": WORLD,
+    "controller/schedules": WORLD,
     "controller/store": {
         "controller.api",
         "controller.dispatch",
@@ -144,6 +145,7 @@ def test_the_rules_look_at_every_folder_that_decides() -> None:
         "controller/tickets",
         "controller/compliance",
         "controller/notify",
+        "controller/schedules",
         "controller/store",
         "controller/api",
     ):
