@@ -92,7 +92,13 @@ def test_a_suspension_is_a_failure_and_says_at_which_failed_instance_it_stops() 
     )
     facts = ticket.unsaved_notices[-1].ticket
     assert facts is not None
-    assert (facts.state, facts.abnormal_cause, facts.stops_at, facts.failed, facts.ready) == ("ABNORMAL", "SUSPENDED", 1, 1, 1)  # fmt: skip
+    assert (facts.state, facts.abnormal_cause, facts.stops_at, facts.failed, facts.ready) == (
+        "ABNORMAL",
+        "SUSPENDED",
+        1,
+        1,
+        1,
+    )
 
 
 def test_a_ticket_that_was_held_before_it_began_starts_when_it_continues_and_only_then() -> None:
