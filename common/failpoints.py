@@ -43,6 +43,11 @@ NAMES: Final = (
     "intake.blob_stored",
     "intake.before_report",
     "intake.report_stored",
+    # dispatch/notifier: what happened is told
+    "notifier.routed",
+    "notifier.before_send",
+    "notifier.accepted",
+    "notifier.marked",
     # store/sqlite: the writer
     "store.before_commit",
     "store.committed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,11 +28,14 @@ from controller.api.selecting import Selecting
 from controller.api.server import Server, Services, serve
 from controller.api.ticket_service import TicketService
 from controller.api.watching import Watcher
+from controller.channels.settings import NO_CHANNELS, ChannelSettings, load_channels
+from controller.channels.transport import ChildTransport, mail_domain
 from controller.compliance.presets import public_baselines
 from controller.dispatch.assess import Assessor
 from controller.dispatch.clone_watch import CloneWatch
 from controller.dispatch.engine import Engine
 from controller.dispatch.intake import Intake
+from controller.dispatch.notifier import Notifier
 from controller.dispatch.watch import watch_silence
 from controller.fleet.orders import Goodbye
 from controller.fleet.sessions import Sessions
@@ -99,6 +103,7 @@ class Controller:
 
     async def _start(self, running: AsyncExitStack) -> None:
         settings, data = self.settings, self.settings.data
+        channels = load_channels(settings.notify) if settings.notify is not None else NO_CHANNELS
         make_folder(data)
         store = self._given_store
         if store is None:  # first of all: it is also the lock on the folder
@@ -109,6 +114,7 @@ class Controller:
         await take_tokens(data, store.fleet)
         self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now())
         parts = await self._build(store, running)
+        self._notify(store, parts.hub, channels, running)
         self._server = await self._serve(store, keyring, parts)
         running.push_async_callback(self._stop_serving, self._server, parts)
         write(data / ADDRESS, f"{self._server.address}\n".encode(), mode=0o644)
@@ -132,6 +138,13 @@ class Controller:
         silence.add_done_callback(_log_failure)
         running.push_async_callback(_cancel, silence)
         return _Parts(hub, sessions, engine, intake, assessor, Watcher(store.tickets, engine, hub, clock))
+
+    def _notify(self, store: Store, hub: LocalHub, channels: ChannelSettings, running: AsyncExitStack) -> None:
+        transport = ChildTransport(channels, mail_domain(self.settings.hosts))
+        notifier = Notifier(store, transport, hub, self.clock, random.SystemRandom().random)
+        sending = asyncio.create_task(notifier.run(), name="notifier")
+        sending.add_done_callback(_log_failure)
+        running.push_async_callback(_cancel, sending)
 
     async def _serve(self, store: Store, keyring: Keyring, parts: _Parts) -> Server:
         settings, clock, ids = self.settings, self.clock, self.ids

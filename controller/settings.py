@@ -52,6 +52,8 @@ class Settings:
     max_message_bytes: int = 4 * _MIB
     max_blob_bytes: int = 256 * _MIB
     """Of one piece of content from an agent, unpacked."""
+    notify: Path | None = None
+    """The file that says how messages are sent (channels, with their credentials); without it none can be."""
     log: str = "text"
     """"text" for people, "json" for machines."""
     log_level: str = "info"
