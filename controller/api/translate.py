@@ -38,15 +38,8 @@ from controller.fleet.model import (
     Role,
     View,
 )
-from controller.tickets.model import (
-    AbnormalCause,
-    BatchPolicyKind,
-    BatchState,
-    Outcome,
-    RunState,
-    SuspensionMode,
-    TicketState,
-)
+from controller.tickets.model import AbnormalCause, BatchState, Outcome, RunState, TicketState
+from controller.tickets.policies import BatchPolicyKind, SuspensionMode
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper

@@ -22,18 +22,8 @@ from controller.api.translate import (
     timestamp,
 )
 from controller.fleet.model import Instance, NotSelectableReason
-from controller.tickets.model import (
-    Batch,
-    BatchPolicy,
-    Counts,
-    PlannedBatch,
-    Run,
-    SuspensionMode,
-    SuspensionPolicy,
-    Ticket,
-    TicketId,
-    TicketSpec,
-)
+from controller.tickets.model import Batch, Counts, PlannedBatch, Run, Ticket, TicketId, TicketSpec
+from controller.tickets.policies import BatchPolicy, SuspensionMode, SuspensionPolicy
 from controller.tickets.suspension import counted, stops_at
 from controller.tickets.validate import LONGEST, SHORTEST, check_spec
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,6 +17,8 @@ from typing import Final
 from common import failpoints
 from common.clock import Clock
 from common.errors import Conflict, NotFound, PatchError, Unavailable
+from controller.dispatch.claims import Claims
+from controller.dispatch.deadlines import Deadlines
 from controller.fleet.model import InstanceId
 from controller.fleet.orders import Assign, Cancel
 from controller.fleet.sessions import Sessions
@@ -25,23 +26,35 @@ from controller.hub.api import Hub
 from controller.store.api import TicketStore
 from controller.tickets.machine import evolve
 from controller.tickets.model import (
+    Dispatched,
+    Ended,
     Event,
+    Lost,
     Outcome,
+    PassedOver,
+    Progressed,
     Reported,
     Run,
+    RunCanceled,
     RunId,
     RunState,
+    Step,
     Ticket,
     TicketId,
     TicketState,
+    TimedOut,
     parse_run_id,
 )
-from controller.tickets.plan import next_deadline, plan
+from controller.tickets.plan import given_up_at, next_turn, plan
 
 log = logging.getLogger(__name__)
 
 _STORE_RETRY: Final = timedelta(seconds=2)
 _LIVE: Final = frozenset({TicketState.READY, TicketState.PROCESSING})
+_MOST_AT_ONCE: Final = 1000
+"""So many requests are applied in one turn: others want to go on too."""
+_MOST_STEPS: Final = 12
+"""So many steps of a run that is out are kept: an agent has fewer, a faulty one may say anything."""
 
 MakeEvent = Callable[[Ticket, datetime], Event]
 
@@ -62,14 +75,19 @@ class Engine:
         self._hub = hub
         self._clock = clock
         self._drivers: dict[TicketId, _Driver] = {}
-        self._out: defaultdict[InstanceId, set[TicketId]] = defaultdict(set)
-        self._steps: dict[RunId, str] = {}
+        self._claims = Claims()
+        self._away = _Away(sessions)
+        self._steps: dict[RunId, dict[str, datetime]] = {}
 
     async def start(self) -> None:
         """Take up every ticket that an earlier process left unfinished."""
-        for ticket_id in await self._store.unfinished():
-            self._drive(await self._store.load(ticket_id))
-            log.info("ticket taken up", extra={"ticket": ticket_id})
+        loaded = [await self._store.load(ticket_id) for ticket_id in await self._store.unfinished()]
+        for ticket in loaded:  # all claims before the first plan: who has a run out on an instance keeps it
+            for instance_id in ticket.out:
+                self._claims.claim(instance_id, ticket.id)
+        for ticket in loaded:
+            self._drive(ticket)
+            log.info("ticket taken up", extra={"ticket": ticket.id})
 
     async def stop(self) -> None:
         """Stop driving. Everything promised is stored; the next process goes on from there."""
@@ -97,7 +115,11 @@ class Engine:
 
     def steps(self, ticket: Ticket) -> Mapping[InstanceId, str]:
         """Return what agents say they are doing, for the runs of a ticket that are out."""
-        return {instance: self._steps.get(run, "sent") for instance, run in ticket.out.items()}
+        return {i: next(reversed(self._steps.get(run, {"sent": None}))) for i, run in ticket.out.items()}
+
+    def steps_of(self, run_id: RunId) -> Mapping[str, datetime]:
+        """Return when a run that is out reached which step. What is over is in the run's own log."""
+        return self._steps.get(run_id, {})
 
     async def report(self, instance_id: InstanceId, run_id: str, outcome: Outcome, error: str) -> bool:
         """Take an agent's result: stored when this returns.
@@ -127,22 +149,34 @@ class Engine:
 
     def progress(self, instance_id: InstanceId, run_id: str, step: str) -> None:
         """Note what an agent says it is doing."""
-        for ticket_id in self._out.get(instance_id, ()):
-            if self._drivers[ticket_id].ticket.out.get(instance_id) == run_id:
-                self._steps[RunId(run_id)] = step
+        for ticket_id in self._claims.out(instance_id):
+            driver = self._drivers.get(ticket_id)
+            if driver is not None and driver.ticket.out.get(instance_id) == run_id:
+                self._reached(RunId(run_id), step)
                 self._hub.publish(f"ticket/{ticket_id}")
 
     def connected(self, instance_id: InstanceId) -> None:
-        """An agent is here: say again what it was promised."""
-        for ticket_id in self._out.get(instance_id, ()):
-            driver = self._drivers[ticket_id]
-            self._assign(driver.ticket, instance_id, driver.ticket.out[instance_id])
-            driver.wake.set()
+        """An agent is here: say again what it was promised, and let go on what waited for it."""
+        for ticket_id in self._claims.out(instance_id):
+            driver = self._drivers.get(ticket_id)
+            if driver is not None and (run_id := driver.ticket.out.get(instance_id)) is not None:
+                self._assign(driver.ticket, instance_id, run_id)
+        self._let_go_on(instance_id)
 
     def lost(self, instance_id: InstanceId) -> None:
         """An agent is away: its runs have a new deadline."""
-        for ticket_id in self._out.get(instance_id, ()):
-            self._drivers[ticket_id].wake.set()
+        for ticket_id in self._claims.out(instance_id):
+            driver = self._drivers.get(ticket_id)
+            if driver is not None and instance_id in driver.ticket.out:
+                self._watch(driver, (instance_id,), self._clock.now())
+                driver.wake.set()
+
+    def _let_go_on(self, instance_id: InstanceId) -> None:
+        """Have the tickets whose runs were passed over on this instance look again, the oldest ticket first."""
+        for ticket_id in self._claims.waiting(instance_id):
+            if (driver := self._drivers.get(ticket_id)) is not None:
+                driver.again[instance_id] = None
+                driver.wake.set()
 
     async def _request(self, ticket_id: TicketId, make: MakeEvent) -> Ticket:
         if ticket_id not in self._drivers:
@@ -158,17 +192,27 @@ class Engine:
     def _drive(self, ticket: Ticket) -> None:
         driver = _Driver(ticket)
         self._drivers[ticket.id] = driver
-        for instance_id, run_id in ticket.out.items():
-            self._out[instance_id].add(ticket.id)
-            self._assign(ticket, instance_id, run_id)
+        self._take_up(driver)
         driver.wake.set()
         driver.task = asyncio.create_task(self._run(driver), name=f"ticket {ticket.id}")
+
+    def _take_up(self, driver: _Driver) -> None:
+        """Begin with what is stored: what is out is promised, what waits is looked at again."""
+        ticket = driver.ticket
+        for instance_id, run_id in ticket.out.items():
+            self._claims.claim(instance_id, ticket.id)
+            self._assign(ticket, instance_id, run_id)
+        for instance_id in ticket.waiting:
+            self._claims.wait(instance_id, ticket.id, ticket.created_at)
+        driver.again = dict.fromkeys(ticket.waiting)
+        driver.deadlines = Deadlines()
+        self._watch(driver, ticket.out, self._clock.now())
 
     async def _run(self, driver: _Driver) -> None:
         try:
             while True:
                 driver.wake.clear()
-                driver.taken, driver.inbox = driver.inbox, []
+                driver.taken, driver.inbox = driver.inbox[:_MOST_AT_ONCE], driver.inbox[_MOST_AT_ONCE:]
                 try:
                     delay = await self._turn(driver)
                 except Exception:  # a fault of ours must not leave the ticket without a driver
@@ -178,8 +222,10 @@ class Engine:
                     delay = _STORE_RETRY
                 if delay is None and not driver.wake.is_set():
                     self._drivers.pop(driver.ticket.id)  # no await since the last look: nothing can have come in
+                    for instance_id in driver.ticket.waiting:
+                        self._claims.stop_waiting(instance_id, driver.ticket.id)
                     return
-                await self._sleep(driver, delay)
+                await self._sleep(driver, timedelta(0) if driver.inbox else delay)
         finally:
             for request in (*driver.taken, *driver.inbox):
                 if not request.answer.done():
@@ -200,26 +246,39 @@ class Engine:
         """Apply what came in and what is due; return how long to wait for more, None when the ticket is at rest."""
         before, now = driver.ticket, self._clock.now()
         ticket, answered = before, list[_Request]()
-        for request in driver.taken:
-            try:
-                ticket = evolve(ticket, request.make(ticket, now))
-                answered.append(request)
-            except PatchError as refused:
-                _fail(request, refused)
-        while (event := plan(ticket, self._sessions.absent(ticket.out), now)) is not None:
-            ticket = evolve(ticket, event)
+        due = driver.deadlines.due(now)
+        driver.again |= dict.fromkeys(i for i in due if i in before.waiting)
         try:
+            for request in driver.taken:
+                try:
+                    ticket = self._evolved(ticket, request.make(ticket, now))
+                    answered.append(request)
+                except PatchError as refused:
+                    _fail(request, refused)
+            others = self._claims.others(ticket.id)
+            while (event := plan(ticket, self._away, now, busy=others, due=due, again=driver.again)) is not None:
+                ticket = self._evolved(ticket, event)
+                self._claim(ticket, event)
             saved = await self._save(ticket) if ticket is not before else before
         except Conflict as conflict:
+            self._take_back(before, ticket)
             driver.ticket = await self._store.load(before.id)  # another replica drives it: theirs is the truth
+            self._follow(before, driver.ticket)
+            self._take_up(driver)
             log.warning("ticket was changed elsewhere", extra={"ticket": before.id, "conflict": str(conflict)})
             driver.inbox[:0] = [r for r in answered if not r.answer.done()]
             return timedelta(0)
         except Unavailable as unavailable:
             log.error("ticket could not be stored", extra={"ticket": before.id, "error": str(unavailable)})  # noqa: TRY400
+            self._take_back(before, ticket)
+            self._watch(driver, due, now)
             for request in answered:
                 _fail(request, unavailable)
             return _STORE_RETRY
+        except Exception:
+            self._take_back(before, ticket)
+            self._watch(driver, due, now)
+            raise
         driver.ticket = saved
         self._tell(before, ticket)
         failpoints.reached("engine.told")
@@ -231,10 +290,84 @@ class Engine:
         if ticket.unsaved_notices:
             self._hub.publish("outbox")
         failpoints.reached("engine.answered")
-        deadline = next_deadline(saved, self._sessions.absent(saved.out))
+        self._watch(driver, {*ticket.unsaved_runs, *due} if due else ticket.unsaved_runs, now)
+        self._forget_those_who_cannot_go(driver)
+        deadline = min((at for at in (driver.deadlines.next(), next_turn(saved, now)) if at is not None), default=None)
         if deadline is not None:
             return deadline - self._clock.now()
         return timedelta(days=1) if saved.state in _LIVE or saved.out else None
+
+    def _evolved(self, ticket: Ticket, event: Event) -> Ticket:
+        """Apply an event; the runs that it ends keep what their agents said of them."""
+        ending: Iterable[InstanceId] = ()
+        match event:
+            case Reported(instance=instance) | RunCanceled(instance=instance):
+                ending = (instance,)
+            case Lost(runs=runs):
+                ending = [run.instance for run in runs]
+            case Ended() | TimedOut():
+                ending = ticket.out
+            case _:
+                pass
+        said = [
+            (instance, Step(ticket.runs[instance].attempt, name, at))
+            for instance in ending
+            if (run_id := ticket.out.get(instance)) is not None
+            for name, at in self._steps.get(run_id, {}).items()
+        ]
+        return evolve(evolve(ticket, Progressed(event.at, tuple(said))) if said else ticket, event)
+
+    def _claim(self, ticket: Ticket, event: Event) -> None:
+        """Claim at once what is to be sent, and wait at once for what is not: before it is stored others are planned."""
+        match event:
+            case Dispatched(instances=instances):
+                for instance_id in instances:
+                    self._claims.claim(instance_id, ticket.id)
+            case PassedOver(runs=runs):
+                for instance_id, _ in runs:
+                    self._claims.wait(instance_id, ticket.id, ticket.created_at)
+            case _:
+                pass
+
+    def _take_back(self, before: Ticket, after: Ticket) -> None:
+        """Undo the claims of what could not be stored."""
+        for instance_id in after.unsaved_runs:
+            if instance_id in after.out and instance_id not in before.out:
+                self._claims.release(instance_id, after.id)
+                self._let_go_on(instance_id)
+            if instance_id in after.waiting and instance_id not in before.waiting:
+                self._claims.stop_waiting(instance_id, after.id)
+
+    def _follow(self, before: Ticket, after: Ticket) -> None:
+        """Give up the claims of a ticket that somebody else drove on, as far as it has given them up."""
+        for instance_id in before.out:
+            if instance_id not in after.out:
+                self._claims.release(instance_id, after.id)
+                self._let_go_on(instance_id)
+        for instance_id in before.waiting:
+            if instance_id not in after.waiting:
+                self._claims.stop_waiting(instance_id, after.id)
+
+    def _watch(self, driver: _Driver, instances: Iterable[InstanceId], now: datetime) -> None:
+        """Note when these runs are to be looked at again."""
+        ticket = driver.ticket
+        for instance_id in instances:
+            at = given_up_at(ticket, instance_id, self._away)
+            if at is None:
+                driver.deadlines.forget(instance_id)
+            elif at <= now and instance_id in ticket.waiting:
+                driver.again[instance_id] = None
+            else:
+                driver.deadlines.note(instance_id, at)
+
+    def _forget_those_who_cannot_go(self, driver: _Driver) -> None:
+        """Look no more at those at the head of the line that wait for something: when it comes, they are named again."""
+        ticket, others = driver.ticket, self._claims.others(driver.ticket.id)
+        while (first := next(iter(driver.again), None)) is not None:
+            waits_for = ticket.waiting.get(first)
+            if waits_for is not None and others.get(first) is None and self._away.get(first) is None:
+                return
+            del driver.again[first]
 
     async def _save(self, ticket: Ticket) -> Ticket:
         failpoints.reached("engine.before_save")
@@ -246,15 +379,16 @@ class Engine:
         """Give agents the orders that follow from what was stored."""
         for instance_id in after.unsaved_runs:
             now_out, was_out = after.out.get(instance_id), before.out.get(instance_id)
+            if instance_id in before.waiting and instance_id not in after.waiting:
+                self._claims.stop_waiting(instance_id, after.id)
             if was_out is not None and was_out != now_out:
                 self._steps.pop(was_out, None)
-                self._out[instance_id].discard(after.id)
-                if not self._out[instance_id]:
-                    del self._out[instance_id]
                 if _was_given_up(after.runs[instance_id]) and (session := self._sessions.get(instance_id)) is not None:
                     session.send(Cancel(was_out))
+                if now_out is None:
+                    self._claims.release(instance_id, after.id)
+                    self._let_go_on(instance_id)
             if now_out is not None and now_out != was_out:
-                self._out[instance_id].add(after.id)
                 self._assign(after, instance_id, now_out)
 
     def _assign(self, ticket: Ticket, instance_id: InstanceId, run_id: RunId) -> None:
@@ -266,6 +400,13 @@ class Engine:
         if left > timedelta(0):
             failpoints.reached("engine.before_order")
             session.send(Assign(run_id, ticket.id, left))
+            self._reached(run_id, "sent")
+
+    def _reached(self, run_id: RunId, step: str) -> None:
+        """Note the first time that a run reached a step."""
+        steps = self._steps.setdefault(run_id, {})
+        if len(steps) < _MOST_STEPS:
+            steps.setdefault(step, self._clock.now())
 
 
 class _Driver:
@@ -276,7 +417,22 @@ class _Driver:
         self.taken: list[_Request] = []
         """What the present turn is about."""
         self.wake = asyncio.Event()
+        self.deadlines = Deadlines()
+        """When which run is to be looked at."""
+        self.again: dict[InstanceId, None] = {}
+        """Runs that were passed over and may go now, in the order in which they could; a dict keeps each once."""
         self.task: asyncio.Task[None]
+
+
+class _Away:
+    """Since when an agent has been away, to be asked like a dict: who is connected is not looked up for a whole ticket."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def get(self, instance: InstanceId, /) -> datetime | None:
+        """Return it; None when the agent is connected."""
+        return self._sessions.absent((instance,)).get(instance)
 
 
 def _was_given_up(run: Run) -> bool:

@@ -467,4 +467,4 @@ class MemoryTickets:
 
 def _head(ticket: Ticket) -> Ticket:
     batches = {number: replace(batch, members=()) for number, batch in ticket.batches.items()}
-    return replace(ticket, batches=Map(batches), runs=Map(), out=Map())
+    return replace(ticket, batches=Map(batches), runs=Map(), out=Map(), waiting=Map())

@@ -3,6 +3,9 @@
 The automatic rule: one region, one availability zone and one application group a batch; at most a share of the instances of one
 application group in a batch (a group of one is exempt; no group is a group as well); at most `batch_size`; the first
 batches no larger than the ramp says. A group is all targets of the ticket with that application group, wherever they stand.
+
+A canary is one batch before all others. It is to tell of the whole fleet, so it takes from every region in turn, in each from every
+zone and group in turn; of one group it takes no more than the share. The ramp begins after it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from typing import Final
 
 from common.errors import InvalidArgument, Violation
 from controller.fleet.model import Instance
-from controller.tickets.model import BatchPolicy, BatchPolicyKind, PlannedBatch, Target
+from controller.tickets.model import PlannedBatch, Target
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind
 
 _MAX_VIOLATIONS: Final = 20  # they travel in a response header, which has room for a few thousand bytes
 _NAMED: Final = 5
@@ -35,9 +39,12 @@ def batches(targets: Sequence[Target], policy: BatchPolicy) -> tuple[PlannedBatc
         case BatchPolicyKind.MANUAL_BATCH:
             return manual(targets, policy.manual)
         case BatchPolicyKind.NO_BATCH:
-            return _numbered([_ordered(targets)] if targets else [])
+            first, rest = _canary(_ordered(targets), policy, share_percent=100)
+            return _numbered(batch for batch in (first, rest) if batch)
         case BatchPolicyKind.AUTO_BATCH:
-            return _numbered(_split(_ordered(targets), policy))
+            first, rest = _canary(_ordered(targets), policy, policy.group_share_percent)
+            split = _split(rest, Counter(t.application_group for t in targets), policy)
+            return _numbered([first, *split] if first else split)
 
 
 def manual(targets: Sequence[Target], lists: Sequence[Sequence[str]]) -> tuple[PlannedBatch, ...]:
@@ -82,13 +89,46 @@ def _not_one(entry: str, found: Sequence[Target]) -> str:
     return f"{entry[:80]!r} is not among the selected instances; select it or leave it out"
 
 
-def _split(ordered: Sequence[Target], policy: BatchPolicy) -> list[list[Target]]:
-    group_sizes = Counter(target.application_group for target in ordered)
+def _canary(ordered: Sequence[Target], policy: BatchPolicy, share_percent: int) -> tuple[list[Target], list[Target]]:
+    """Return the canary and who is left, both in order. No canary is asked for: nobody, and all."""
+    if policy.canary is None or not ordered:
+        return [], list(ordered)
+    size = policy.canary.instances or -(-len(ordered) * policy.canary.percent // 100)
+    taken, room = set[str](), _shares(Counter(t.application_group for t in ordered), share_percent)
+    for target in _by_turns(ordered):
+        if len(taken) == size:
+            break
+        if room[target.application_group] > 0:
+            room[target.application_group] -= 1
+            taken.add(target.id)
+    return [t for t in ordered if t.id in taken], [t for t in ordered if t.id not in taken]
+
+
+def _by_turns(ordered: Sequence[Target]) -> list[Target]:
+    """Deal targets out: the first of every region, then the second of each; in a region likewise by zone and group."""
+    seen_in_place, in_region = Counter[tuple[str, str, str]](), list[tuple[int, int, Target]]()
+    for number, target in enumerate(ordered):
+        in_region.append((seen_in_place[_place(target)], number, target))
+        seen_in_place[_place(target)] += 1
+    seen_in_region, dealt = Counter[str](), list[tuple[int, int, Target]]()
+    for _, number, target in sorted(in_region, key=lambda r: r[:2]):
+        dealt.append((seen_in_region[target.region], number, target))
+        seen_in_region[target.region] += 1
+    return [target for *_, target in sorted(dealt, key=lambda r: r[:2])]
+
+
+def _shares(group_sizes: Counter[str], share_percent: int) -> dict[str, int]:
+    return {group: max(1, size * share_percent // 100) for group, size in group_sizes.items()}
+
+
+def _split(ordered: Sequence[Target], group_sizes: Counter[str], policy: BatchPolicy) -> list[list[Target]]:
+    shares = _shares(group_sizes, policy.group_share_percent)
     split, largest = list[list[Target]](), 0
     for target in ordered:
         if not split or _place(split[-1][0]) != _place(target) or len(split[-1]) >= largest:
-            share = max(1, group_sizes[target.application_group] * policy.group_share_percent // 100)
-            largest = min(share, policy.batch_size, *policy.ramp[len(split) : len(split) + 1])
+            largest = min(
+                shares[target.application_group], policy.batch_size, *policy.ramp[len(split) : len(split) + 1]
+            )
             split.append([])
         split[-1].append(target)
     return split

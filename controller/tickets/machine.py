@@ -1,24 +1,40 @@
 """The ticket machine: which moves a ticket can make, and what it is after each (SEMANTICS §1, DESIGN §6).
 
 Frozen records in, new records out; time is in the events. An event costs the same at ten runs and at 100,000: runs and batches
-are in persistent maps and the counts are kept. Only an operator's Ended, BatchCanceled and BatchRetried touch many runs.
+are in persistent maps and the counts are kept. Only an operator's Ended, BatchCanceled and retries, and the end of
+the ticket's own time, touch many runs: they are in steering.py, and what all moves share in changes.py.
 
 What holds after every move: the counts are those of the runs; `out` holds exactly the runs that are PROCESSING, never more than
 max_in_flight, and runs are sent only from the current batch while no other has any out; a batch that is FINISHED, ABNORMAL or
-CANCELED has none out; while any run is READY, the current batch has one, has some out, or awaits BatchEnded.
+CANCELED has none out; while any run is READY, the current batch has one, has some out, or awaits BatchEnded; `forgiven` is the
+number of failures from before the last pardon; `waiting` holds exactly the READY runs that were passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from immutables import Map
 
-from common.errors import NotFound
 from controller.fleet.model import InstanceId
+from controller.tickets import steering
+from controller.tickets.changes import (
+    advanced,
+    closed,
+    concluded,
+    ended_run,
+    over,
+    run_of,
+    settled,
+    unfinished,
+    with_batch,
+    with_cursor,
+    with_runs,
+)
+from controller.tickets.gate import CANARY, Verdict, verdict
 from controller.tickets.model import (
     AbnormalCause,
     Batch,
@@ -32,12 +48,18 @@ from controller.tickets.model import (
     Dispatched,
     Ended,
     Event,
+    Gate,
+    Held,
+    Lost,
     Outcome,
+    PassedOver,
     Paused,
     PlannedBatch,
+    Progressed,
     Reported,
     Run,
     RunCanceled,
+    RunsRetried,
     RunState,
     Started,
     Suspended,
@@ -45,21 +67,15 @@ from controller.tickets.model import (
     TicketId,
     TicketSpec,
     TicketState,
+    TimedOut,
 )
 from controller.tickets.moves import MOVES, refused
 from controller.tickets.noting import noted
-from controller.tickets.suspension import counted, failures, tripped
+from controller.tickets.suspension import counted, tripped
 
-_ENDED_AS: Final[Mapping[Outcome, RunState]] = {
-    Outcome.SUCCEEDED: RunState.FINISHED,
-    Outcome.SKIPPED: RunState.FINISHED,
-    Outcome.FAILED: RunState.ABNORMAL,
-    Outcome.TIMEOUT: RunState.ABNORMAL,
-    Outcome.UNREACHABLE: RunState.ABNORMAL,
-    Outcome.CANCELED: RunState.CANCELED,
-}
 _GUESSED: Final = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE})
 _KNOWN: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
+_HELD: Final = "the canary ended without failure; look at it, then continue"
 
 
 def create(
@@ -100,6 +116,7 @@ def create(
         created_at=at,
         changed_at=at,
         request_id=request_id,
+        gate=Gate.CLOSED if spec.batch_policy.canary is not None and len(batches) > 1 else Gate.OPEN,
         unsaved_runs=frozenset(runs),
         unsaved_batches=frozenset(batches),
     )
@@ -114,33 +131,51 @@ def evolve(ticket: Ticket, event: Event) -> Ticket:
     if state is None:
         raise refused(ticket, event)
     match event:
-        case Reported():
-            after = _reported(ticket, event)
+        case Reported() | Lost() | Progressed() | PassedOver():
+            after = _of_runs(ticket, event)
             if after is ticket:
                 return ticket
         case Started():
-            after = ticket
+            after = replace(ticket, expires_at=steering.expiry(ticket, event.at))
         case Dispatched():
             after = _dispatched(ticket, event)
         case BatchEnded():
             after = _batch_ended(ticket, event)
         case Suspended():
             after = _suspended(ticket, event)
+        case Held():
+            after = _held(ticket, event)
+        case TimedOut():
+            after, state = steering.timed_out(ticket, event)
         case Completed():
             after, state = _completed(ticket, event)
         case Paused(reason=reason):
             after = replace(ticket, note=reason)
         case Continued():
-            after = _continued(ticket, event)
+            after = steering.continued(ticket, event)
         case Ended():
-            after = _ended(ticket, event)
+            after = steering.ended(ticket, event)
         case BatchRetried():
-            after = _batches_retried(ticket, event)
+            after = steering.batches_retried(ticket, event)
+        case RunsRetried():
+            after = steering.runs_retried(ticket, event)
         case BatchCanceled():
-            after = _batches_canceled(ticket, event)
+            after = steering.batches_canceled(ticket, event)
         case RunCanceled():
-            after = _run_canceled(ticket, event)
-    return noted(ticket, _concluded(replace(after, state=state, changed_at=event.at), event.at))
+            after = steering.run_canceled(ticket, event)
+    return noted(ticket, concluded(replace(after, state=state, changed_at=event.at), event.at))
+
+
+def _of_runs(ticket: Ticket, event: Reported | Lost | Progressed | PassedOver) -> Ticket:
+    match event:
+        case Reported():
+            return _reported(ticket, event)
+        case Lost():
+            return _lost(ticket, event)
+        case Progressed():
+            return _progressed(ticket, event)
+        case PassedOver():
+            return _passed_over(ticket, event)
 
 
 def _dispatched(ticket: Ticket, event: Dispatched) -> Ticket:
@@ -149,6 +184,10 @@ def _dispatched(ticket: Ticket, event: Dispatched) -> Ticket:
         raise refused(ticket, event, f"past its limit of failures ({counted(ticket)})", instead="it is to be suspended")
     if batch.counts.processing != ticket.counts.processing:
         raise refused(ticket, event, "waiting for the runs of another batch", instead="let them end first")
+    if verdict(ticket) is not Verdict.GO:
+        raise refused(
+            ticket, event, "waiting for its canary", instead="let the canary end without failure, or continue"
+        )
     if len(ticket.out) + len(event.instances) > ticket.spec.max_in_flight:
         out = f"{len(ticket.out)} of at most {ticket.spec.max_in_flight} runs out"
         raise refused(ticket, event, f"at its limit ({out})", instead=f"send fewer than {len(event.instances)}")
@@ -156,7 +195,7 @@ def _dispatched(ticket: Ticket, event: Dispatched) -> Ticket:
         raise refused(ticket, event, "asked to send nothing, or one run twice", instead="name each instance once")
     changed = list[Run]()
     for instance in event.instances:
-        run = _run(ticket, instance)
+        run = run_of(ticket, instance)
         if run.state is not RunState.READY or run.batch != ticket.current:
             raise refused(
                 ticket,
@@ -175,37 +214,62 @@ def _dispatched(ticket: Ticket, event: Dispatched) -> Ticket:
                 sent_at=event.at,
                 deadline=event.at + ticket.spec.timeout,
                 ended_at=None,
-            )
+                waits_for="",
+            ).with_step("promised", event.at)
         )
-    ticket = _with_runs(ticket, changed)
+    ticket = with_cursor(with_runs(ticket, changed), ticket.current)
     batch = ticket.batches[ticket.current]
-    cursor = batch.cursor
-    while cursor < len(batch.members) and ticket.runs[batch.members[cursor]].state is not RunState.READY:
-        cursor += 1
-    return _with_batch(
-        ticket,
-        replace(
-            batch,
-            state=BatchState.PROCESSING,
-            cursor=cursor,
-            started_at=batch.started_at or event.at,
-            ended_at=None,
-        ),
-    )
+    if ticket.current != CANARY and ticket.gate is not Gate.OPEN:
+        ticket = replace(ticket, gate=Gate.OPEN)
+    started_at = batch.started_at or event.at
+    batch = replace(batch, state=BatchState.PROCESSING, started_at=started_at, ended_at=None)
+    return replace(with_batch(ticket, batch), soak_until=None)
+
+
+def _passed_over(ticket: Ticket, event: PassedOver) -> Ticket:
+    changed = list[Run]()
+    for instance, waits_for in event.runs:
+        run = run_of(ticket, instance)
+        if run.state is not RunState.READY or not waits_for:
+            raise refused(ticket, event, run.state.value, f"instance {run.instance_name}", "pass over READY runs")
+        if run.waits_for != waits_for:
+            changed.append(replace(run, waits_for=waits_for))
+    return with_cursor(with_runs(ticket, changed), ticket.current)
+
+
+def _progressed(ticket: Ticket, event: Progressed) -> Ticket:
+    """Add to the logs of runs; a step that an attempt has told already is passed over, so that a log stays short."""
+    changed = dict[InstanceId, Run]()
+    for instance, step in event.steps:
+        run = changed.get(instance) or run_of(ticket, instance)
+        if not any((s.attempt, s.name) == (step.attempt, step.name) for s in run.log):
+            changed[instance] = run.with_step(step.name, step.at, step.attempt)
+    return with_runs(ticket, list(changed.values()))
+
+
+def _lost(ticket: Ticket, event: Lost) -> Ticket:
+    ended = dict[InstanceId, Run]()
+    for lost in event.runs:
+        run = run_of(ticket, lost.instance)
+        if run.attempt == lost.attempt and run.state in (RunState.READY, RunState.PROCESSING):
+            ended[run.instance_id] = ended_run(ticket, run, lost.outcome, event.at, lost.error)
+    ticket = with_runs(ticket, list(ended.values()))
+    if ticket.batches[ticket.current].counts.ready:
+        ticket = with_cursor(ticket, ticket.current)
+    for number in {run.batch for run in ended.values()}:
+        ticket = settled(ticket, number, event.at)
+    return ticket
 
 
 def _reported(ticket: Ticket, event: Reported) -> Ticket:
-    run = _run(ticket, event.instance)
+    run = run_of(ticket, event.instance)
     # What an agent says of a run is more true than what was guessed from its silence.
     late = ticket.state is not TicketState.CANCELED and run.outcome in _GUESSED and event.outcome in _KNOWN
-    if event.attempt != run.attempt or not (run.state is RunState.PROCESSING or late):
+    if event.attempt != run.attempt or not run.attempt or not (run.state is RunState.PROCESSING or late):
         return ticket
-    before = failures(ticket.counts, ticket.spec.suspension_policy)
-    ticket = _with_runs(ticket, [_ended_run(run, event.outcome, event.at, event.error)])
-    if late and (gone := before - failures(ticket.counts, ticket.spec.suspension_policy)) > 0:
-        # One failure less. It is taken for a forgiven one while there are any: a doubt stops the ticket rather too early.
-        ticket = replace(ticket, forgiven=max(0, ticket.forgiven - gone))
-    return _settled(ticket, run.batch, event.at)
+    stored = run.with_step("stored", event.at)
+    ticket = with_runs(ticket, [ended_run(ticket, stored, event.outcome, event.at, event.error)])
+    return settled(ticket, run.batch, event.at)
 
 
 def _batch_ended(ticket: Ticket, event: BatchEnded) -> Ticket:
@@ -218,239 +282,28 @@ def _batch_ended(ticket: Ticket, event: BatchEnded) -> Ticket:
             f"batch {batch.number}",
             "a batch ends once, when none of its runs is left",
         )
-    return _advanced(_with_batch(ticket, _closed(batch, event.at)))
+    return advanced(with_batch(ticket, closed(batch, event.at)))
 
 
 def _suspended(ticket: Ticket, event: Suspended) -> Ticket:
-    if not tripped(ticket):
+    canary_failed = verdict(ticket) is Verdict.FAILED
+    if not tripped(ticket) and not canary_failed:
         raise refused(ticket, event, f"within its rate with {counted(ticket)} failures", instead="let it go on")
     ticket = replace(ticket, state=TicketState.ABNORMAL, abnormal_cause=AbnormalCause.SUSPENDED, ended_at=event.at)
-    return _settled(ticket, ticket.current, event.at)
+    ticket = settled(ticket, ticket.current, event.at)
+    return replace(ticket, gate=Gate.WAITING) if canary_failed else ticket
+
+
+def _held(ticket: Ticket, event: Held) -> Ticket:
+    if verdict(ticket) is not Verdict.HOLD:
+        raise refused(ticket, event, "not waiting for anybody to look at its canary", instead="let it go on")
+    return replace(ticket, gate=Gate.WAITING, note=_HELD)
 
 
 def _completed(ticket: Ticket, event: Completed) -> tuple[Ticket, TicketState]:
-    if _unfinished(ticket) or ticket.batches[ticket.current].state in (BatchState.READY, BatchState.PROCESSING):
+    if unfinished(ticket) or ticket.batches[ticket.current].state in (BatchState.READY, BatchState.PROCESSING):
         raise refused(ticket, event, instead="a ticket completes when all its batches have ended")
     if any(batch.state is BatchState.ABNORMAL for batch in ticket.batches.values()):
         cause = AbnormalCause.ENDED_WITH_FAILURES
         return replace(ticket, abnormal_cause=cause, ended_at=event.at), TicketState.ABNORMAL
     return replace(ticket, ended_at=event.at), TicketState.FINISHED
-
-
-def _continued(ticket: Ticket, event: Continued) -> Ticket:
-    if ticket.state is TicketState.PAUSED:
-        return ticket
-    if ticket.abnormal_cause is not AbnormalCause.SUSPENDED:
-        raise refused(ticket, event)
-    forgiven = failures(ticket.counts, ticket.spec.suspension_policy)
-    ticket = replace(ticket, forgiven=forgiven, abnormal_cause=None, ended_at=None)
-    return _opened(ticket) if ticket.batches[ticket.current].counts.ready else ticket
-
-
-def _ended(ticket: Ticket, event: Ended) -> Ticket:
-    changed, cut = list[Run](), list[int]()
-    for batch in ticket.batches.values():
-        if not over(batch):
-            cut.append(batch.number)
-            changed += _unended(ticket, batch, (RunState.READY, RunState.PROCESSING), event.at)
-    ticket = _with_runs(ticket, changed)
-    for number in cut:
-        batch = ticket.batches[number]
-        ticket = _with_batch(ticket, replace(batch, state=BatchState.CANCELED, ended_at=event.at))
-    ticket = _settled(replace(ticket, state=TicketState.CANCELED), ticket.current, event.at)
-    return replace(ticket, abnormal_cause=None, note=event.reason, ended_at=event.at)
-
-
-def _batches_retried(ticket: Ticket, event: BatchRetried) -> Ticket:
-    batches = _abnormal(ticket, event, event.batch)
-    for batch in batches:
-        places = [
-            (place, run)
-            for place, run in enumerate(ticket.runs[member] for member in batch.members)
-            if run.state is RunState.ABNORMAL
-        ]
-        ticket = _with_runs(
-            ticket,
-            [replace(run, state=RunState.READY, outcome=None, error="", ended_at=None) for _, run in places],
-        )
-        cursor = min([batch.cursor, *(place for place, _ in places[:1])])
-        again = replace(ticket.batches[batch.number], state=BatchState.READY, cursor=cursor, ended_at=None)
-        ticket = _with_batch(ticket, again)
-    ran, forgiven = ticket.current, failures(ticket.counts, ticket.spec.suspension_policy)
-    ticket = replace(ticket, current=batches[0].number, forgiven=forgiven, abnormal_cause=None, ended_at=None)
-    return _settled(ticket, ran, event.at)
-
-
-def _batches_canceled(ticket: Ticket, event: BatchCanceled) -> Ticket:
-    for batch in _abnormal(ticket, event, event.batch):
-        ticket = _with_runs(ticket, _unended(ticket, batch, (RunState.READY,), event.at))
-        given_up = ticket.batches[batch.number]
-        ticket = _with_batch(
-            ticket, replace(given_up, state=BatchState.CANCELED, ended_at=given_up.ended_at or event.at)
-        )
-    return _advanced(ticket) if ticket.batches[ticket.current].state is BatchState.CANCELED else ticket
-
-
-def _run_canceled(ticket: Ticket, event: RunCanceled) -> Ticket:
-    run = _run(ticket, event.instance)
-    if run.state not in (RunState.READY, RunState.PROCESSING):
-        raise refused(
-            ticket,
-            event,
-            run.state.value,
-            f"instance {run.instance_name}",
-            "only a run that has not ended can be canceled",
-        )
-    ticket = _with_runs(ticket, [_ended_run(run, Outcome.CANCELED, event.at)])
-    return _settled(ticket, run.batch, event.at)
-
-
-def over(batch: Batch) -> bool:
-    """Say whether no run of the batch is READY or out."""
-    return not (batch.counts.ready or batch.counts.processing)
-
-
-def _unfinished(ticket: Ticket) -> bool:
-    return bool(ticket.counts.ready or ticket.counts.processing)
-
-
-def _run(ticket: Ticket, instance: InstanceId) -> Run:
-    if (run := ticket.runs.get(instance)) is None:
-        raise NotFound("instance", instance, f"ticket {ticket.id} does not have it")
-    return run
-
-
-def _abnormal(ticket: Ticket, event: BatchRetried | BatchCanceled, number: int) -> list[Batch]:
-    """Return the abnormal batches that an operator means, by number."""
-    if number == 0:
-        found = [batch for batch in ticket.batches.values() if batch.state is BatchState.ABNORMAL]
-        if not found:
-            raise refused(ticket, event, f"{ticket.state.value} without an abnormal batch")
-        return sorted(found, key=lambda batch: batch.number)
-    if (one := ticket.batches.get(number)) is None:
-        raise NotFound("batch", str(number), f"ticket {ticket.id} has batches 1 to {len(ticket.batches)}")
-    if one.state is not BatchState.ABNORMAL:
-        raise refused(
-            ticket,
-            event,
-            one.state.value,
-            f"batch {number}",
-            "only a batch that is ABNORMAL can be retried or canceled",
-        )
-    return [one]
-
-
-def _unended(ticket: Ticket, batch: Batch, states: tuple[RunState, ...], at: datetime) -> list[Run]:
-    """Return the runs of a batch in these states as they are once canceled."""
-    runs = (ticket.runs[member] for member in batch.members)
-    return [_ended_run(run, Outcome.CANCELED, at) for run in runs if run.state in states]
-
-
-def _ended_run(run: Run, outcome: Outcome, at: datetime, error: str = "") -> Run:
-    return replace(run, state=_ENDED_AS[outcome], outcome=outcome, error=error, ended_at=at)
-
-
-def _with_runs(ticket: Ticket, changed: Sequence[Run]) -> Ticket:
-    """Put changed runs in their places: the runs, who is out, all counts, and what is to be saved."""
-    if not changed:
-        return ticket
-    counts, per_batch = ticket.counts, dict[int, Counts]()
-    with ticket.runs.mutate() as runs, ticket.out.mutate() as out:
-        for run in changed:
-            before = runs[run.instance_id].bucket
-            counts = counts.moved(before, run.bucket)
-            batch_counts = per_batch.get(run.batch) or ticket.batches[run.batch].counts
-            per_batch[run.batch] = batch_counts.moved(before, run.bucket)
-            runs[run.instance_id] = run
-            if run.state is RunState.PROCESSING:
-                out[run.instance_id] = run.id(ticket.id)
-            else:
-                out.pop(run.instance_id, None)
-        all_runs, all_out = runs.finish(), out.finish()
-    with ticket.batches.mutate() as batches:
-        for number, batch_counts in per_batch.items():
-            batches[number] = replace(batches[number], counts=batch_counts)
-        all_batches = batches.finish()
-    return replace(
-        ticket,
-        runs=all_runs,
-        out=all_out,
-        batches=all_batches,
-        counts=counts,
-        unsaved_runs=ticket.unsaved_runs.union(run.instance_id for run in changed),
-        unsaved_batches=ticket.unsaved_batches.union(per_batch),
-    )
-
-
-def _with_batch(ticket: Ticket, batch: Batch) -> Ticket:
-    return replace(
-        ticket,
-        batches=ticket.batches.set(batch.number, batch),
-        unsaved_batches=ticket.unsaved_batches | {batch.number},
-    )
-
-
-def _closed(batch: Batch, at: datetime) -> Batch:
-    state = BatchState.ABNORMAL if batch.counts.ended_badly else BatchState.FINISHED
-    return replace(batch, state=state, ended_at=batch.ended_at or at)
-
-
-def _settled(ticket: Ticket, number: int, at: datetime) -> Ticket:
-    """Give a batch that has nothing out the state that fits.
-
-    BatchEnded ends the current batch of a ticket that is PROCESSING. Any other batch ends here: while the ticket is held or
-    suspended, after a late result, or when a retried batch took the turn of one that still had runs out.
-    """
-    batch = ticket.batches[number]
-    if batch.counts.processing or batch.state is BatchState.CANCELED:
-        return ticket
-    runs_now = (
-        ticket.state is TicketState.PROCESSING and number == ticket.current and batch.state is not BatchState.ABNORMAL
-    )
-    if over(batch):
-        if runs_now:
-            return ticket
-        ticket = _with_batch(ticket, _closed(batch, at))
-        return _advanced(ticket) if number == ticket.current else ticket
-    if ticket.state is TicketState.ABNORMAL or batch.state is BatchState.ABNORMAL:
-        state = BatchState.ABNORMAL if batch.counts.ended_badly else BatchState.READY
-    else:
-        state = batch.state if number == ticket.current else BatchState.READY
-    return ticket if state is batch.state else _with_batch(ticket, replace(batch, state=state))
-
-
-def _advanced(ticket: Ticket) -> Ticket:
-    """Go on to the next batch that has a READY run or some out, in number order, then from 1 again; stay when there is none.
-
-    Looking from the current batch on makes each step short: only a retry can have left something behind it.
-    """
-    if not _unfinished(ticket):
-        return ticket
-    last = len(ticket.batches)
-    for number in _around(ticket.current, last):
-        if not over(ticket.batches[number]):
-            ticket = replace(ticket, current=number)
-            return ticket if ticket.state is TicketState.ABNORMAL else _opened(ticket)
-    return ticket
-
-
-def _around(current: int, last: int) -> Iterable[int]:
-    yield from range(current + 1, last + 1)
-    yield from range(1, current)
-
-
-def _opened(ticket: Ticket) -> Ticket:
-    """Let a batch that was cut off by a suspension take its turn again."""
-    batch = ticket.batches[ticket.current]
-    if batch.state is not BatchState.ABNORMAL:
-        return ticket
-    return _with_batch(ticket, replace(batch, state=BatchState.READY))
-
-
-def _concluded(ticket: Ticket, at: datetime) -> Ticket:
-    """Finish an ABNORMAL ticket once nothing abnormal and nothing unsent is left in it."""
-    if ticket.state is not TicketState.ABNORMAL or _unfinished(ticket):
-        return ticket
-    if any(batch.state is BatchState.ABNORMAL for batch in ticket.batches.values()):
-        return ticket
-    return replace(ticket, state=TicketState.FINISHED, abnormal_cause=None, ended_at=at)

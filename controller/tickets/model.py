@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from immutables import Map
 
 from controller.fleet.model import InstanceId, Selector
 from controller.notify.model import Notice, NotificationPolicy
+from controller.tickets.policies import BatchPolicy, OfflinePolicy, SuspensionPolicy
 
 TicketId = NewType("TicketId", str)
 RunId = NewType("RunId", str)
@@ -32,6 +33,7 @@ class AbnormalCause(StrEnum):
 
     SUSPENDED = "SUSPENDED"
     ENDED_WITH_FAILURES = "ENDED_WITH_FAILURES"
+    TIMED_OUT = "TIMED_OUT"
 
 
 class BatchState(StrEnum):
@@ -65,39 +67,14 @@ class Outcome(StrEnum):
     CANCELED = "CANCELED"
 
 
-class BatchPolicyKind(StrEnum):
-    """How targets are split into batches."""
+class Gate(StrEnum):
+    """Whether the batches after the canary may begin."""
 
-    NO_BATCH = "NO_BATCH"
-    MANUAL_BATCH = "MANUAL_BATCH"
-    AUTO_BATCH = "AUTO_BATCH"
-
-
-class SuspensionMode(StrEnum):
-    """How a success rate becomes a number of failures."""
-
-    ATTAINABLE = "ATTAINABLE"
-    LITERAL = "LITERAL"
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """How targets are split into batches. `manual` holds ids or names as the operator gave them."""
-
-    kind: BatchPolicyKind = BatchPolicyKind.AUTO_BATCH
-    manual: tuple[tuple[str, ...], ...] = ()
-    batch_size: int = 10
-    group_share_percent: int = 50
-    ramp: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SuspensionPolicy:
-    """When a ticket stops itself. The rate is in tenths of a percent, 0..1000: never a float."""
-
-    success_rate_tenths: int = 800
-    mode: SuspensionMode = SuspensionMode.ATTAINABLE
-    ignore_unreachable: bool = False
+    OPEN = "OPEN"
+    CLOSED = "CLOSED"
+    """The canary is still to end."""
+    WAITING = "WAITING"
+    """It has ended, and an operator has to say Continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +86,14 @@ class TicketSpec:
     baseline: str = ""
     """Baseline id; empty means the one that decides for each instance."""
     timeout: timedelta = timedelta(minutes=10)
-    batch_policy: BatchPolicy = BatchPolicy()
+    batch_policy: BatchPolicy = BatchPolicy()  # noqa: RUF009 - frozen
     max_in_flight: int = 100
-    suspension_policy: SuspensionPolicy = SuspensionPolicy()
+    suspension_policy: SuspensionPolicy = SuspensionPolicy()  # noqa: RUF009 - frozen
     unreachable_after: timedelta = timedelta(minutes=1)
     notification: NotificationPolicy = NotificationPolicy()  # noqa: RUF009 - frozen
+    ticket_timeout: timedelta = timedelta(0)
+    """How long the whole ticket may take; 0 is for ever."""
+    offline: OfflinePolicy = OfflinePolicy()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +157,21 @@ class Counts:
         return replace(self, **{source: getattr(self, source) - number, to: getattr(self, to) + number})
 
 
+WAITS_FOR_AGENT: Final = "agent"
+"""Run.waits_for: the agent is away. Anything else there is the id of a ticket, which has a hyphen."""
+MOST_STEPS: Final = 40
+"""So many steps of a run are remembered, the latest ones: about five attempts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """When a run reached a step: "queued", "promised", "sent", what its agent said, "stored", "ended"."""
+
+    attempt: int
+    name: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One instance's share of a ticket."""
@@ -192,6 +187,17 @@ class Run:
     sent_at: datetime | None = None
     deadline: datetime | None = None
     ended_at: datetime | None = None
+    waits_for: str = ""
+    """Why a READY run was passed over when it was its turn: WAITS_FOR_AGENT, or the ticket whose run is out on the instance."""
+    pardons: int = 0
+    """Ticket.pardons when it failed: a failure from before the last pardon is forgiven."""
+    log: tuple[Step, ...] = ()
+    """Its latest steps, at most MOST_STEPS; "queued" of the first attempt is when the ticket was made."""
+
+    def with_step(self, name: str, at: datetime, attempt: int | None = None) -> Run:
+        """Return the run with one more step in its log."""
+        step = Step(self.attempt if attempt is None else attempt, name, at)
+        return replace(self, log=(*self.log, step)[-MOST_STEPS:])
 
     @property
     def bucket(self) -> str:
@@ -224,7 +230,7 @@ class Batch:
     zone: str = ""
     application_group: str = ""
     cursor: int = 0
-    """Every member before it has left READY: where the search for the next one to send begins."""
+    """Every member before it has left READY or was passed over: where the search for the next one to send begins."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
@@ -249,7 +255,17 @@ class Ticket:
     """Number of the batch that runs or comes next."""
     abnormal_cause: AbnormalCause | None = None
     forgiven: int = 0
-    """Failures that a Continue or Retry forgave; they no longer count towards the suspension."""
+    """How many of the failures that there are now a Continue or Retry forgave; they do not count towards the suspension."""
+    pardons: int = 0
+    """How often failures were forgiven."""
+    waiting: Map[InstanceId, str] = Map()  # noqa: RUF009 - persistent
+    """The READY runs that were passed over, and what each waits for (Run.waits_for)."""
+    gate: Gate = Gate.OPEN
+    soak_until: datetime | None = None
+    """Nothing is sent before: the batch before ended too short a while ago."""
+    expires_at: datetime | None = None
+    """When the ticket's own time is over; None before it started, and when it has all the time in the world."""
+    timed_out_at: datetime | None = None
     ended_at: datetime | None = None
     note: str = ""
     request_id: str = ""
@@ -291,8 +307,42 @@ class Dispatched:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """It is these runs' turn, and they cannot be sent: each with what it waits for (Run.waits_for). Others go first."""
+
+    at: datetime
+    runs: tuple[tuple[InstanceId, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """What agents said they were doing, noted when their runs end."""
+
+    at: datetime
+    steps: tuple[tuple[InstanceId, Step], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LostRun:
+    """A run for which nobody need wait any more: it is out past its deadline or without an agent, or was never sent."""
+
+    instance: InstanceId
+    attempt: int
+    outcome: Outcome
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """These runs are given up, by their deadlines (TIMEOUT) or the absence of their agents (UNREACHABLE)."""
+
+    at: datetime
+    runs: tuple[LostRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
-    """A run ended: the agent's own result, a deadline (TIMEOUT) or an absence (UNREACHABLE)."""
+    """A run ended: the agent's own result."""
 
     at: datetime
     instance: InstanceId
@@ -310,10 +360,24 @@ class BatchEnded:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The suspension policy is tripped."""
+    """The suspension policy is tripped, or the canary ended with failures."""
 
     at: datetime
     failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The canary ended without failure, and the rest is to wait for a Continue."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The ticket's own time is over."""
+
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +419,14 @@ class BatchRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class RunsRetried:
+    """An operator runs these instances' unsuccessful runs again. None named: every failed one outside batches given up."""
+
+    at: datetime
+    instances: tuple[InstanceId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BatchCanceled:
     """An operator gives an abnormal batch up. 0: every abnormal batch."""
 
@@ -373,14 +445,20 @@ class RunCanceled:
 Event = (
     Started
     | Dispatched
+    | PassedOver
+    | Progressed
+    | Lost
     | Reported
     | BatchEnded
     | Suspended
+    | Held
+    | TimedOut
     | Completed
     | Paused
     | Continued
     | Ended
     | BatchRetried
+    | RunsRetried
     | BatchCanceled
     | RunCanceled
 )

@@ -16,13 +16,19 @@ from controller.tickets.model import (
     Dispatched,
     Ended,
     Event,
+    Held,
+    Lost,
+    PassedOver,
     Paused,
+    Progressed,
     Reported,
     RunCanceled,
+    RunsRetried,
     Started,
     Suspended,
     Ticket,
     TicketState,
+    TimedOut,
 )
 
 _READY, _PROCESSING, _PAUSED = TicketState.READY, TicketState.PROCESSING, TicketState.PAUSED
@@ -34,37 +40,54 @@ MOVES: Final[Mapping[tuple[TicketState, type[Event]], TicketState]] = {
     (_READY, Ended): _CANCELED,
     (_READY, RunCanceled): _READY,
     (_PROCESSING, Dispatched): _PROCESSING,
+    (_PROCESSING, PassedOver): _PROCESSING,
     (_PROCESSING, BatchEnded): _PROCESSING,
     (_PROCESSING, Suspended): _ABNORMAL,
+    (_PROCESSING, Held): _PAUSED,
+    (_PROCESSING, TimedOut): _CANCELED,  # or ABNORMAL, when a batch is
     (_PROCESSING, Completed): _FINISHED,  # or ABNORMAL, when a batch is
     (_PROCESSING, Paused): _PAUSED,
     (_PROCESSING, Ended): _CANCELED,
     (_PROCESSING, BatchRetried): _PROCESSING,
+    (_PROCESSING, RunsRetried): _PROCESSING,
     (_PROCESSING, BatchCanceled): _PROCESSING,
     (_PROCESSING, RunCanceled): _PROCESSING,
     (_PAUSED, Continued): _PROCESSING,
     (_PAUSED, Ended): _CANCELED,
+    (_PAUSED, TimedOut): _CANCELED,  # or ABNORMAL, when a batch is
     (_PAUSED, BatchRetried): _PAUSED,  # it is retried when the ticket continues
+    (_PAUSED, RunsRetried): _PAUSED,
     (_PAUSED, BatchCanceled): _PAUSED,
     (_PAUSED, RunCanceled): _PAUSED,
     (_ABNORMAL, Continued): _PROCESSING,  # only after a suspension
     (_ABNORMAL, Ended): _CANCELED,
     (_ABNORMAL, BatchRetried): _PROCESSING,
+    (_ABNORMAL, RunsRetried): _PROCESSING,
     (_ABNORMAL, BatchCanceled): _ABNORMAL,  # or FINISHED, when nothing abnormal and nothing unsent is left
     (_ABNORMAL, RunCanceled): _ABNORMAL,  # likewise
-} | {(state, Reported): state for state in TicketState}  # a late success can turn ABNORMAL into FINISHED
+} | {
+    (state, event): state  # a late success can turn ABNORMAL into FINISHED
+    for state in TicketState
+    for event in (Progressed, Lost, Reported)
+}
 
 _CALLED: Final[Mapping[type[Event], str]] = {
     Started: "start",
     Dispatched: "sending a run",
+    PassedOver: "passing over",
+    Progressed: "progress",
+    Lost: "giving up a run",
     Reported: "a result",
     BatchEnded: "the end of a batch",
     Suspended: "suspension",
+    Held: "holding",
+    TimedOut: "the end of its time",
     Completed: "completion",
     Paused: "pause",
     Continued: "continue",
     Ended: "end",
     BatchRetried: "retry",
+    RunsRetried: "retry",
     BatchCanceled: "cancel",
     RunCanceled: "cancel",
 }

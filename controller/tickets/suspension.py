@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controller.tickets.model import Counts, SuspensionMode, SuspensionPolicy, Ticket
+from controller.tickets.model import Counts, Outcome, Run, Ticket
+from controller.tickets.policies import SuspensionMode, SuspensionPolicy
 
 _WHOLE = 1000  # tenths of a percent
 
@@ -23,12 +24,23 @@ def failures(counts: Counts, policy: SuspensionPolicy) -> int:
     return counts.failed + counts.timeout + (0 if policy.ignore_unreachable else counts.unreachable)
 
 
+def is_failure(run: Run, policy: SuspensionPolicy) -> bool:
+    """Say whether a run is one of `failures`."""
+    match run.outcome:
+        case Outcome.FAILED | Outcome.TIMEOUT:
+            return True
+        case Outcome.UNREACHABLE:
+            return not policy.ignore_unreachable
+        case _:
+            return False
+
+
 def counted(ticket: Ticket) -> int:
     """Return the failures that count now: those there are, less those that a Continue or Retry forgave.
 
     A retried run is out of its bucket until it ends again, so its new result replaces the earlier one.
     """
-    return max(0, failures(ticket.counts, ticket.spec.suspension_policy) - ticket.forgiven)
+    return failures(ticket.counts, ticket.spec.suspension_policy) - ticket.forgiven
 
 
 def tripped(ticket: Ticket) -> bool:

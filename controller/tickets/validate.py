@@ -11,7 +11,8 @@ from common.errors import InvalidArgument, Violation
 from controller.fleet.groups import wrong_with
 from controller.fleet.model import Selector
 from controller.fleet.selection import read_network
-from controller.tickets.model import BatchPolicy, BatchPolicyKind, TicketSpec
+from controller.tickets.model import TicketSpec
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind, Canary
 
 MAX_NAME: Final = 100
 MAX_REASON: Final = 200
@@ -24,6 +25,10 @@ MAX_BATCH_SIZE: Final = 1000
 MAX_RAMP: Final = 10
 SHORTEST: Final = timedelta(seconds=1)
 LONGEST: Final = timedelta(hours=24)
+LONGEST_TICKET: Final = timedelta(days=30)
+"""A whole ticket, and waiting for agents that are away."""
+_SAID: Final = {LONGEST: "24 h", LONGEST_TICKET: "30 d"}
+MAX_CANARY: Final = 10_000
 OLDEST: Final = timedelta(days=3653)
 """How old a report may be asked for."""
 _EACH_FIELD: Final = (
@@ -42,6 +47,8 @@ def check_spec(spec: TicketSpec) -> None:
         *_number("max_in_flight", spec.max_in_flight, 1, MAX_IN_FLIGHT),
         *_success_rate(spec.suspension_policy.success_rate_tenths),
         *_duration("unreachable_after", spec.unreachable_after),
+        *_duration("ticket_timeout", spec.ticket_timeout, LONGEST_TICKET, zero=True),
+        *_offline(spec),
     ]
     if wrong:
         raise InvalidArgument(tuple(wrong))
@@ -77,9 +84,16 @@ def _number(field: str, value: int, least: int, most: int) -> Iterator[Violation
         yield Violation(field, f"{value} is out of range, allowed {least} to {most}")
 
 
-def _duration(field: str, value: timedelta) -> Iterator[Violation]:
-    if not SHORTEST <= value <= LONGEST:
-        yield Violation(field, f"{value.total_seconds():.15g} s is out of range, allowed 1 s to 24 h")
+def _duration(field: str, value: timedelta, longest: timedelta = LONGEST, *, zero: bool = False) -> Iterator[Violation]:
+    if not SHORTEST <= value <= longest and not (zero and not value):
+        allowed = f"1 s to {_SAID[longest]}" + (", or 0 for none" if zero else "")
+        yield Violation(field, f"{value.total_seconds():.15g} s is out of range, allowed {allowed}")
+
+
+def _offline(spec: TicketSpec) -> Iterator[Violation]:
+    yield from _duration("offline.wait", spec.offline.wait, LONGEST_TICKET, zero=True)
+    if spec.offline.until is not None and spec.offline.wait:
+        yield Violation("offline", "wait and until are given both; say how long, or until when")
 
 
 def _text(field: str, value: str, most: int, least: int = 0) -> Iterator[Violation]:
@@ -161,6 +175,24 @@ def _batch_policy(policy: BatchPolicy) -> Iterator[Violation]:
     else:
         for n, most in enumerate(policy.ramp):
             yield from _number(f"batch_policy.ramp[{n}]", most, 1, MAX_BATCH_SIZE)
+
+    yield from _duration("batch_policy.soak", policy.soak, zero=True)
+    if policy.canary is not None:
+        yield from _canary(policy.kind, policy.canary)
+
+
+def _canary(kind: BatchPolicyKind, canary: Canary) -> Iterator[Violation]:
+    field, sizes = "batch_policy.canary", (canary.instances, canary.percent)
+    if kind is BatchPolicyKind.MANUAL_BATCH:
+        if any(sizes):
+            yield Violation(field, "the first batch of MANUAL_BATCH is the canary; leave its size out")
+        return
+    if all(sizes):
+        yield Violation(field, "instances and percent are given both; give one of them")
+    elif not any(sizes):
+        yield Violation(field, "has no size; give instances or percent")
+    yield from _number(f"{field}.instances", canary.instances, 0, MAX_CANARY)
+    yield from _number(f"{field}.percent", canary.percent, 0, 100)
 
 
 def _first(violations: Iterable[Violation]) -> Iterator[Violation]:

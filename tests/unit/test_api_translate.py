@@ -51,16 +51,8 @@ from controller.fleet.model import (
     Selector,
     View,
 )
-from controller.tickets.model import (
-    BatchPolicy,
-    BatchPolicyKind,
-    Outcome,
-    Run,
-    RunState,
-    SuspensionMode,
-    SuspensionPolicy,
-    TicketSpec,
-)
+from controller.tickets.model import Outcome, Run, RunState, TicketSpec
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind, SuspensionMode, SuspensionPolicy
 from tests.builders import (
     NOW,
     a_rule,

@@ -18,19 +18,8 @@ from controller.hub.local import LocalHub
 from controller.store.memory import MemoryStore
 from controller.tickets import machine
 from controller.tickets.batches import batches
-from controller.tickets.model import (
-    BatchPolicy,
-    BatchPolicyKind,
-    Continued,
-    Ended,
-    Outcome,
-    Paused,
-    SuspensionPolicy,
-    Ticket,
-    TicketId,
-    TicketSpec,
-    TicketState,
-)
+from controller.tickets.model import Continued, Ended, Outcome, Paused, RunId, Ticket, TicketId, TicketSpec, TicketState
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind, OfflinePolicy, SuspensionPolicy
 from tests.builders import NOW, a_target, an_instance, instance_id
 from tests.fakes import FakeClock
 
@@ -65,9 +54,9 @@ class World:
         for _ in range(60):
             await asyncio.sleep(0)
 
-    async def create(self, instances: int, spec: TicketSpec) -> TicketId:
+    async def create(self, instances: int, spec: TicketSpec, name: str = "T-1") -> TicketId:
         planned = batches([a_target(n) for n in range(1, instances + 1)], spec.batch_policy)
-        ticket = machine.create(TicketId("T-1"), spec, planned, "operator", self.clock.now(), "")
+        ticket = machine.create(TicketId(name), spec, planned, "operator", self.clock.now(), "")
         await self.engine.create(ticket)
         await self.settle()
         return ticket.id
@@ -277,3 +266,135 @@ def test_an_agent_counts_as_absent_from_the_start_of_the_process_not_from_long_a
     clock = FakeClock()
     sessions = Sessions(clock, HEARTBEAT)
     assert sessions.absent([InstanceId("i-1")]) == {"i-1": NOW}
+
+
+async def test_of_two_tickets_on_one_instance_the_later_waits_says_so_and_goes_on(world: World) -> None:
+    (agent,) = world.connect(1)
+    await world.create(1, ONE_BATCH)
+    second = await world.create(1, ONE_BATCH, "T-2")
+    first_run = run_of(agent)
+    assert first_run.startswith("T-1/")
+    (waits,) = [run for _, run in await world.store.tickets.runs(second, 0, (), 10, None)]
+    assert waits.waits_for == "T-1"
+    assert await world.report(1, first_run)
+    assert run_of(agent).startswith("T-2/")
+    (goes,) = [run for _, run in await world.store.tickets.runs(second, 0, (), 10, None)]
+    assert goes.waits_for == ""
+
+
+async def test_a_run_that_waits_for_another_ticket_takes_no_slot_of_its_own(world: World) -> None:
+    agents = world.connect(1, 2)
+    await world.create(1, ONE_BATCH)
+    await world.create(2, replace(ONE_BATCH, max_in_flight=1), "T-2")
+    run_of(agents[0])
+    assert run_of(agents[1]).startswith("T-2/")
+
+
+async def test_two_tickets_made_at_once_never_have_an_instance_both(world: World) -> None:
+    agents = world.connect(1, 2, 3)
+    await asyncio.gather(*(world.create(3, ONE_BATCH, f"T-{n}") for n in range(1, 5)))
+    for _ in range(4):
+        for number, agent in enumerate(agents, 1):
+            assert await world.report(number, run_of(agent))
+    for n in range(1, 5):
+        assert (await world.store.tickets.load(TicketId(f"T-{n}"))).state is TicketState.FINISHED
+
+
+async def test_a_ticket_that_is_held_or_ended_gives_an_instance_free_when_its_run_ends(world: World) -> None:
+    (agent,) = world.connect(1)
+    first = await world.create(1, ONE_BATCH)
+    second = await world.create(1, ONE_BATCH, "T-2")
+    await world.engine.apply(first, Paused)
+    assert dict((await world.engine.get(second)).waiting) == {instance_id(1): first}
+    await world.engine.apply(first, Ended)
+    await world.settle()
+    assert [type(order) for order in said(agent)] == [Assign, Cancel, Assign]
+
+
+async def test_who_waits_for_another_ticket_still_waits_in_a_new_process(world: World) -> None:
+    world.connect(1)
+    await world.create(1, ONE_BATCH)
+    second = await world.create(1, ONE_BATCH, "T-2")
+    await world.engine.stop()
+    world.boot()
+    (agent,) = world.connect(1)
+    await world.engine.start()
+    await world.settle()
+    first_run = run_of(agent)
+    assert first_run.startswith("T-1/")
+    assert dict((await world.engine.get(second)).waiting) == {instance_id(1): "T-1"}
+    assert await world.report(1, first_run)
+    assert run_of(agent).startswith("T-2/")
+
+
+async def test_what_could_not_be_stored_holds_no_instance(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (agent,) = world.connect(1)
+    save = world.store.tickets.save
+
+    async def full(ticket: Ticket) -> Ticket:
+        if ticket.id == "T-1":
+            raise Unavailable("the disk is full")
+        return await save(ticket)
+
+    monkeypatch.setattr(world.store.tickets, "save", full)
+    await world.create(1, ONE_BATCH)
+    second = await world.create(1, ONE_BATCH, "T-2")
+    assert await world.report(1, run_of(agent))
+    assert (await world.store.tickets.load(second)).state is TicketState.FINISHED
+    monkeypatch.setattr(world.store.tickets, "save", save)
+    await world.clock.advance(3)
+    await world.settle()
+    assert await world.report(1, run_of(agent))
+
+
+async def test_a_run_that_waits_for_its_agent_goes_when_the_agent_comes(world: World) -> None:
+    ticket_id = await world.create(1, replace(ONE_BATCH, offline=OfflinePolicy(wait=timedelta(hours=1))))
+    assert dict((await world.engine.get(ticket_id)).waiting) == {instance_id(1): "agent"}
+    await world.clock.advance(600)
+    (agent,) = world.connect(1)
+    await world.settle()
+    assert await world.report(1, run_of(agent))
+    assert (await world.store.tickets.load(ticket_id)).state is TicketState.FINISHED
+
+
+async def test_a_run_whose_agent_never_comes_is_unreachable_when_the_waiting_is_over(world: World) -> None:
+    ticket_id = await world.create(1, replace(ONE_BATCH, offline=OfflinePolicy(wait=timedelta(hours=1))))
+    await world.clock.advance(3601)
+    await world.settle()
+    ticket = await world.store.tickets.load(ticket_id)
+    assert (ticket.state, ticket.counts.unreachable) == (TicketState.ABNORMAL, 1)
+
+
+async def test_a_ticket_soaks_between_batches_and_its_own_time_ends_it(world: World) -> None:
+    agents = world.connect(1, 2, 3)
+    policy = BatchPolicy(batch_size=1, group_share_percent=100, soak=timedelta(minutes=5))
+    spec = TicketSpec(batch_policy=policy, ticket_timeout=timedelta(minutes=7))
+    ticket_id = await world.create(3, spec)
+    assert await world.report(1, run_of(agents[0]))
+    await world.clock.advance(299)
+    await world.settle()
+    assert said(agents[1]) == []
+    await world.clock.advance(2)
+    await world.settle()
+    assert await world.report(2, run_of(agents[1]))
+    await world.clock.advance(200)
+    await world.settle()
+    ticket = await world.store.tickets.load(ticket_id)
+    assert (ticket.state, ticket.counts.canceled) == (TicketState.CANCELED, 1)
+    assert ticket.timed_out_at is not None
+
+
+async def test_a_run_keeps_when_its_agent_said_what(world: World) -> None:
+    (agent,) = world.connect(1)
+    ticket_id = await world.create(1, ONE_BATCH)
+    run_id = run_of(agent)
+    await world.clock.advance(1)
+    world.engine.progress(instance_id(1), run_id, "accepted")
+    await world.clock.advance(1)
+    world.engine.progress(instance_id(1), run_id, "collecting")
+    assert list(world.engine.steps_of(RunId(run_id))) == ["sent", "accepted", "collecting"]
+    assert world.engine.steps(await world.engine.get(ticket_id)) == {instance_id(1): "collecting"}
+    assert await world.report(1, run_id)
+    run = (await world.store.tickets.load(ticket_id)).runs[instance_id(1)]
+    assert [step.name for step in run.log] == ["promised", "sent", "accepted", "collecting", "stored", "ended"]
+    assert not world.engine.steps_of(RunId(run_id))

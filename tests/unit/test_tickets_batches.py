@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from common.errors import InvalidArgument
 from controller.fleet.model import InstanceId
 from controller.tickets.batches import batches, manual
-from controller.tickets.model import BatchPolicy, BatchPolicyKind, PlannedBatch, Target
+from controller.tickets.model import PlannedBatch, Target
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind
 
 AUTO = BatchPolicy()
 

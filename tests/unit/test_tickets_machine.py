@@ -15,8 +15,6 @@ from controller.tickets.model import (
     AbnormalCause,
     BatchCanceled,
     BatchEnded,
-    BatchPolicy,
-    BatchPolicyKind,
     BatchRetried,
     Completed,
     Continued,
@@ -24,6 +22,8 @@ from controller.tickets.model import (
     Dispatched,
     Ended,
     Event,
+    Lost,
+    LostRun,
     Outcome,
     Paused,
     Reported,
@@ -31,7 +31,6 @@ from controller.tickets.model import (
     RunState,
     Started,
     Suspended,
-    SuspensionPolicy,
     Target,
     Ticket,
     TicketId,
@@ -39,6 +38,7 @@ from controller.tickets.model import (
     TicketState,
 )
 from controller.tickets.plan import next_deadline, plan
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind, SuspensionPolicy
 from controller.tickets.suspension import counted
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -465,7 +465,9 @@ def test_silence_past_the_deadline_is_a_timeout_in_any_state() -> None:
         deadline = NOW + ticket.spec.timeout
         assert next_deadline(ticket, {}) == deadline
         assert plan(ticket, {}, deadline - timedelta(seconds=1)) is None
-        assert plan(ticket, {}, deadline) == Reported(deadline, i(1), 1, Outcome.TIMEOUT, "no answer after 10 m")
+        assert plan(ticket, {}, deadline) == Lost(
+            deadline, (LostRun(i(1), 1, Outcome.TIMEOUT, "no answer after 10 m"),)
+        )
 
 
 def test_an_agent_away_too_long_is_unreachable_counted_from_when_its_run_was_sent() -> None:
@@ -474,9 +476,10 @@ def test_an_agent_away_too_long_is_unreachable_counted_from_when_its_run_was_sen
     assert next_deadline(ticket, away) == NOW + timedelta(minutes=1)
     assert plan(ticket, away, NOW + timedelta(seconds=59)) is None
     event = plan(ticket, away, NOW + timedelta(minutes=1))
-    assert isinstance(event, Reported)
-    assert (event.instance, event.outcome) == (i(1), Outcome.UNREACHABLE)
-    assert event.error == "agent lost at 2026-11-21 12:00:00 UTC, away for 1 m"
+    assert isinstance(event, Lost)
+    (lost,) = event.runs
+    assert (lost.instance, lost.outcome) == (i(1), Outcome.UNREACHABLE)
+    assert lost.error == "agent lost at 2026-11-21 12:00:00 UTC, away for 1 m"
     assert plan(ticket, {}, NOW + timedelta(minutes=1)) is None, "it came back in time"
 
 
@@ -484,9 +487,10 @@ def test_an_agent_lost_just_before_the_deadline_times_out_and_the_error_says_it_
     ticket = planned(a_ticket(1))
     deadline = NOW + ticket.spec.timeout
     event = plan(ticket, {i(1): deadline - timedelta(seconds=30)}, deadline)
-    assert isinstance(event, Reported)
-    assert event.outcome is Outcome.TIMEOUT
-    assert event.error == "no answer after 10 m: agent lost at 2026-11-22 12:09:30 UTC"
+    assert isinstance(event, Lost)
+    (lost,) = event.runs
+    assert lost.outcome is Outcome.TIMEOUT
+    assert lost.error == "no answer after 10 m: agent lost at 2026-11-22 12:09:30 UTC"
 
 
 def test_runs_are_promised_to_absent_agents_too() -> None:

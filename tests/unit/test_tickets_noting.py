@@ -23,10 +23,10 @@ from controller.tickets.model import (
     Reported,
     Started,
     Suspended,
-    SuspensionPolicy,
     Ticket,
     TicketSpec,
 )
+from controller.tickets.policies import SuspensionPolicy
 from tests.builders import MINUTE, NOW, a_ticket, instance_id
 
 TO_LIN = Recipients(("lin",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common.errors import IllegalMove
 from controller.fleet.model import InstanceId
 from controller.tickets.batches import batches
+from controller.tickets.gate import Verdict, verdict
 from controller.tickets.machine import create, evolve
 from controller.tickets.model import (
+    MOST_STEPS,
     AbnormalCause,
     BatchCanceled,
-    BatchPolicy,
-    BatchPolicyKind,
     BatchRetried,
     BatchState,
     Continued,
@@ -26,21 +27,29 @@ from controller.tickets.model import (
     Dispatched,
     Ended,
     Event,
+    Lost,
     Outcome,
     Paused,
     Reported,
     RunCanceled,
+    RunsRetried,
     RunState,
-    SuspensionMode,
-    SuspensionPolicy,
     Target,
     Ticket,
     TicketId,
     TicketSpec,
     TicketState,
 )
-from controller.tickets.plan import next_deadline, plan
-from controller.tickets.suspension import counted, failures, stops_at, tripped
+from controller.tickets.plan import given_up_at, next_deadline, plan
+from controller.tickets.policies import (
+    BatchPolicy,
+    BatchPolicyKind,
+    Canary,
+    OfflinePolicy,
+    SuspensionMode,
+    SuspensionPolicy,
+)
+from controller.tickets.suspension import counted, failures, is_failure, stops_at, tripped
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ANSWERS = st.sampled_from([Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SKIPPED, Outcome.TIMEOUT])
@@ -55,8 +64,12 @@ specs = st.builds(
         batch_size=st.integers(1, 4),
         group_share_percent=st.just(100),
         ramp=st.sampled_from([(), (1,)]),
+        canary=st.none() | st.builds(Canary, instances=st.integers(1, 3), wait=st.booleans()),
+        soak=st.sampled_from([timedelta(0), timedelta(seconds=45)]),
     ),
     max_in_flight=st.integers(1, 4),
+    ticket_timeout=st.sampled_from([timedelta(0), timedelta(minutes=15)]),
+    offline=st.sampled_from([OfflinePolicy(), OfflinePolicy(wait=timedelta(minutes=5))]),
     suspension_policy=st.builds(
         SuspensionPolicy,
         success_rate_tenths=st.sampled_from([0, 500, 800, 1000]),
@@ -86,7 +99,8 @@ def check(ticket: Ticket, size: int) -> None:
     for number, batch in ticket.batches.items():
         assert batch.counts == recount([ticket.runs[m].bucket for m in batch.members])
         assert all(ticket.runs[m].batch == number for m in batch.members)
-        assert all(ticket.runs[m].state is not RunState.READY for m in batch.members[: batch.cursor])
+        passed = [ticket.runs[m] for m in batch.members[: batch.cursor]]
+        assert all(run.state is not RunState.READY or run.waits_for for run in passed)
         if batch.state in OVER:
             assert not batch.counts.processing
         if batch.state in (BatchState.FINISHED, BatchState.CANCELED):
@@ -109,7 +123,14 @@ def check(ticket: Ticket, size: int) -> None:
             or current.counts.processing
             or current.state in (BatchState.READY, BatchState.PROCESSING)
         )
-    assert 0 <= ticket.forgiven <= failures(ticket.counts, ticket.spec.suspension_policy)
+    policy = ticket.spec.suspension_policy
+    old = [run for run in ticket.runs.values() if is_failure(run, policy) and run.pardons < ticket.pardons]
+    assert ticket.forgiven == len(old), "what was forgiven is known run by run"
+    assert 0 <= ticket.forgiven <= failures(ticket.counts, policy)
+    waiting = {i: run.waits_for for i, run in ticket.runs.items() if run.waits_for}
+    assert dict(ticket.waiting) == waiting
+    assert all(ticket.runs[i].state is RunState.READY for i in waiting)
+    assert all(len(run.log) <= MOST_STEPS for run in ticket.runs.values())
 
 
 class AnyTicket(RuleBasedStateMachine):
@@ -122,6 +143,7 @@ class AnyTicket(RuleBasedStateMachine):
         self.saved = self.ticket.saved()
         self.ticket = self.saved
         self.absent = dict[InstanceId, datetime]()
+        self.busy = dict[InstanceId, TicketId]()
         self.said = list[Reported]()
 
     def apply(self, event: Event) -> None:
@@ -131,6 +153,10 @@ class AnyTicket(RuleBasedStateMachine):
         assert not sent or (
             before.state is TicketState.PROCESSING and not tripped(before) and isinstance(event, Dispatched)
         )
+        assert not sent & self.busy.keys(), "an instance has one run out at a time"
+        assert not sent or before.soak_until is None or before.soak_until <= event.at
+        assert not sent or verdict(before) is Verdict.GO
+        assert not sent or not before.spec.offline.waits or not sent & self.absent.keys()
         assert after is before or after.changed_at == event.at
         self.ticket = after
 
@@ -145,13 +171,13 @@ class AnyTicket(RuleBasedStateMachine):
 
     @rule()
     def engine_steps(self) -> None:
-        if (event := plan(self.ticket, self.absent, self.now)) is not None:
+        if (event := plan(self.ticket, self.absent, self.now, busy=self.busy)) is not None:
             self.apply(event)  # what is planned is legal
 
     @rule()
     def engine_goes_on_until_it_waits(self) -> None:
         for _ in range(20 * self.size + 20):
-            if (event := plan(self.ticket, self.absent, self.now)) is None:
+            if (event := plan(self.ticket, self.absent, self.now, busy=self.busy)) is None:
                 return
             self.apply(event)
         raise AssertionError("the plan never comes to rest")
@@ -188,6 +214,12 @@ class AnyTicket(RuleBasedStateMachine):
         if self.absent.pop(instance, None) is None:
             self.absent[instance] = self.now
 
+    @rule(data=st.data())
+    def another_ticket_takes_or_frees_an_instance(self, data: st.DataObject) -> None:
+        instance = data.draw(st.sampled_from(sorted(self.ticket.runs)))
+        if self.busy.pop(instance, None) is None and instance not in self.ticket.out:
+            self.busy[instance] = TicketId("T-2")
+
     @rule(seconds=st.sampled_from([1, 29, 60, 600]))
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
@@ -196,7 +228,8 @@ class AnyTicket(RuleBasedStateMachine):
     def time_passes_until_the_next_deadline(self) -> None:
         if (at := next_deadline(self.ticket, self.absent)) is not None:
             self.now = max(self.now, at)
-            assert isinstance(plan(self.ticket, self.absent, self.now), Reported)
+            if any(given_up_at(self.ticket, i, self.absent) == at for i in self.ticket.out):
+                assert isinstance(plan(self.ticket, self.absent, self.now, busy=self.busy), Lost)
 
     @rule(data=st.data(), kind=st.sampled_from([Paused, Continued, Continued, Ended]))
     def operator_moves_the_ticket(self, data: st.DataObject, kind: Any) -> None:
@@ -206,6 +239,11 @@ class AnyTicket(RuleBasedStateMachine):
     @rule(data=st.data(), kind=st.sampled_from([BatchRetried, BatchRetried, BatchCanceled]))
     def operator_retries_or_cancels_batches(self, data: st.DataObject, kind: Any) -> None:
         self.try_to(kind(self.now, data.draw(st.integers(0, len(self.ticket.batches)))))
+
+    @rule(data=st.data(), count=st.integers(0, 2))
+    def operator_retries_runs(self, data: st.DataObject, count: int) -> None:
+        some = data.draw(st.lists(st.sampled_from(sorted(self.ticket.runs)), min_size=count, max_size=count))
+        self.try_to(RunsRetried(self.now, tuple(some)))
 
     @rule(data=st.data())
     def operator_cancels_a_run(self, data: st.DataObject) -> None:
@@ -222,7 +260,7 @@ class AnyTicket(RuleBasedStateMachine):
 
     @invariant()
     def the_next_plan_is_a_legal_move(self) -> None:
-        if (event := plan(self.ticket, self.absent, self.now)) is not None:
+        if (event := plan(self.ticket, self.absent, self.now, busy=self.busy)) is not None:
             assert evolve(self.ticket, event) is not self.ticket
 
     @invariant()
@@ -236,16 +274,20 @@ class AnyTicket(RuleBasedStateMachine):
         """However it got here: when agents answer and the operator lets it, the ticket comes to its end."""
         if not hasattr(self, "ticket"):
             return
-        if self.ticket.state is TicketState.PAUSED:
-            self.apply(Continued(self.now))
-        for _ in range(60 * self.size + 60):
+        self.busy.clear()
+        self.absent.clear()
+        for _ in range(90 * self.size + 90):
             if (event := plan(self.ticket, {}, self.now)) is not None:
                 self.apply(event)
+            elif self.ticket.state is TicketState.PAUSED:  # by the operator, or for its canary
+                self.apply(Continued(self.now))
             elif self.ticket.out:
                 instance = min(self.ticket.out)
                 self.apply(Reported(self.now, instance, self.ticket.runs[instance].attempt, Outcome.SUCCEEDED))
             elif self.ticket.abnormal_cause is AbnormalCause.SUSPENDED:
                 self.apply(Continued(self.now))
+            elif self.ticket.state is TicketState.PROCESSING and self.ticket.soak_until is not None:
+                self.now = max(self.now, self.ticket.soak_until)
             else:
                 break
         check(self.ticket, self.size)
@@ -265,10 +307,11 @@ TestAnyTicket = AnyTicket.TestCase
 def test_a_ticket_whose_agents_answer_ends_and_stops_exactly_when_it_must(
     outcomes: list[Outcome], spec: TicketSpec
 ) -> None:
-    ticket = a_ticket(len(outcomes), spec)
     script = {InstanceId(f"i-{n}"): outcome for n, outcome in enumerate(outcomes)}
     k = stops_at(len(outcomes), spec.suspension_policy)
     most_out = 0
+    spec = replace(spec, batch_policy=replace(spec.batch_policy, canary=None, soak=timedelta(0)))
+    ticket = a_ticket(len(outcomes), spec)
     while (event := plan(ticket, {}, NOW)) is not None or ticket.out:
         if event is None:
             instance = min(ticket.out)

@@ -7,7 +7,8 @@ from math import ceil, floor
 
 import pytest
 
-from controller.tickets.model import Counts, SuspensionMode, SuspensionPolicy
+from controller.tickets.model import Counts
+from controller.tickets.policies import SuspensionMode, SuspensionPolicy
 from controller.tickets.suspension import failures, stops_at
 
 ATTAINABLE, LITERAL = SuspensionMode.ATTAINABLE, SuspensionMode.LITERAL

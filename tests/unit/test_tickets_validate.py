@@ -9,7 +9,8 @@ import pytest
 
 from common.errors import InvalidArgument
 from controller.fleet.model import ResourceType, Selector
-from controller.tickets.model import BatchPolicy, BatchPolicyKind, SuspensionPolicy, TicketSpec
+from controller.tickets.model import TicketSpec
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind, SuspensionPolicy
 from controller.tickets.validate import check_reason, check_request_id, check_spec
 
 GOOD = TicketSpec(selector=Selector(all=True))

@@ -75,6 +75,8 @@ class _AbnormalCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Abnorma
     """The suspension policy stopped it; batches may be left."""
     ABNORMAL_CAUSE_ENDED_WITH_FAILURES: _AbnormalCause.ValueType  # 2
     """All batches ran; some instances failed, within the rate."""
+    ABNORMAL_CAUSE_TIMED_OUT: _AbnormalCause.ValueType  # 3
+    """Its own time was over while runs were out; what was not sent is canceled."""
 
 class AbnormalCause(_AbnormalCause, metaclass=_AbnormalCauseEnumTypeWrapper):
     """Why a ticket is ABNORMAL."""
@@ -85,6 +87,8 @@ ABNORMAL_CAUSE_SUSPENDED: AbnormalCause.ValueType  # 1
 """The suspension policy stopped it; batches may be left."""
 ABNORMAL_CAUSE_ENDED_WITH_FAILURES: AbnormalCause.ValueType  # 2
 """All batches ran; some instances failed, within the rate."""
+ABNORMAL_CAUSE_TIMED_OUT: AbnormalCause.ValueType  # 3
+"""Its own time was over while runs were out; what was not sent is canceled."""
 Global___AbnormalCause: _TypeAlias = AbnormalCause  # noqa: Y015
 
 class _BatchState:

@@ -211,7 +211,12 @@ CREATE TABLE ticket (
   changed_at INTEGER NOT NULL,
   ended_at INTEGER,
   note TEXT NOT NULL,
-  notices INTEGER NOT NULL DEFAULT 0
+  notices INTEGER NOT NULL DEFAULT 0,
+  pardons INTEGER NOT NULL DEFAULT 0,
+  gate TEXT NOT NULL DEFAULT 'OPEN',
+  soak_until INTEGER,
+  expires_at INTEGER,
+  timed_out_at INTEGER
 ) STRICT;
 
 CREATE INDEX ticket_newest ON ticket (created_at, id);
@@ -260,6 +265,9 @@ CREATE TABLE run (
   sent_at INTEGER,
   deadline INTEGER,
   ended_at INTEGER,
+  waits_for TEXT NOT NULL DEFAULT '',
+  pardons INTEGER NOT NULL DEFAULT 0,
+  log TEXT NOT NULL DEFAULT '', -- see store/run_log.py
   PRIMARY KEY (ticket, batch, place),
   UNIQUE (ticket, instance_id),
   FOREIGN KEY (ticket, batch) REFERENCES batch

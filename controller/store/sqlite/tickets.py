@@ -22,6 +22,7 @@ from controller.store.codec import (
     moment_or_none,
     to_json,
 )
+from controller.store.run_log import pack, unpack
 from controller.store.sqlite.database import Database, Parameters, Row
 from controller.store.sqlite.outbox import add_notices
 from controller.store.sqlite.queries import queries
@@ -30,6 +31,7 @@ from controller.tickets.model import (
     Batch,
     BatchState,
     Counts,
+    Gate,
     Outcome,
     Run,
     RunId,
@@ -155,12 +157,15 @@ def _load(db: sqlite3.Connection, ticket_id: TicketId) -> Ticket:
         members.setdefault(run.batch, []).append(run.instance_id)
     batches = {number: replace(b, members=tuple(members.get(number, ()))) for number, b in head.batches.items()}
     out = {i: run.id(ticket_id) for i, run in runs.items() if run.state is RunState.PROCESSING}
-    return replace(head, batches=Map(batches), runs=Map(runs), out=Map(out))
+    waiting = {i: run.waits_for for i, run in runs.items() if run.waits_for}
+    return replace(head, batches=Map(batches), runs=Map(runs), out=Map(out), waiting=Map(waiting))
 
 
 def _head(db: sqlite3.Connection, row: Row) -> Ticket:
     number, ticket_id, version, state, abnormal_cause, current, forgiven, created_by, request_id = row[8:17]
-    created_at, changed_at, ended_at, note, notices, spec = row[17:]
+    created_at, changed_at, ended_at, note, notices, pardons, gate, soak_until, expires_at, timed_out_at, spec = row[
+        17:
+    ]
     batches = [_batch(batch) for batch in db.execute(_SQL["batches"], {"ticket": number})]
     return Ticket(
         id=ticket_id,
@@ -181,6 +186,11 @@ def _head(db: sqlite3.Connection, row: Row) -> Ticket:
         request_id=request_id,
         version=version,
         notices=notices,
+        pardons=pardons,
+        gate=Gate(gate),
+        soak_until=moment_or_none(soak_until),
+        expires_at=moment_or_none(expires_at),
+        timed_out_at=moment_or_none(timed_out_at),
     )
 
 
@@ -205,7 +215,7 @@ _OUTCOMES: Final[Mapping[str | None, Outcome | None]] = {None: None} | {o.value:
 
 
 def _run(row: Row) -> Run:
-    instance_id, name, batch, state, outcome, error, attempt, sent_at, deadline, ended_at = row
+    instance_id, name, batch, state, outcome, error, attempt, sent_at, deadline, ended_at, waits_for, pardons, log = row
     return Run(
         instance_id,
         name,
@@ -217,6 +227,9 @@ def _run(row: Row) -> Run:
         moment_or_none(sent_at),
         moment_or_none(deadline),
         moment_or_none(ended_at),
+        waits_for,
+        pardons,
+        unpack(log),
     )
 
 
@@ -249,6 +262,11 @@ def _ticket_parameters(ticket: Ticket) -> Parameters:
         "ended_at": micros_or_none(ticket.ended_at),
         "note": ticket.note,
         "notices": ticket.notices,
+        "pardons": ticket.pardons,
+        "gate": ticket.gate.value,
+        "soak_until": micros_or_none(ticket.soak_until),
+        "expires_at": micros_or_none(ticket.expires_at),
+        "timed_out_at": micros_or_none(ticket.timed_out_at),
     }
 
 
@@ -284,4 +302,7 @@ def _run_parameters(ticket: int, run: Run) -> Parameters:
         "sent_at": micros_or_none(run.sent_at),
         "deadline": micros_or_none(run.deadline),
         "ended_at": micros_or_none(run.ended_at),
+        "waits_for": run.waits_for,
+        "pardons": run.pardons,
+        "log": pack(run.log),
     }

@@ -19,8 +19,6 @@ from controller.tickets.model import (
     AbnormalCause,
     BatchCanceled,
     BatchEnded,
-    BatchPolicy,
-    BatchPolicyKind,
     BatchRetried,
     BatchState,
     Completed,
@@ -29,21 +27,33 @@ from controller.tickets.model import (
     Dispatched,
     Ended,
     Event,
+    Gate,
+    Lost,
+    LostRun,
     Outcome,
+    PassedOver,
     Paused,
     PlannedBatch,
     Reported,
     Run,
     RunCanceled,
+    RunsRetried,
     RunState,
     Started,
+    Step,
     Suspended,
-    SuspensionMode,
-    SuspensionPolicy,
     Ticket,
     TicketId,
     TicketSpec,
     TicketState,
+)
+from controller.tickets.policies import (
+    BatchPolicy,
+    BatchPolicyKind,
+    Canary,
+    OfflinePolicy,
+    SuspensionMode,
+    SuspensionPolicy,
 )
 from tests.builders import MINUTE, NOW, a_target, a_ticket, instance_id
 
@@ -62,7 +72,7 @@ def with_batch(ticket: Ticket, number: int, **changes: object) -> Ticket:
 
 def head_of(ticket: Ticket) -> Ticket:
     batches = {n: replace(b, members=()) for n, b in ticket.batches.items()}
-    return replace(ticket, batches=Map(batches), runs=Map(), out=Map())
+    return replace(ticket, batches=Map(batches), runs=Map(), out=Map(), waiting=Map())
 
 
 def random_events(ticket: Ticket, rng: random.Random) -> Iterator[Event]:
@@ -78,6 +88,9 @@ def random_events(ticket: Ticket, rng: random.Random) -> Iterator[Event]:
         outcome = rng.choice((Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.FAILED, Outcome.TIMEOUT))
         yield Reported(at, instance, ticket.runs[instance].attempt, outcome)
     yield from (Started(at), BatchEnded(at), Completed(at), Suspended(at, 1), Paused(at, "lunch"), Continued(at))
+    yield PassedOver(at, ((somebody, rng.choice(("agent", "T-9"))),))
+    yield Lost(at, (LostRun(somebody, ticket.runs[somebody].attempt, Outcome.UNREACHABLE, "away"),))
+    yield RunsRetried(at, rng.choice(((), (somebody,))))
     yield from (BatchRetried(at, batch), BatchCanceled(at, batch), RunCanceled(at, somebody))
     if rng.random() < 0.05:
         yield Ended(at, "enough")
@@ -92,10 +105,14 @@ class TicketStoreContract:
             selector=Selector(("ecs-0001",), regions=("cn",), resource_types=(ResourceType.BMS,), tags=("a=b",)),
             baseline="b-1",
             timeout=timedelta(minutes=7, microseconds=1),
-            batch_policy=BatchPolicy(BatchPolicyKind.MANUAL_BATCH, (("a", "b"), ("c",)), ramp=(1, 5)),
+            batch_policy=BatchPolicy(
+                BatchPolicyKind.MANUAL_BATCH, (("a", "b"), ("c",)), ramp=(1, 5), canary=Canary(wait=True), soak=MINUTE
+            ),
             max_in_flight=3,
             suspension_policy=SuspensionPolicy(995, SuspensionMode.LITERAL, ignore_unreachable=True),
             unreachable_after=timedelta(seconds=90),
+            ticket_timeout=timedelta(hours=3),
+            offline=OfflinePolicy(until=NOW + timedelta(days=1)),
         )
         ticket = a_ticket(batches=(2, 3), spec=spec, note="n", request_id="r", unsaved_batches=frozenset({1}))
         created = await store.tickets.create(ticket)
@@ -143,7 +160,8 @@ class TicketStoreContract:
         ticket = await store.tickets.create(a_ticket(batches=(2, 2)))
         changed = with_run(
             ticket, 2, state=RunState.ABNORMAL, outcome=Outcome.FAILED, error="boom", attempt=2,
-            sent_at=NOW, deadline=NOW + MINUTE, ended_at=NOW + 2 * MINUTE,
+            sent_at=NOW, deadline=NOW + MINUTE, ended_at=NOW + 2 * MINUTE, pardons=2,
+            log=(Step(1, "promised", NOW), Step(2, "sent", NOW + MINUTE), Step(2, "odd", NOW - MINUTE)),
         )  # fmt: skip
         changed = with_batch(
             changed, 1, state=BatchState.ABNORMAL, counts=Counts(1, failed=1), cursor=1,
@@ -151,7 +169,8 @@ class TicketStoreContract:
         )  # fmt: skip
         changed = replace(
             changed, state=TicketState.ABNORMAL, abnormal_cause=AbnormalCause.SUSPENDED, counts=Counts(3, failed=1),
-            current=2, forgiven=1, note="n", changed_at=NOW + MINUTE, ended_at=NOW + MINUTE,
+            current=2, forgiven=1, pardons=3, gate=Gate.WAITING, soak_until=NOW, expires_at=NOW + MINUTE, timed_out_at=NOW,
+            note="n", changed_at=NOW + MINUTE, ended_at=NOW + MINUTE,
         )  # fmt: skip
         saved = await store.tickets.save(changed)
         assert saved == replace(changed, version=2, unsaved_runs=frozenset(), unsaved_batches=frozenset())
@@ -170,6 +189,15 @@ class TicketStoreContract:
         sent = replace(sent, out=Map({instance_id(2): run_id}), counts=Counts(1, 1))
         await store.tickets.save(sent)
         assert (await store.tickets.load(ticket.id)).out == Map({instance_id(2): run_id})
+
+    async def test_a_run_that_waits_is_among_those_waiting(self, store: Store) -> None:
+        ticket = await store.tickets.create(a_ticket(3))
+        passed = machine.evolve(machine.evolve(ticket, Started(NOW)), PassedOver(NOW, ((instance_id(2), "T-9"),)))
+        saved = await store.tickets.save(passed)
+        assert saved.waiting == Map({instance_id(2): "T-9"})
+        assert await store.tickets.load(ticket.id) == saved
+        page = await store.tickets.runs(ticket.id, 0, (), 10, None)
+        assert [run.waits_for for _, run in page] == ["", "T-9", ""]
 
     async def test_two_writers_cannot_both_win(self, store: Store) -> None:
         mine = theirs = await store.tickets.create(a_ticket())
