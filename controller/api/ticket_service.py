@@ -97,13 +97,13 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
             extra={"ticket": ticket.id, "by": by, "targets": plan.targets, "batches": len(plan.batches)},
         )
         return pb.CreateTicketResponse(
-            ticket=translate_ticket.ticket_message(ticket), not_selectable=_not_selectable(plan)
+            ticket=translate_ticket.ticket_message(ticket, self._clock.now()), not_selectable=_not_selectable(plan)
         )
 
     async def _made_before(self, by: str, request_id: str) -> pb.Ticket | None:
         if not request_id or (found := await self._store.find_request(by, request_id)) is None:
             return None
-        return translate_ticket.ticket_message(await self._store.head(found))
+        return translate_ticket.ticket_message(await self._store.head(found), self._clock.now())
 
     async def _create(self, plan: Plan, by: str, request_id: str) -> Ticket | None:
         """Store the ticket under an id that nobody has; None when this request has made one meanwhile."""
@@ -120,7 +120,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
     async def GetTicket(self, request: pb.GetTicketRequest, context: Context) -> pb.GetTicketResponse:  # noqa: N802
         """One ticket."""
         head = await self._store.head(ticket_id(request.ticket_id))
-        return pb.GetTicketResponse(ticket=translate_ticket.ticket_message(head))
+        return pb.GetTicketResponse(ticket=translate_ticket.ticket_message(head, self._clock.now()))
 
     async def ListTickets(self, request: pb.ListTicketsRequest, context: Context) -> pb.ListTicketsResponse:  # noqa: N802
         """List tickets, newest first."""
@@ -134,7 +134,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         page = found[:size]
         more = len(found) > size
         return pb.ListTicketsResponse(
-            tickets=[translate_ticket.ticket_message(t) for t in page],
+            tickets=[translate_ticket.ticket_message(t, self._clock.now()) for t in page],
             next_page_token=(
                 paging.make_token(request, (paging.encode_time(page[-1].created_at), page[-1].id)) if more else ""
             ),
@@ -208,7 +208,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
     async def _apply(self, called: str, what: str, make: Callable[[datetime], Event]) -> pb.Ticket:
         ticket = await self._engine.apply(ticket_id(called), make)
         log.info("ticket changed by an operator", extra={"ticket": called, "by": operator().name, "what": what})
-        return translate_ticket.ticket_message(ticket)
+        return translate_ticket.ticket_message(ticket, self._clock.now())
 
 
 def _not_selectable(plan: Plan) -> list[pb.NotSelectable]:

@@ -38,6 +38,7 @@ from controller.fleet.model import (
     Role,
     View,
 )
+from controller.schedules.local_time import Weekday
 from controller.tickets.model import AbnormalCause, BatchState, Outcome, RunState, TicketState
 from controller.tickets.policies import BatchPolicyKind, SuspensionMode
 
@@ -133,6 +134,7 @@ NOT_SELECTABLE: Final = Words(NotSelectableReason, types_pb2.NotSelectableReason
 LIFECYCLE: Final = Words(Lifecycle, fleet_pb2.Lifecycle, "LIFECYCLE")
 QUARANTINE_CAUSE: Final = Words(QuarantineCause, fleet_pb2.QuarantineCause, "QUARANTINE_CAUSE")
 VIEW: Final = Words(View, fleet_pb2.View, "VIEW")
+WEEKDAY: Final = Words(Weekday, types_pb2.Weekday, "WEEKDAY")
 PATCH_STATUS: Final = Words(PatchStatus, types_pb2.PatchStatus, "PATCH_STATUS")
 INSTANCE_STATUS: Final = Words(InstanceStatus, types_pb2.InstanceStatus, "INSTANCE_STATUS")
 REASON: Final = Words(Reason, types_pb2.UndeterminedReason, "UNDETERMINED_REASON")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from common.pb.v1 import ticket_pb2
-from controller.api import translate_fleet
+from controller.api import translate_fleet, translate_schedule
 from controller.api.checks import Checks
 from controller.api.translate import (
     ABNORMAL_CAUSE,
@@ -26,6 +26,7 @@ from controller.tickets.model import Batch, Counts, PlannedBatch, Run, Ticket, T
 from controller.tickets.policies import BatchPolicy, SuspensionMode, SuspensionPolicy
 from controller.tickets.suspension import counted, stops_at
 from controller.tickets.validate import LONGEST, SHORTEST, check_spec
+from controller.tickets.waiting import opens_at
 
 EXECUTED_BY: Final = "root"
 """The user that runs a ticket on the hosts: never another one."""
@@ -63,6 +64,7 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
             ignore_unreachable=suspension.ignore_unreachable,
         ),
         unreachable_after=_duration(sent, "unreachable_after", default.unreachable_after, checks),
+        maintenance_windows=translate_schedule.windows(sent.maintenance_windows, checks),
     )
     with checks.part(""):
         check_spec(read)
@@ -97,6 +99,7 @@ def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
             ignore_unreachable=suspension.ignore_unreachable,
         ),
         unreachable_after=duration(read.unreachable_after),
+        maintenance_windows=translate_schedule.window_messages(read.maintenance_windows),
     )
 
 
@@ -125,8 +128,8 @@ def not_selectable_message(
     )
 
 
-def ticket_message(ticket: Ticket) -> ticket_pb2.Ticket:
-    """Return a ticket as a message; its runs are not part of it."""
+def ticket_message(ticket: Ticket, now: datetime) -> ticket_pb2.Ticket:
+    """Return a ticket as a message, with what it waits for now; its runs are not part of it."""
     return ticket_pb2.Ticket(
         id=ticket.id,
         spec=spec_message(ticket.spec),
@@ -142,6 +145,7 @@ def ticket_message(ticket: Ticket) -> ticket_pb2.Ticket:
         changed_at=timestamp(ticket.changed_at),
         ended_at=timestamp(ticket.ended_at),
         note=ticket.note,
+        window_opens_at=timestamp(opens_at(ticket, now)),
     )
 
 

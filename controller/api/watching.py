@@ -84,7 +84,7 @@ class Watcher:
         steps = self._engine.steps(ticket)
         out = sorted((ticket.runs[i] for i in ticket.out), key=lambda r: (r.instance_name, r.instance_id))
         return pb.WatchResponse(
-            ticket=translate_ticket.ticket_message(ticket),
+            ticket=translate_ticket.ticket_message(ticket, self._clock.now()),
             running=[translate_ticket.run_message(ticket.id, r, steps.get(r.instance_id, "")) for r in out[:MAX_RUNS]],
             failed=[translate_ticket.run_message(ticket.id, r, "") for r in failed.of(ticket)],
         )

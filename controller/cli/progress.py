@@ -14,7 +14,7 @@ from common.pb.v1 import ticket_pb2 as pb
 from controller.cli.command import REFUSED
 from controller.cli.printer import Format, Printer
 from controller.cli.ticket import failures, headline
-from controller.cli.words import bad, clean, clock_length, ended, ordinal, plural, since, time_of_day, total, word
+from controller.cli.words import bad, clean, clock_length, ended, ordinal, plural, since, time_of_day, total, utc, word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -112,8 +112,15 @@ def screen(message: pb.WatchResponse, now: datetime) -> list[str]:
         lines.append(f"{line}  {', '.join(names)}".rstrip())
     if hidden := len(ticket.batches) - len(shown):
         lines.append(f"  {plural(hidden, 'batch')} more")
+    lines += [f"  {sentence}" for sentence in waits(ticket)]
     lines += [f"  {_failure(run)}" for run in message.failed[:_MOST_FAILED]]
     return [clean(line) for line in lines]
+
+
+def waits(ticket: pb.Ticket) -> Iterator[str]:
+    """Say for which maintenance window a ticket waits, if it does."""
+    if ticket.HasField("window_opens_at"):
+        yield f"waits for its window, opens {utc(ticket.window_opens_at)}"
 
 
 def bar(done: int, all_runs: int) -> str:
@@ -144,6 +151,8 @@ def differences(before: pb.WatchResponse | None, now: pb.WatchResponse) -> Itera
     at = time_of_day(now.ticket.changed_at)
     if before is None:
         yield f"{at}  {headline(now.ticket)}"
+    if before is None or before.ticket.window_opens_at != now.ticket.window_opens_at:
+        yield from (f"{at}  {sentence}" for sentence in waits(now.ticket))
     known = {batch.number: batch for batch in before.ticket.batches} if before is not None else {}
     told = {(run.id, run.attempt) for run in before.failed} if before is not None else set()
     for run in reversed(now.failed):  # the latest stands first

@@ -16,6 +16,7 @@ from controller.cli.options import batches, length, whole_numbers
 from controller.cli.printer import Format
 from controller.cli.selection import Filters
 from controller.cli.table import Column, Table
+from controller.cli.when import window_of, window_text
 from controller.cli.words import length_of, ordinal, plural, tenths
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ class Plan:
         typer.Option(help="How long an agent may be away while its run is out; 1m if not said.", rich_help_panel=_HOW),
     ] = ""
     title: Annotated[str, typer.Option(help="The ticket's name, for people.", rich_help_panel=_HOW)] = ""
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WINDOW",
+            help="Send runs only in this maintenance window, 'Sat,Sun 22:00-04:00 Europe/Berlin'; repeat it.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None
 
     def spec(self, filters: Filters) -> pb.TicketSpec:
         """Return what the API takes; raise Misuse for what cannot be sent."""
@@ -144,6 +153,7 @@ class Plan:
             unreachable_after=length("--unreachable-after", self.unreachable_after) if self.unreachable_after else None,
         )
         spec.suspension_policy.success_rate_tenths = rate
+        spec.maintenance_windows.extend(window_of("--window", text) for text in self.window or ())
         return spec
 
 
@@ -244,6 +254,8 @@ def _preview(answer: pb.PreviewResponse) -> Iterator[str | Table]:
             f"{use.product}: {use.baseline_name or 'none'} ({use.instances})" for use in answer.baselines
         )
     yield _stops(answer.stops_at, spec, answer.targets)
+    if spec.maintenance_windows:
+        yield "Sends only in its windows: " + "; ".join(map(window_text, spec.maintenance_windows))
     yield from _left_out(answer.not_selectable)
 
 

@@ -13,6 +13,7 @@ import typer
 from controller.cli.command import Misuse, Session, command
 from controller.cli.printer import Format
 from controller.cli.table import Column, Table
+from controller.cli.when import window_text
 from controller.cli.words import ago, bad, ended, length_of, ordinal, plural, tenths, total, utc, word
 
 if TYPE_CHECKING:
@@ -240,6 +241,10 @@ def _ticket(t: pb.Ticket) -> Iterator[str | Table]:
     yield f"  stops at the {ordinal(t.stops_at)} failed instance ({rate})" if t.stops_at else "  never stops by itself"
     if t.note:
         yield f"  note: {t.note}"
+    if t.HasField("window_opens_at"):
+        yield f"  waits for its window, opens {utc(t.window_opens_at)}"
+    if t.spec.maintenance_windows:
+        yield f"  sends only in its windows: {'; '.join(window_text(w) for w in t.spec.maintenance_windows)}"
     titles = (
         Column("batch", right=True),
         Column("state"),

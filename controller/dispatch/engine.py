@@ -50,6 +50,8 @@ from controller.tickets.plan import given_up_at, next_turn, plan
 log = logging.getLogger(__name__)
 
 _STORE_RETRY: Final = timedelta(seconds=2)
+_LONGEST_SLEEP: Final = timedelta(minutes=5)
+"""A machine that slept, or a clock that was set, must not make a ticket miss the time at which it may go on."""
 _LIVE: Final = frozenset({TicketState.READY, TicketState.PROCESSING})
 _MOST_AT_ONCE: Final = 1000
 """So many requests are applied in one turn: others want to go on too."""
@@ -294,7 +296,7 @@ class Engine:
         self._forget_those_who_cannot_go(driver)
         deadline = min((at for at in (driver.deadlines.next(), next_turn(saved, now)) if at is not None), default=None)
         if deadline is not None:
-            return deadline - self._clock.now()
+            return min(deadline - self._clock.now(), _LONGEST_SLEEP)
         return timedelta(days=1) if saved.state in _LIVE or saved.out else None
 
     def _evolved(self, ticket: Ticket, event: Event) -> Ticket:

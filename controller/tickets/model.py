@@ -11,6 +11,7 @@ from immutables import Map
 
 from controller.fleet.model import InstanceId, Selector
 from controller.notify.model import Notice, NotificationPolicy
+from controller.schedules.windows import MaintenanceWindow
 from controller.tickets.policies import BatchPolicy, OfflinePolicy, SuspensionPolicy
 
 TicketId = NewType("TicketId", str)
@@ -90,6 +91,8 @@ class TicketSpec:
     max_in_flight: int = 100
     suspension_policy: SuspensionPolicy = SuspensionPolicy()  # noqa: RUF009 - frozen
     unreachable_after: timedelta = timedelta(minutes=1)
+    maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+    """When runs may be sent; none means always."""
     notification: NotificationPolicy = NotificationPolicy()  # noqa: RUF009 - frozen
     ticket_timeout: timedelta = timedelta(0)
     """How long the whole ticket may take; 0 is for ever."""

@@ -32,6 +32,7 @@ from controller.tickets.model import (
     TimedOut,
 )
 from controller.tickets.suspension import counted, tripped
+from controller.tickets.waiting import may_send, opens_at
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -61,7 +62,8 @@ def plan(
     `absent` says since when the agent of an instance has been away; connected agents are not in it. `busy` says which other
     ticket has a run out on an instance: a run of this one waits until that has ended. Runs that are out are watched in every
     state. A run is sent whether its agent is connected or not, unless the ticket's offline policy says otherwise: the
-    promise is stored, and delivered when the agent is there. Every event returned is a legal move of this ticket.
+    promise is stored, and delivered when the agent is there. Outside the ticket's maintenance windows nothing is sent.
+    Every event returned is a legal move of this ticket.
 
     The work does not depend on the size of the ticket when the caller says whom to look at: `due` are the instances whose
     `given_up_at` has come, `again` those passed over that may not have to wait any more. None means all of them.
@@ -94,29 +96,35 @@ def plan(
             return None
         case Verdict.GO:
             pass
-    if ticket.soak_until is not None and now < ticket.soak_until:
+    if (ticket.soak_until is not None and now < ticket.soak_until) or not may_send(ticket, now):
         return None
     room = min(ticket.spec.max_in_flight - len(ticket.out), batch.counts.ready)
     return _next_to_send(ticket, _Turn(ticket, absent, busy, now), room, again) if room > 0 else None
 
 
-def next_deadline(ticket: Ticket, absent: Known[datetime]) -> datetime | None:
-    """Return when `plan` could say something new although nothing happened; None when never. May be in the past."""
+def next_deadline(ticket: Ticket, absent: Known[datetime], now: datetime | None = None) -> datetime | None:
+    """Return when `plan` could say something new although nothing happened; None when never. May be in the past.
+
+    `now` is what `plan` was told last: without it no maintenance window is looked at.
+    """
     waiting = ticket.waiting if ticket.state is TicketState.PROCESSING else ()
     times = [given_up_at(ticket, instance, absent) for instance in (*ticket.out, *waiting)]
-    return min((at for at in (*times, next_turn(ticket)) if at is not None), default=None)
+    own = (next_turn(ticket), opens_at(ticket, now) if now is not None else None)
+    return min((at for at in (*times, *own) if at is not None), default=None)
 
 
 def next_turn(ticket: Ticket, after: datetime | None = None) -> datetime | None:
     """Return when the ticket itself has waited or lasted long enough, whatever its runs do; None when never.
 
-    Times that are not later than `after` have been seen by `plan` already.
+    Times that are not later than `after` have been seen by `plan` already; without it no maintenance window is looked at.
     """
     times = list[datetime]()
     if ticket.soak_until is not None and ticket.state is TicketState.PROCESSING:
         times.append(ticket.soak_until)
     if ticket.expires_at is not None and ticket.state in (TicketState.PROCESSING, TicketState.PAUSED):
         times.append(ticket.expires_at)
+    if after is not None and (opens := opens_at(ticket, after)) is not None:
+        times.append(opens)
     return min((at for at in times if after is None or at > after), default=None)
 
 

@@ -11,6 +11,7 @@ from common.errors import InvalidArgument, Violation
 from controller.fleet.groups import wrong_with
 from controller.fleet.model import Selector
 from controller.fleet.selection import read_network
+from controller.schedules.validate import wrong_with_windows
 from controller.tickets.model import TicketSpec
 from controller.tickets.policies import BatchPolicy, BatchPolicyKind, Canary
 
@@ -49,6 +50,7 @@ def check_spec(spec: TicketSpec) -> None:
         *_duration("unreachable_after", spec.unreachable_after),
         *_duration("ticket_timeout", spec.ticket_timeout, LONGEST_TICKET, zero=True),
         *_offline(spec),
+        *wrong_with_windows(spec.maintenance_windows),
     ]
     if wrong:
         raise InvalidArgument(tuple(wrong))

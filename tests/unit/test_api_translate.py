@@ -440,7 +440,7 @@ def test_nothing_secret_of_a_token_goes_out() -> None:
 
 
 def test_a_ticket_and_its_runs_say_everything() -> None:
-    message = translate_ticket.ticket_message(a_ticket(batches=[2, 1]))
+    message = translate_ticket.ticket_message(a_ticket(batches=[2, 1]), NOW)
     assert [b.number for b in message.batches] == [1, 2]
     assert message.counts.ready == 3
     assert message.stops_at == 1  # 80 % of 3

@@ -354,6 +354,42 @@ class SuspensionPolicy(_message.Message):
 Global___SuspensionPolicy: _TypeAlias = SuspensionPolicy  # noqa: Y015
 
 @_typing.final
+class MaintenanceWindow(_message.Message):
+    """From one local time to another, on some weekdays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEEKDAYS_FIELD_NUMBER: _builtins.int
+    OPENS_FIELD_NUMBER: _builtins.int
+    CLOSES_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    opens: _builtins.str
+    """When it opens, local time, "HH:MM" or "HH:MM:SS"."""
+    closes: _builtins.str
+    """When it closes, local time; on the next day if that is not later than when it opens, so equal times mean a whole day."""
+    time_zone: _builtins.str
+    """IANA name of the time zone, e.g. "Asia/Hong_Kong"; empty means UTC."""
+    @_builtins.property
+    def weekdays(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Weekday.ValueType]:
+        """The weekdays on which it opens; none means every day."""
+
+    def __init__(
+        self,
+        *,
+        weekdays: _abc.Iterable[_types_pb2.Weekday.ValueType] | None = ...,
+        opens: _builtins.str = ...,
+        closes: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes", b"closes", "opens", b"opens", "time_zone", b"time_zone", "weekdays", b"weekdays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaintenanceWindow: _TypeAlias = MaintenanceWindow  # noqa: Y015
+
+@_typing.final
 class TicketSpec(_message.Message):
     """What to do, with whom, and how carefully."""
 
@@ -367,6 +403,7 @@ class TicketSpec(_message.Message):
     MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     SUSPENSION_POLICY_FIELD_NUMBER: _builtins.int
     UNREACHABLE_AFTER_FIELD_NUMBER: _builtins.int
+    MAINTENANCE_WINDOWS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people, at most 100 characters."""
     baseline: _builtins.str
@@ -393,6 +430,10 @@ class TicketSpec(_message.Message):
     def unreachable_after(self) -> _duration_pb2.Duration:
         """How long an agent may be away while its run is out before the run is UNREACHABLE; absent means 1 minute."""
 
+    @_builtins.property
+    def maintenance_windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___MaintenanceWindow]:
+        """When runs may be sent: while any of these windows is open. What is out when the last one closes finishes. None means always; at most 20."""
+
     def __init__(
         self,
         *,
@@ -404,10 +445,11 @@ class TicketSpec(_message.Message):
         max_in_flight: _builtins.int = ...,
         suspension_policy: Global___SuspensionPolicy | None = ...,
         unreachable_after: _duration_pb2.Duration | None = ...,
+        maintenance_windows: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch_policy", b"batch_policy", "selector", b"selector", "suspension_policy", b"suspension_policy", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "max_in_flight", b"max_in_flight", "name", b"name", "selector", b"selector", "suspension_policy", b"suspension_policy", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "selector", b"selector", "suspension_policy", b"suspension_policy", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -739,6 +781,7 @@ class Ticket(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    WINDOW_OPENS_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"T-" and letters and digits."""
     state: Global___TicketState.ValueType
@@ -779,6 +822,10 @@ class Ticket(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it last stopped by itself or was ended; absent while it runs."""
 
+    @_builtins.property
+    def window_opens_at(self) -> _timestamp_pb2.Timestamp:
+        """When the maintenance window opens for which it waits; absent when it does not wait for one."""
+
     def __init__(
         self,
         *,
@@ -796,10 +843,11 @@ class Ticket(_message.Message):
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
+        window_opens_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "spec", b"spec", "window_opens_at", b"window_opens_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abnormal_cause", b"abnormal_cause", "batches", b"batches", "changed_at", b"changed_at", "counted_failures", b"counted_failures", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "executed_by", b"executed_by", "id", b"id", "note", b"note", "spec", b"spec", "state", b"state", "stops_at", b"stops_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abnormal_cause", b"abnormal_cause", "batches", b"batches", "changed_at", b"changed_at", "counted_failures", b"counted_failures", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "executed_by", b"executed_by", "id", b"id", "note", b"note", "spec", b"spec", "state", b"state", "stops_at", b"stops_at", "window_opens_at", b"window_opens_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
