@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from controller.compliance.host import Host
 from controller.compliance.judge import Judged, PackageTable, line_of
 from controller.compliance.model import (
     Assessment,
+    Attempt,
     Baseline,
     Inputs,
     InstanceStatus,
@@ -60,6 +61,12 @@ class Verdict:
     """Of the satisfied: those that were installed after the host started, and take effect when it starts again (R9)."""
     excepted: Mapping[int, Excused] = field(default_factory=dict)
     """What would be missing, rejected or pending and is excused; in none of the three."""
+    attempts: Mapping[int, Attempt] = field(default_factory=dict)
+    """Of what is missing, excused or not: the last attempt, unless what it was to bring is installed (R12)."""
+    failed: FrozenBitMap = field(default_factory=FrozenBitMap)
+    """Of the missing: those whose attempt ended badly."""
+    is_repaired: bool = False
+    """A repair tried something on this instance: what it left alone is NOT_ATTEMPTED."""
 
 
 NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, Level.UNSPECIFIED, 0, 0, kernel_matters=False)
@@ -144,7 +151,7 @@ def _obsoleted(newest: FrozenBitMap, judged: Judged, table: PackageTable) -> dic
     found = dict[int, Obsoletion]()
     for number in newest & FrozenBitMap(judged.obsoleted):
         by = judged.obsoleted[number].by
-        if not any(table[other].key >= by.key for other in newest & table.builds(by.name, by.arch)):
+        if not _is_there(by, newest, table):
             found[number] = judged.obsoleted[number]
     return found
 
@@ -216,6 +223,28 @@ def _excuse_for(excuses: Excuses, package: Package, steps: Sequence[Step]) -> Ex
     return excuses.of_advisories([pair for step in steps for pair in step.advisory_cves])
 
 
+def attempted(verdict: Verdict, attempts: Iterable[Attempt], as_of: datetime, table: PackageTable) -> Verdict:
+    """Tell apart what a repair tried in vain, and what it never tried (R12). An attempt is over when its build is installed."""
+    last = dict[str, Attempt]()
+    for attempt in sorted((a for a in attempts if a.at <= as_of), key=lambda a: (a.at, a.error_class or "", a.build)):
+        last[attempt.key] = attempt
+    if not last:
+        return verdict
+    excused = (n for n, found in verdict.excepted.items() if found.otherwise is PatchStatus.MISSING)
+    numbers = [*verdict.missing, *excused]
+    found = {
+        number: last[key]
+        for number, key in zip(numbers, table.keys(numbers), strict=True)
+        if key in last and not _is_there(last[key].build, verdict.newest, table)
+    }
+    failed = FrozenBitMap(number for number, attempt in found.items() if attempt.error_class is not None)
+    return replace(verdict, attempts=found, failed=failed & verdict.missing, is_repaired=True)
+
+
+def _is_there(build: Nevra, newest: FrozenBitMap, table: PackageTable) -> bool:
+    return any(table[number].key >= build.key for number in newest & table.builds(build.name, build.arch))
+
+
 def assess(
     host: Host,
     baseline: Baseline | None,
@@ -229,8 +258,9 @@ def assess(
     counts = StatusCounts(
         installed=len(verdict.satisfied) - len(verdict.pending) - len(verdict.late),
         installed_other=len(verdict.newest) - _seen_to(verdict),
-        missing=len(verdict.missing),
+        missing=len(verdict.missing) - len(verdict.failed),
         reject=len(verdict.rejected),
+        failed=len(verdict.failed),
         pending_reboot=len(verdict.pending) + len(verdict.late),
         excepted=len(verdict.excepted),
         not_applicable=verdict.not_applicable,

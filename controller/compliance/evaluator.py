@@ -32,7 +32,16 @@ from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
 from controller.compliance.approvals import RepositoryContent, compile_approvals, compile_custom
-from controller.compliance.evaluate import NOTHING, Verdict, assess, decide, excuse, non_compliant_keys, restarts
+from controller.compliance.evaluate import (
+    NOTHING,
+    Verdict,
+    assess,
+    attempted,
+    decide,
+    excuse,
+    non_compliant_keys,
+    restarts,
+)
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
 from controller.compliance.items import Items
@@ -213,6 +222,8 @@ class Evaluator:
         excuses = self._excuses(host, as_of, exceptions)
         if excuses:
             verdict = excuse(verdict, excuses, compiled.approved, compiled.judged, self._table)
+        if host.attempts:
+            verdict = attempted(verdict, host.attempts, as_of, self._table)
         reasons = undetermined.undetermined_reasons(
             host,
             baseline,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from common.manifest import Manifest
-from controller.compliance.model import NON_COMPLIANT_STATUSES, Assessment, Item
+from controller.compliance.model import NON_COMPLIANT_STATUSES, Assessment, Attempt, Item
 from controller.fleet.model import Instance
 from controller.inventory.model import Snapshot
 
@@ -59,6 +59,8 @@ class Host:
     It is `common.manifest.decode_details(blob)` of the blob that `manifest.details` names. Without it nothing is said about restarts
     that other packages than kernels wait for (R9): neither that one is due nor that none is.
     """
+    attempts: tuple[Attempt, ...] = ()
+    """What repairs tried on this instance, in any order (R12). Nothing repairs yet, so the controller has none to give."""
 
 
 @dataclass(frozen=True, slots=True)

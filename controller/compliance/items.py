@@ -17,6 +17,7 @@ from controller.compliance.holds import held_by
 from controller.compliance.host import Host
 from controller.compliance.judge import PackageTable, belongs_to_module, line_of
 from controller.compliance.model import (
+    Attempt,
     Baseline,
     Item,
     Level,
@@ -31,6 +32,10 @@ MODULE: Final = "module"
 """What holds a plain update back when an enabled module stream has builds of the same name: the package manager shows only those."""
 LOW_CONFIDENCE: Final = "REBOOT(low confidence)"
 """The reason of what looks, by the clock, as if it was installed after the host started (R9)."""
+
+
+NOT_ATTEMPTED: Final = "NOT_ATTEMPTED"
+"""The reason of what is missing on an instance that was repaired, if no repair tried it (R12)."""
 
 
 class Items:
@@ -58,12 +63,12 @@ class Items:
     def non_compliant(self, verdict: Verdict) -> tuple[Item, ...]:
         """Return the items that keep the instance from complying, then those that are excused: by level, then by name and arch."""
         obsoleted = verdict.obsoleted
-        found = [self._missing(self._table[number], obsoleted.get(number)) for number in verdict.missing]
+        found = [self._unmended(number, verdict) for number in verdict.missing]
         found += [self._late(self._table[number]) for number in verdict.late]
         found += [self._pending(self._table[number], running) for number, running in verdict.pending.items()]
         found += [self._rejected(self._table[number]) for number in verdict.rejected]
         excepted = [
-            self._excepted(self._table[number], excused, obsoleted.get(number))
+            self._excepted(self._table[number], excused, obsoleted.get(number), verdict.attempts.get(number))
             for number, excused in verdict.excepted.items()
         ]
         return tuple(sorted(found, key=_order)) + tuple(sorted(excepted, key=_order))
@@ -78,7 +83,17 @@ class Items:
         ]
         return tuple(sorted(found, key=_order))
 
-    def _missing(self, package: Package, obsoletion: Obsoletion | None) -> Item:
+    def _unmended(self, number: int, verdict: Verdict) -> Item:
+        """Make the item of a package that is missing: FAILED when a repair tried it last and ended badly (R12)."""
+        attempt = verdict.attempts.get(number)
+        item = self._missing(self._table[number], verdict.obsoleted.get(number), attempt)
+        if number in verdict.failed:
+            return replace(item, status=PatchStatus.FAILED, reason=item.last_error_class)
+        if verdict.is_repaired and attempt is None and not item.reason:
+            return replace(item, reason=NOT_ATTEMPTED)
+        return item
+
+    def _missing(self, package: Package, obsoletion: Obsoletion | None, attempt: Attempt | None) -> Item:
         if obsoletion is not None:
             line = obsoletion.line
             steps: tuple[Step, ...] = (line.target,)
@@ -99,6 +114,8 @@ class Items:
             item = replace(item, reason=f"HELD({hold.kind.value})")
         elif new.name in self._approved.in_modules and not line.target.modular:
             item = replace(item, reason=f"HELD({MODULE})", hold=MODULE)
+        if attempt is not None:
+            item = replace(item, last_attempt_at=attempt.at, last_error_class=attempt.error_class or "")
         return self._told(item, line.target)
 
     def _late(self, package: Package) -> Item:
@@ -126,7 +143,9 @@ class Items:
         )
         return replace(item, why=why(item, self._host.instance.name, self._baseline_name))
 
-    def _excepted(self, package: Package, excused: Excused, obsoletion: Obsoletion | None) -> Item:
+    def _excepted(
+        self, package: Package, excused: Excused, obsoletion: Obsoletion | None, attempt: Attempt | None
+    ) -> Item:
         if excused.otherwise is PatchStatus.REJECT:
             item = self._rejected(package)
         elif excused.running is not None:
@@ -134,7 +153,7 @@ class Items:
         elif excused.otherwise is PatchStatus.PENDING_REBOOT:
             item = self._late(package)
         else:
-            item = self._missing(package, obsoletion)
+            item = self._missing(package, obsoletion, attempt)
         return replace(
             item,
             status=PatchStatus.EXCEPTED,

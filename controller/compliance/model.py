@@ -29,6 +29,19 @@ NON_COMPLIANT_STATUSES = frozenset(
 )
 
 
+class ErrorClass(StrEnum):
+    """What a transaction that ended badly died of (R12)."""
+
+    DEPSOLVE = "DEPSOLVE"
+    CONFLICT = "CONFLICT"
+    DOWNLOAD = "DOWNLOAD"
+    GPG = "GPG"
+    DISK = "DISK"
+    SCRIPTLET = "SCRIPTLET"
+    LOCK = "LOCK"
+    TIMEOUT = "TIMEOUT"
+
+
 class Reason(StrEnum):
     """Why it cannot be said whether an instance complies (R11)."""
 
@@ -274,6 +287,19 @@ class Undetermined:
     reason: Reason
     detail: str
     help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A repair's transaction, as far as one item is concerned (R12)."""
+
+    key: str
+    """The item's: name.arch."""
+    build: Nevra
+    """What the transaction was to install for it."""
+    at: datetime
+    error_class: ErrorClass | None = None
+    """None: the transaction ended well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def why(
     advisory mentions, and all advisories of the item are of versions between.
     """
     match item.status:
-        case PatchStatus.MISSING:
+        case PatchStatus.MISSING | PatchStatus.FAILED:
             approval = _approval(item, baseline, decisive_cves, by_advisory)
             head = f"{instance} is missing {item.name} {item.required} because {approval}"
             if item.reason.startswith("OBSOLETES("):

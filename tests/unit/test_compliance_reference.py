@@ -20,10 +20,12 @@ from controller.compliance.model import (
     Advisory,
     AdvisoryPackage,
     ApprovedPatch,
+    Attempt,
     Available,
     Baseline,
     Category,
     DateBasis,
+    ErrorClass,
     ExceptionMatch,
     Exceptions,
     InstanceStatus,
@@ -103,6 +105,7 @@ class World:
     first_seen: dict[str, datetime]
     exceptions: Exceptions = Exceptions()  # noqa: RUF009  frozen
     late: frozenset[Nevra] = frozenset()  # installed after the host started
+    attempts: tuple[Attempt, ...] = ()
 
 
 def spellings(build: Nevra) -> list[str]:
@@ -279,6 +282,20 @@ def restarts(world: World, build: Nevra) -> bool:
     )
 
 
+def outcome(world: World, key: tuple[str, str], status: PatchStatus, reason: str) -> tuple[PatchStatus, str]:
+    """What repairs make of a package that is missing."""
+    known = [a for a in world.attempts if a.at <= world.as_of]
+    mine = [a for a in known if a.key == ".".join(key)]
+    if status is not PatchStatus.MISSING or not known:
+        return status, reason
+    last = max(mine, key=lambda a: a.at, default=None)
+    if last is not None:
+        there = [i.nevra for i in world.installed if (i.nevra.name, i.nevra.arch) == (last.build.name, last.build.arch)]
+        if all(newer(last.build.evr, build.evr) for build in there):
+            return (PatchStatus.FAILED, last.error_class.value) if last.error_class else (status, reason)
+    return status, reason or "NOT_ATTEMPTED"
+
+
 def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, Evr | None, str, set[str], set[str]]]:
     """Status, level, required version, reason, advisories and CVEs of every installed name.arch."""
     answer = dict[tuple[str, str], tuple[PatchStatus, Level, Evr | None, str, set[str], set[str]]]()
@@ -416,6 +433,17 @@ exception_lists = st.lists(
     max_size=5,
 )
 
+attempt_lists = st.lists(
+    st.builds(
+        Attempt,
+        st.sampled_from(["bash.x86_64", "ruby.x86_64", "ruby.noarch", "kernel.x86_64", "kernel-core.x86_64"]),
+        nevras,
+        st.integers(-1, 5).map(lambda n: NOW - timedelta(hours=n)),
+        st.sampled_from([None, ErrorClass.DEPSOLVE, ErrorClass.SCRIPTLET]),
+    ),
+    max_size=4,
+    unique_by=lambda attempt: attempt.at,
+)
 obsoletes = st.sampled_from(
     [
         (),
@@ -492,6 +520,7 @@ def worlds(draw: st.DrawFn) -> World:
         {a.id: NOW - timedelta(days=n) for n, (a, yes) in enumerate(zip(found, seen, strict=True)) if yes},
         numbered(draw(exception_lists)),
         frozenset(line.nevra for line in installed if draw(st.booleans())),
+        tuple(draw(attempt_lists)),
     )
 
 
@@ -518,7 +547,7 @@ def details_of(world: World) -> tuple[tuple[int, str], ...]:
 def fast(world: World) -> Evaluation:
     repository = a_repository()
     return evaluate(
-        Host(an_instance(1), manifest_of(world), collected_at=NOW, details=details_of(world)),
+        Host(an_instance(1), manifest_of(world), collected_at=NOW, details=details_of(world), attempts=world.attempts),
         world.installed,
         {repository.updateinfo: world.advisories},
         {repository.primary: world.offers},
@@ -536,7 +565,7 @@ def told(found: Evaluation) -> dict[tuple[str, str], tuple[PatchStatus, Level, s
             i.status,
             i.level,
             str(i.required or ""),
-            i.reason if i.status is PatchStatus.MISSING else "",
+            i.reason if i.status in (PatchStatus.MISSING, PatchStatus.FAILED) else "",
             set(i.advisories) if i.status is not PatchStatus.INSTALLED else set[str](),
             set(i.cves) if i.status is not PatchStatus.INSTALLED else set[str](),
         )
@@ -561,31 +590,33 @@ def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
         key: (status, level, normal(spelled[required], spelled) if required else "", reason, ids, cves)
         for key, (status, level, required, reason, ids, cves) in told(found).items()
     }
+    outcomes = {key: outcome(world, key, row[0], row[3]) for key, row in expected.items()}
     theirs = {
         key: (
-            status,
+            outcomes[key][0],
             level,
             normal(required, spelled),
-            reason if status is PatchStatus.MISSING else "",
+            outcomes[key][1] if status is PatchStatus.MISSING else "",
             ids,
             cves,
         )
-        for key, (status, level, required, reason, ids, cves) in expected.items()
+        for key, (status, level, required, _, ids, cves) in expected.items()
     }
     assert ours == theirs
     counts = found.assessment.counts
-    by_status = [row[0] for row in expected.values()]
+    by_status = [status for status, _ in outcomes.values()]
     assert (counts.missing, counts.installed, counts.installed_other, counts.pending_reboot) == (
         by_status.count(PatchStatus.MISSING),
         by_status.count(PatchStatus.INSTALLED),
         by_status.count(PatchStatus.INSTALLED_OTHER),
         by_status.count(PatchStatus.PENDING_REBOOT),
     )
-    assert (counts.reject, counts.excepted) == (
+    assert (counts.failed, counts.reject, counts.excepted) == (
+        by_status.count(PatchStatus.FAILED),
         by_status.count(PatchStatus.REJECT),
         by_status.count(PatchStatus.EXCEPTED),
     )
-    bad = counts.missing + counts.pending_reboot + counts.reject
+    bad = counts.missing + counts.failed + counts.pending_reboot + counts.reject
     bad_levels = [row[1] for row in expected.values() if row[0] in NON_COMPLIANT_STATUSES]
     assert found.assessment.level == max(bad_levels, default=Level.UNSPECIFIED)
     if found.assessment.status is not InstanceStatus.UNDETERMINED:
@@ -615,7 +646,14 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
             assert shared.needs(manifest) == ()
             content, _ = encode_packages((line, 0, "") for line in world.installed)
             snapshot = Snapshot(digest.of(content), FrozenBitMap(ids[line] for line in world.installed))
-            host = Host(an_instance(1), manifest, snapshot=snapshot, collected_at=NOW, details=details_of(world))
+            host = Host(
+                an_instance(1),
+                manifest,
+                snapshot=snapshot,
+                collected_at=NOW,
+                details=details_of(world),
+                attempts=world.attempts,
+            )
             assessed = shared.assess(host, world.baseline, NOW, exceptions=world.exceptions)
             together = shared.evaluate(host, world.baseline, NOW, exceptions=world.exceptions, everything=True)
             alone = evaluate(
