@@ -85,6 +85,8 @@ ACCESS: Final[Mapping[str, Need]] = {
     "/patchwarden.v1.TicketService/Continue": Role.OPERATOR,
     "/patchwarden.v1.TicketService/End": Role.OPERATOR,
     "/patchwarden.v1.TicketService/RetryBatch": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/RetryRuns": Role.OPERATOR,
+    "/patchwarden.v1.TicketService/GetRunLog": Role.VIEWER,
     "/patchwarden.v1.TicketService/CancelBatch": Role.OPERATOR,
     "/patchwarden.v1.TicketService/CancelRun": Role.OPERATOR,
     "/patchwarden.v1.ReportService/ListReports": Role.VIEWER,

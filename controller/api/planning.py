@@ -43,6 +43,11 @@ class Plan:
     not_selectable: tuple[NotSelectable, ...]
     stops_at: int
 
+    @property
+    def has_canary(self) -> bool:
+        """Whether the first batch is a canary: there is one, and something depends on it."""
+        return self.spec.batch_policy.canary is not None and len(self.batches) > 1
+
 
 class Planner:
     """Plans tickets over the fleet as it is now."""
@@ -64,7 +69,7 @@ class Planner:
         if asked.baseline not in ("", DEFAULT_BASELINE):
             baseline = await find_baseline(self._store.baselines, "baseline", asked.baseline)
         spec = replace(asked, baseline=baseline.id if baseline is not None else "")
-        chosen = await self._selecting.select(spec.selector)
+        chosen = await self._selecting.select(spec.selector, offline_too=spec.offline.waits)
         planned = batches([target_of(i) for i in chosen.selected], spec.batch_policy) if chosen.selected else ()
         targets = len(chosen.selected)
         return Plan(

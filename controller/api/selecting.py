@@ -59,11 +59,11 @@ class Selecting:
         check_references(fleet, selector, known)
         return matching(fleet, selector, known)
 
-    async def select(self, selector: Selector) -> Selection:
-        """Return who is meant, and who of them can be selected for a ticket."""
+    async def select(self, selector: Selector, *, offline_too: bool = False) -> Selection:
+        """Return who is meant, and who of them can be selected for a ticket; `offline_too`: somebody waits for their agents."""
         fleet = await self._store.instances()
         known = await self.known(fleet, selector)
-        return select(fleet, selector, known.presences, known.now, known)
+        return select(fleet, selector, known.presences, known.now, known, offline_too=offline_too)
 
 
 def _without_what_must_be_known(selector: Selector) -> Selector:

@@ -23,6 +23,7 @@ from controller.api.watching import Watcher
 from controller.dispatch.engine import Engine
 from controller.fleet.model import InstanceId
 from controller.store.api import TicketStore
+from controller.tickets.gate import CANARY
 from controller.tickets.machine import create
 from controller.tickets.model import (
     BatchCanceled,
@@ -32,7 +33,9 @@ from controller.tickets.model import (
     Event,
     Paused,
     RunCanceled,
+    RunsRetried,
     RunState,
+    Step,
     Ticket,
     TicketId,
 )
@@ -41,6 +44,7 @@ from controller.tickets.validate import check_reason, check_request_id
 log = logging.getLogger(__name__)
 
 _ID_LENGTH: Final = 4
+_MAX_RETRIED: Final = 1000
 _ID_ATTEMPTS: Final = 8
 
 
@@ -62,7 +66,10 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         """Say what CreateTicket with the same spec would do now."""
         plan = await self._planner.plan(translate_ticket.spec(request.spec))
         return pb.PreviewResponse(
-            batches=[translate_ticket.planned_batch_message(b) for b in plan.batches],
+            batches=[
+                translate_ticket.planned_batch_message(b, canary=b.number == CANARY and plan.has_canary)
+                for b in plan.batches
+            ],
             targets=plan.targets,
             baselines=[
                 pb.BaselineUse(
@@ -119,8 +126,9 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
 
     async def GetTicket(self, request: pb.GetTicketRequest, context: Context) -> pb.GetTicketResponse:  # noqa: N802
         """One ticket."""
-        head = await self._store.head(ticket_id(request.ticket_id))
-        return pb.GetTicketResponse(ticket=translate_ticket.ticket_message(head, self._clock.now()))
+        wanted = ticket_id(request.ticket_id)
+        ticket = self._engine.driven(wanted) or await self._store.head(wanted)
+        return pb.GetTicketResponse(ticket=translate_ticket.ticket_message(ticket, self._clock.now()))
 
     async def ListTickets(self, request: pb.ListTicketsRequest, context: Context) -> pb.ListTicketsResponse:  # noqa: N802
         """List tickets, newest first."""
@@ -189,6 +197,34 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         """Run again the runs of an abnormal batch that did not succeed."""
         return pb.RetryBatchResponse(
             ticket=await self._apply(request.ticket_id, "retry", lambda now: BatchRetried(now, request.batch))
+        )
+
+    async def RetryRuns(self, request: pb.RetryRunsRequest, context: Context) -> pb.RetryRunsResponse:  # noqa: N802
+        """Run failed instances again."""
+        checks = Checks()
+        if len(request.instances) > _MAX_RETRIED:
+            checks.refuse(
+                "instances", f"has {len(request.instances)} values, allowed are {_MAX_RETRIED}; leave it empty for all"
+            )
+        checks.done()
+        ticket = await self._engine.get(ticket_id(request.ticket_id))
+        runs = ticket.runs.values()
+        chosen = tuple(find_run(runs, f"instances[{n}]", i).instance_id for n, i in enumerate(request.instances))
+        return pb.RetryRunsResponse(
+            ticket=await self._apply(request.ticket_id, "retry runs", lambda now: RunsRetried(now, chosen))
+        )
+
+    async def GetRunLog(self, request: pb.GetRunLogRequest, context: Context) -> pb.GetRunLogResponse:  # noqa: N802
+        """Return one instance's run and when it reached each step."""
+        ticket = await self._engine.get(ticket_id(request.ticket_id))
+        run = find_run(ticket.runs.values(), "instance", request.instance)
+        said = self._engine.steps_of(run.id(ticket.id)) if run.state is RunState.PROCESSING else {}
+        steps = [*run.log, *(Step(run.attempt, name, at) for name, at in said.items())]
+        if run.attempt <= 1 or any(step.attempt == 1 for step in steps):
+            steps.insert(0, Step(1, "queued", ticket.created_at))
+        doing = list(said)[-1] if said else "sent" if run.state is RunState.PROCESSING else ""
+        return pb.GetRunLogResponse(
+            run=translate_ticket.run_message(ticket.id, run, doing), steps=map(translate_ticket.step_message, steps)
         )
 
     async def CancelBatch(self, request: pb.CancelBatchRequest, context: Context) -> pb.CancelBatchResponse:  # noqa: N802

@@ -41,6 +41,7 @@ from controller.fleet.model import (
 from controller.schedules.local_time import Weekday
 from controller.tickets.model import AbnormalCause, BatchState, Outcome, RunState, TicketState
 from controller.tickets.policies import BatchPolicyKind, SuspensionMode
+from controller.tickets.waits import WaitsFor
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -154,6 +155,7 @@ EXCEPTION_MATCH: Final = Words(ExceptionMatch, baseline_pb2.ExceptionMatch, "EXC
 ROLE: Final = Words(Role, account_pb2.Role, "ROLE")
 TICKET_STATE: Final = Words(TicketState, ticket_pb2.TicketState, "TICKET_STATE")
 ABNORMAL_CAUSE: Final = Words(AbnormalCause, ticket_pb2.AbnormalCause, "ABNORMAL_CAUSE")
+TICKET_WAIT: Final = Words(WaitsFor, ticket_pb2.TicketWait, "TICKET_WAIT")
 BATCH_STATE: Final = Words(BatchState, ticket_pb2.BatchState, "BATCH_STATE")
 RUN_STATE: Final = Words(RunState, ticket_pb2.RunState, "RUN_STATE")
 OUTCOME: Final = Words(Outcome, ticket_pb2.RunOutcome, "RUN_OUTCOME")
@@ -168,6 +170,17 @@ def timestamp(at: datetime | None) -> Timestamp | None:
     made = Timestamp()
     made.FromDatetime(at.astimezone(UTC))
     return made
+
+
+def read_instant(checks: Checks, field: str, sent: Timestamp | None) -> datetime | None:
+    """Read an instant; absent gives None, one that cannot be is noted."""
+    if sent is None:
+        return None
+    try:
+        return sent.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        checks.refuse(field, "is no time")
+        return None
 
 
 def duration(length: timedelta) -> Duration:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
 from common.pb.v1 import ticket_pb2
 from controller.api import translate_fleet, translate_schedule
 from controller.api.checks import Checks
@@ -17,16 +20,21 @@ from controller.api.translate import (
     RUN_STATE,
     SUSPENSION_MODE,
     TICKET_STATE,
+    TICKET_WAIT,
     duration,
     read_duration,
+    read_instant,
+    read_length,
     timestamp,
 )
 from controller.fleet.model import Instance, NotSelectableReason
-from controller.tickets.model import Batch, Counts, PlannedBatch, Run, Ticket, TicketId, TicketSpec
-from controller.tickets.policies import BatchPolicy, SuspensionMode, SuspensionPolicy
+from controller.tickets.gate import CANARY
+from controller.tickets.model import Batch, Counts, PlannedBatch, Run, Step, Ticket, TicketId, TicketSpec
+from controller.tickets.policies import BatchPolicy, Canary, OfflinePolicy, SuspensionMode, SuspensionPolicy
 from controller.tickets.suspension import counted, stops_at
 from controller.tickets.validate import LONGEST, SHORTEST, check_spec
 from controller.tickets.waiting import opens_at
+from controller.tickets.waits import waits_for
 
 EXECUTED_BY: Final = "root"
 """The user that runs a ticket on the hosts: never another one."""
@@ -52,6 +60,12 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
             batch_size=policy.batch_size or default.batch_policy.batch_size,
             group_share_percent=policy.group_share_percent or default.batch_policy.group_share_percent,
             ramp=tuple(policy.ramp),
+            canary=(
+                Canary(policy.canary.instances, policy.canary.percent, policy.canary.wait)
+                if policy.HasField("canary")
+                else None
+            ),
+            soak=_length(checks, "batch_policy.soak", policy, "soak"),
         ),
         max_in_flight=sent.max_in_flight or default.max_in_flight,
         suspension_policy=SuspensionPolicy(
@@ -65,6 +79,11 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
         ),
         unreachable_after=_duration(sent, "unreachable_after", default.unreachable_after, checks),
         maintenance_windows=translate_schedule.windows(sent.maintenance_windows, checks),
+        ticket_timeout=_length(checks, "ticket_timeout", sent, "ticket_timeout"),
+        offline=OfflinePolicy(
+            wait=_length(checks, "offline.wait", sent.offline, "wait"),
+            until=read_instant(checks, "offline.until", sent.offline.until if sent.offline.HasField("until") else None),
+        ),
     )
     with checks.part(""):
         check_spec(read)
@@ -75,6 +94,12 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
 def _duration(sent: ticket_pb2.TicketSpec, field: str, default: timedelta, checks: Checks) -> timedelta:
     given = getattr(sent, field) if sent.HasField(field) else None  # type: ignore[arg-type]  # one of the two durations
     return read_duration(checks, field, given, default, SHORTEST, LONGEST)
+
+
+def _length(checks: Checks, called: str, sent: Message, field: str) -> timedelta:
+    """Read a length of time of which 0 means none; how long it may be is for `check_spec` to say."""
+    given = getattr(sent, field) if sent.HasField(field) else None
+    return read_length(checks, called, given) or timedelta(0)
 
 
 def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
@@ -91,6 +116,14 @@ def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
             batch_size=policy.batch_size,
             group_share_percent=policy.group_share_percent,
             ramp=policy.ramp,
+            canary=(
+                None
+                if policy.canary is None
+                else ticket_pb2.Canary(
+                    instances=policy.canary.instances, percent=policy.canary.percent, wait=policy.canary.wait
+                )
+            ),
+            soak=_length_or_none(policy.soak),
         ),
         max_in_flight=read.max_in_flight,
         suspension_policy=ticket_pb2.SuspensionPolicy(
@@ -100,10 +133,20 @@ def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
         ),
         unreachable_after=duration(read.unreachable_after),
         maintenance_windows=translate_schedule.window_messages(read.maintenance_windows),
+        ticket_timeout=_length_or_none(read.ticket_timeout),
+        offline=(
+            ticket_pb2.OfflinePolicy(wait=_length_or_none(read.offline.wait), until=timestamp(read.offline.until))
+            if read.offline.waits
+            else None
+        ),
     )
 
 
-def planned_batch_message(batch: PlannedBatch) -> ticket_pb2.PlannedBatch:
+def _length_or_none(length: timedelta) -> Duration | None:
+    return duration(length) if length else None
+
+
+def planned_batch_message(batch: PlannedBatch, *, canary: bool = False) -> ticket_pb2.PlannedBatch:
     """Return a batch that does not exist yet as a message."""
     return ticket_pb2.PlannedBatch(
         number=batch.number,
@@ -112,6 +155,7 @@ def planned_batch_message(batch: PlannedBatch) -> ticket_pb2.PlannedBatch:
         application_group=batch.application_group,
         instance_names=[t.name for t in batch.targets],
         instance_ids=[t.id for t in batch.targets],
+        canary=canary,
     )
 
 
@@ -130,12 +174,14 @@ def not_selectable_message(
 
 def ticket_message(ticket: Ticket, now: datetime) -> ticket_pb2.Ticket:
     """Return a ticket as a message, with what it waits for now; its runs are not part of it."""
+    waiting = waits_for(ticket)
+    canary = ticket.spec.batch_policy.canary is not None and len(ticket.batches) > 1
     return ticket_pb2.Ticket(
         id=ticket.id,
         spec=spec_message(ticket.spec),
         state=TICKET_STATE.to_wire(ticket.state),
         abnormal_cause=ABNORMAL_CAUSE.to_wire(ticket.abnormal_cause),
-        batches=[_batch_message(ticket.batches[number]) for number in sorted(ticket.batches)],
+        batches=[_batch_message(ticket.batches[n], canary=canary and n == CANARY) for n in sorted(ticket.batches)],
         counts=_counts_message(ticket.counts),
         stops_at=stops_at(ticket.counts.total, ticket.spec.suspension_policy) or 0,
         counted_failures=counted(ticket),
@@ -146,6 +192,11 @@ def ticket_message(ticket: Ticket, now: datetime) -> ticket_pb2.Ticket:
         ended_at=timestamp(ticket.ended_at),
         note=ticket.note,
         window_opens_at=timestamp(opens_at(ticket, now)),
+        waiting_for=TICKET_WAIT.to_wire(waiting[0] if waiting is not None else None),
+        waiting_until=timestamp(waiting[1]) if waiting is not None else None,
+        timed_out_at=timestamp(ticket.timed_out_at),
+        expires_at=timestamp(ticket.expires_at),
+        waiting_runs=len(ticket.waiting),
     )
 
 
@@ -165,10 +216,16 @@ def run_message(ticket_id: TicketId, run: Run, step: str) -> ticket_pb2.Run:
         sent_at=timestamp(run.sent_at),
         deadline=timestamp(run.deadline),
         ended_at=timestamp(run.ended_at),
+        waits_for=run.waits_for,
     )
 
 
-def _batch_message(batch: Batch) -> ticket_pb2.Batch:
+def step_message(step: Step) -> ticket_pb2.RunStep:
+    """Return a step of a run as a message."""
+    return ticket_pb2.RunStep(attempt=step.attempt, name=step.name, at=timestamp(step.at))
+
+
+def _batch_message(batch: Batch, *, canary: bool) -> ticket_pb2.Batch:
     return ticket_pb2.Batch(
         number=batch.number,
         state=BATCH_STATE.to_wire(batch.state),
@@ -178,6 +235,7 @@ def _batch_message(batch: Batch) -> ticket_pb2.Batch:
         application_group=batch.application_group,
         started_at=timestamp(batch.started_at),
         ended_at=timestamp(batch.ended_at),
+        canary=canary,
     )
 
 

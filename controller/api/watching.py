@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Final
 
 from common.clock import Clock
@@ -87,6 +88,9 @@ class Watcher:
             ticket=translate_ticket.ticket_message(ticket, self._clock.now()),
             running=[translate_ticket.run_message(ticket.id, r, steps.get(r.instance_id, "")) for r in out[:MAX_RUNS]],
             failed=[translate_ticket.run_message(ticket.id, r, "") for r in failed.of(ticket)],
+            waiting=[
+                translate_ticket.run_message(ticket.id, ticket.runs[i], "") for i in nsmallest(MAX_RUNS, ticket.waiting)
+            ],
         )
 
 

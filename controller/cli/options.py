@@ -11,6 +11,7 @@ from common.clock import parse_duration
 from controller.cli.command import Misuse
 
 _LARGEST: Final = 2**32 - 1
+_COMMENTS: Final = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n|\s)+")
 _BETWEEN_NAMES: Final = re.compile(r"[,\s]+")
 
 
@@ -36,7 +37,7 @@ def batches(option: str, path: Path) -> list[list[str]]:
     `#` begins a comment. An empty line is nothing.
     """
     text = read_text(option, path)
-    if text.lstrip().startswith(("-", "[")):
+    if _COMMENTS.sub("", text).startswith(("-", "[")):
         return [_batch(option, entry) for entry in _yaml_list(option, text)]
     lines = (line.split("#", 1)[0] for line in text.splitlines())
     found = [_names(line) for line in lines]

@@ -13,7 +13,7 @@ from common.errors import Unavailable
 from common.pb.v1 import ticket_pb2 as pb
 from controller.cli.command import REFUSED
 from controller.cli.printer import Format, Printer
-from controller.cli.ticket import failures, headline
+from controller.cli.ticket import failures, headline, waiting, waits_for
 from controller.cli.words import bad, clean, clock_length, ended, ordinal, plural, since, time_of_day, total, utc, word
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def screen(message: pb.WatchResponse, now: datetime) -> list[str]:
         "" if left is None else f"eta {clock_length(left)}",
     ]
     lines = ["  ".join(part for part in head if part)]
+    lines += [f"  {said}"] if (said := waiting(ticket)) else []
     shown = _worth_showing(ticket)
     for batch in shown:
         line = (
@@ -158,6 +159,12 @@ def differences(before: pb.WatchResponse | None, now: pb.WatchResponse) -> Itera
     for run in reversed(now.failed):  # the latest stands first
         if (run.id, run.attempt) not in told:
             yield f"{time_of_day(run.ended_at) if run.HasField('ended_at') else at}  {_failure(run)}"
+    if (said := waiting(now.ticket)) and (before is None or said != waiting(before.ticket)):
+        yield f"{at}  {said}"
+    waited = {(run.id, run.waits_for) for run in before.waiting} if before is not None else set()
+    for run in now.waiting:
+        if (run.id, run.waits_for) not in waited:
+            yield f"{at}  batch {run.batch}  {run.instance_name or run.instance_id} {waits_for(run)}"
     for batch in now.ticket.batches:
         earlier = known.get(batch.number)
         if batch.state == (earlier.state if earlier else pb.BATCH_STATE_READY) and (
@@ -180,8 +187,12 @@ def conclusion(ticket: pb.Ticket) -> Iterator[str]:
     if ticket.state != pb.TICKET_STATE_ABNORMAL:
         return
     if ticket.abnormal_cause == pb.ABNORMAL_CAUSE_SUSPENDED:
-        yield f"Stopped at the {ordinal(ticket.stops_at or bad(counts))} failed instance. What is left waits:"
+        canary = ticket.waiting_for == pb.TICKET_WAIT_CONTINUE
+        stopped = f"Stopped at the {ordinal(ticket.stops_at or bad(counts))} failed instance"
+        yield f"{'Its canary failed' if canary else stopped}. What is left waits:"
         yield f"  go on         patchctl ticket continue {who}"
+    elif ticket.abnormal_cause == pb.ABNORMAL_CAUSE_TIMED_OUT:
+        yield f"Its time was over: {ticket.note}."
     else:
         yield f"{plural(bad(counts), 'instance')} failed, within the success rate."
     yield f"  try again     patchctl ticket retry {who}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from controller.cli.command import Misuse, Session, command
+from controller.cli.instants import as_of
 from controller.cli.options import batches, length, whole_numbers
 from controller.cli.printer import Format
 from controller.cli.selection import Filters
 from controller.cli.table import Column, Table
 from controller.cli.when import window_of, window_text
-from controller.cli.words import length_of, ordinal, plural, tenths
+from controller.cli.words import length_of, ordinal, plural, tenths, utc
 
 if TYPE_CHECKING:
     from common.pb.v1 import ticket_pb2 as pb
@@ -111,6 +113,42 @@ class Plan:
         str,
         typer.Option(help="How long an agent may be away while its run is out; 1m if not said.", rich_help_panel=_HOW),
     ] = ""
+    canary: Annotated[
+        str,
+        typer.Option(
+            metavar="N|P%|first",
+            help="A first batch of N instances or P percent, spread over regions and groups; the rest only if none of it fails. "
+            "first: the first of --batches.",
+            rich_help_panel=_HOW,
+        ),
+    ] = ""
+    canary_wait: Annotated[
+        bool,
+        typer.Option(
+            "--canary-wait", help="After the canary wait for: patchctl ticket continue.", rich_help_panel=_HOW
+        ),
+    ] = False
+    soak: Annotated[
+        str, typer.Option(help="How long nothing is sent after a batch has ended, e.g. 10m.", rich_help_panel=_HOW)
+    ] = ""
+    ticket_timeout: Annotated[
+        str,
+        typer.Option(
+            help="How long the whole ticket may take; what is out then is TIMEOUT, the rest CANCELED.",
+            rich_help_panel=_HOW,
+        ),
+    ] = ""
+    offline_wait: Annotated[
+        str,
+        typer.Option(
+            help="Select offline instances too, and wait so long for them, e.g. 8h; if not said they fail.",
+            rich_help_panel=_HOW,
+        ),
+    ] = ""
+    offline_until: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="The same until an instant such as 2026-11-01T08:30Z.", rich_help_panel=_HOW),
+    ] = ""
     title: Annotated[str, typer.Option(help="The ticket's name, for people.", rich_help_panel=_HOW)] = ""
     window: Annotated[
         list[str] | None,
@@ -124,12 +162,15 @@ class Plan:
     def spec(self, filters: Filters) -> pb.TicketSpec:
         """Return what the API takes; raise Misuse for what cannot be sent."""
         from controller.client import scan_of, tenths_of
+        from controller.client.specs import canary_of
 
         by_hand = batches("--batches", self.batches) if self.batches is not None else None
         if by_hand is not None and self.batch not in (None, Batch.MANUAL):
             raise Misuse(f"--batches: goes with --batch manual, not {self.batch}")
         if by_hand is None and self.batch is Batch.MANUAL:
             raise Misuse("--batch: manual needs --batches FILE")
+        if self.canary_wait and not self.canary:
+            raise Misuse("--canary-wait: goes with --canary")
         selector = filters.selector(all_matching=self.all)
         if by_hand is not None and not self.all and not selector.instances:
             selector.instances.extend(name for names in by_hand for name in names)
@@ -137,6 +178,11 @@ class Plan:
             rate = tenths_of(self.success_rate)
         except ValueError as error:
             raise Misuse(f"success_rate: {error}") from None
+        until = as_of("--offline-until", self.offline_until, datetime.now(UTC)) if self.offline_until else None
+        try:
+            canary_of(self.canary, self.canary_wait)
+        except ValueError as error:
+            raise Misuse(f"--canary: {error}") from None
         spec = scan_of(
             selector,
             name=self.title,
@@ -150,11 +196,21 @@ class Plan:
             max_in_flight=self.max_in_flight,
             literal=self.literal,
             ignore_unreachable=self.ignore_unreachable,
-            unreachable_after=length("--unreachable-after", self.unreachable_after) if self.unreachable_after else None,
+            unreachable_after=_length("--unreachable-after", self.unreachable_after),
+            canary=self.canary,
+            canary_waits=self.canary_wait,
+            offline_until=until,
+            soak=_length("--soak", self.soak),
+            ticket_timeout=_length("--ticket-timeout", self.ticket_timeout),
+            offline_wait=_length("--offline-wait", self.offline_wait),
         )
         spec.suspension_policy.success_rate_tenths = rate
         spec.maintenance_windows.extend(window_of("--window", text) for text in self.window or ())
         return spec
+
+
+def _length(option: str, text: str) -> timedelta | None:
+    return length(option, text) if text else None
 
 
 def add_to(app: typer.Typer) -> None:
@@ -165,11 +221,30 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="scan")
 
 
-def preview(session: Session, filters: Filters, plan: Plan) -> None:
+def preview(
+    session: Session,
+    filters: Filters,
+    plan: Plan,
+    save_batches: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the batches to a YAML file; edit it, then: patchctl scan create --batches FILE.",
+        ),
+    ] = None,
+) -> None:
     """Show what scan create with the same options would do now. Nothing is stored."""
     answer = session.client().preview(plan.spec(filters))
+    if save_batches is not None:
+        from controller.cli.batch_file import save
+
+        save("--save-batches", save_batches, answer)
     session.printer.one(answer, lambda: _preview(answer))
-    if answer.targets:
+    if save_batches is not None:
+        session.printer.remark(
+            f"Edit {save_batches}, then: patchctl scan create (same options) --batches {save_batches}"
+        )
+    elif answer.targets:
         session.printer.remark("Run it with: patchctl scan create (same options)")
 
 
@@ -238,7 +313,7 @@ def _preview(answer: pb.PreviewResponse) -> Iterator[str | Table]:
     )
     rows = [
         (
-            str(b.number),
+            f"{b.number} canary" if b.canary else str(b.number),
             b.region,
             b.zone,
             b.application_group,
@@ -256,7 +331,23 @@ def _preview(answer: pb.PreviewResponse) -> Iterator[str | Table]:
     yield _stops(answer.stops_at, spec, answer.targets)
     if spec.maintenance_windows:
         yield "Sends only in its windows: " + "; ".join(map(window_text, spec.maintenance_windows))
+    yield from careful(spec)
     yield from _left_out(answer.not_selectable)
+
+
+def careful(spec: pb.TicketSpec) -> Iterator[str]:
+    """Say for what a ticket of this spec will wait, and how long."""
+    if spec.batch_policy.HasField("canary"):
+        then = "waits for continue" if spec.batch_policy.canary.wait else "goes on if none of it fails"
+        yield f"Begins with a canary, then {then}."
+    if spec.batch_policy.HasField("soak"):
+        yield f"Waits {length_of(spec.batch_policy.soak)} after each batch."
+    if spec.HasField("ticket_timeout"):
+        yield f"Ends {length_of(spec.ticket_timeout)} after it began, at the latest."
+    if spec.offline.HasField("wait"):
+        yield f"Waits {length_of(spec.offline.wait)} for agents that are away."
+    elif spec.offline.HasField("until"):
+        yield f"Waits until {utc(spec.offline.until)} for agents that are away."
 
 
 def names_in_short(names: object) -> str:

@@ -66,6 +66,7 @@ def add_to(app: typer.Typer) -> None:
     command(group, "end")(end)
     command(group, "retry")(retry)
     command(group, "cancel")(cancel)
+    command(group, "log")(log)
     app.add_typer(group, name="ticket")
 
 
@@ -149,9 +150,49 @@ def end(
     _changed(session, session.client().end_ticket(ticket, reason))
 
 
-def retry(session: Session, ticket: TicketArgument, batch: BatchOption = 0) -> None:
-    """Run again what did not succeed in abnormal batches."""
-    _changed(session, session.client().retry_batch(ticket, batch))
+def retry(
+    session: Session,
+    ticket: TicketArgument,
+    batch: BatchOption = 0,
+    instance: Annotated[
+        list[str] | None, typer.Option("--instance", "-i", help="Only this failed instance, by id or name; repeat it.")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Every failed instance, also those of the batch that runs.")
+    ] = False,
+) -> None:
+    """Run again what did not succeed: abnormal batches, every failed instance, or some.
+
+    After a suspension the other failures are forgiven once, and the ticket goes on.
+    """
+    if (batch > 0) + bool(instance) + failed > 1:
+        raise Misuse("--batch, --instance, --failed: give one of them")
+    client = session.client()
+    retried = client.retry_runs(ticket, instance or ()) if instance or failed else client.retry_batch(ticket, batch)
+    _changed(session, retried)
+
+
+def log(
+    session: Session,
+    ticket: TicketArgument,
+    instance: Annotated[str, typer.Argument(help="The instance, by id or name.")],
+) -> None:
+    """Show when one instance's run reached each step.
+
+    queued: its turn has not come. promised: stored, to be sent. sent: to the agent. accepted, refreshing, collecting, sending: what
+    the agent said. stored: its result. ended: it counts. Each retry begins again.
+    """
+    from common.pb.v1 import ticket_pb2 as pb
+    from controller.cli.plain import cells, columns, plain
+
+    found, printer = session.client().run_log(ticket, instance), session.printer
+    match printer.format:
+        case Format.TABLE:
+            printer.lines(_log(found))
+        case Format.CSV:
+            printer.csv(columns(pb.RunStep.DESCRIPTOR), map(cells, found.steps))
+        case _:
+            printer.data(plain(found))
 
 
 def cancel(
@@ -189,6 +230,31 @@ def headline(ticket: pb.Ticket) -> str:
         failures(ticket),
     ]
     return "  ".join(part for part in parts if part)
+
+
+def waiting(ticket: pb.Ticket) -> str:
+    """Say what a ticket waits for and until when; empty when it does not."""
+    from common.pb.v1 import ticket_pb2 as pb
+
+    until = f" until {utc(ticket.waiting_until)}" if ticket.HasField("waiting_until") else ""
+    match ticket.waiting_for:
+        case pb.TICKET_WAIT_CONTINUE:
+            return f"waits after its canary; go on with: patchctl ticket continue {ticket.id}"
+        case pb.TICKET_WAIT_SOAK:
+            return f"waits{until}: the batch before has just ended"
+        case pb.TICKET_WAIT_AGENTS:
+            return f"waits{until} for the agents of {plural(ticket.waiting_runs, 'instance')}"
+        case pb.TICKET_WAIT_OTHER_TICKETS:
+            return f"waits for other tickets on {plural(ticket.waiting_runs, 'instance')}"
+        case _:
+            return ""
+
+
+def waits_for(run: pb.Run) -> str:
+    """Say what a run waits for; empty when it does not."""
+    if not run.waits_for:
+        return ""
+    return "waits for its agent" if run.waits_for == "agent" else f"waits for {run.waits_for} on this instance"
 
 
 def failures(ticket: pb.Ticket) -> str:
@@ -239,6 +305,10 @@ def _ticket(t: pb.Ticket) -> Iterator[str | Table]:
     yield f"  made {utc(t.created_at)} by {t.created_by}, as {t.executed_by}, timeout {length_of(t.spec.timeout)} each"
     rate = tenths(policy.success_rate_tenths)
     yield f"  stops at the {ordinal(t.stops_at)} failed instance ({rate})" if t.stops_at else "  never stops by itself"
+    if (waits := waiting(t)) and t.state != pb.TICKET_STATE_ABNORMAL:
+        yield f"  {waits}"
+    if t.HasField("expires_at") and t.state in (pb.TICKET_STATE_PROCESSING, pb.TICKET_STATE_PAUSED):
+        yield f"  its time is over at {utc(t.expires_at)}"
     if t.note:
         yield f"  note: {t.note}"
     if t.HasField("window_opens_at"):
@@ -258,7 +328,7 @@ def _ticket(t: pb.Ticket) -> Iterator[str | Table]:
     )
     rows = [
         (
-            str(b.number),
+            f"{b.number} canary" if b.canary else str(b.number),
             word(pb.BatchState, b.state),
             f"{ended(b.counts)}/{total(b.counts)}",
             str(b.counts.succeeded),
@@ -270,6 +340,24 @@ def _ticket(t: pb.Ticket) -> Iterator[str | Table]:
         )
         for b in t.batches
     ]
+    yield Table(titles, rows, indent=2)
+
+
+def _log(found: pb.GetRunLogResponse) -> Iterator[str | Table]:
+    from common.pb.v1 import ticket_pb2 as pb
+
+    run = found.run
+    state = word(pb.RunOutcome, run.outcome) or waits_for(run) or word(pb.RunState, run.state)
+    yield f"{run.instance_name or run.instance_id}  batch {run.batch}  {state}"
+    if run.error:
+        yield f"  {run.error}"
+    titles = (Column("try", right=True), Column("step"), Column("at"), Column("after", right=True))
+    rows, before = list[tuple[str, ...]](), None
+    for step in found.steps:
+        at = step.at.ToDatetime(UTC)
+        after = "" if before is None else f"{(at - before).total_seconds():.1f} s"
+        rows.append((str(step.attempt), step.name, f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}", after))
+        before = at
     yield Table(titles, rows, indent=2)
 
 
@@ -293,7 +381,7 @@ def _runs(found: Sequence[pb.Run]) -> Table:
             word(pb.RunOutcome, r.outcome) or r.step,
             str(r.attempt),
             utc(r.ended_at) if r.HasField("ended_at") else "",
-            r.error,
+            r.error or waits_for(r),
         )
         for r in found
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -30,11 +30,18 @@ def scan_of(
     literal: bool = False,
     ignore_unreachable: bool = False,
     unreachable_after: timedelta | None = None,
+    canary: str = "",
+    canary_waits: bool = False,
+    soak: timedelta | None = None,
+    ticket_timeout: timedelta | None = None,
+    offline_wait: timedelta | None = None,
+    offline_until: datetime | None = None,
 ) -> ticket_pb2.TicketSpec:
     """Say what to scan. What is left out gets the controller's default.
 
     Targets are split automatically, unless `batches` lists them by hand or `one_batch` puts all of them in one.
-    Raises ValueError for a success rate that is no number with at most one decimal.
+    `canary` is a number of instances ("3"), a percentage ("5%"), or "first": the first of `batches`.
+    Raises ValueError for a success rate that is no number with at most one decimal, and for a canary that is none of the three.
     """
     kind = ticket_pb2.BATCH_POLICY_KIND_AUTO_BATCH
     if batches is not None:
@@ -53,13 +60,38 @@ def scan_of(
             batch_size=batch_size,
             group_share_percent=group_share_percent,
             ramp=ramp,
+            canary=canary_of(canary, canary_waits),
+            soak=None if soak is None else duration_of(soak),
         ),
         max_in_flight=max_in_flight,
         suspension_policy=ticket_pb2.SuspensionPolicy(
             success_rate_tenths=tenths_of(success_rate), mode=mode, ignore_unreachable=ignore_unreachable
         ),
         unreachable_after=None if unreachable_after is None else duration_of(unreachable_after),
+        ticket_timeout=None if ticket_timeout is None else duration_of(ticket_timeout),
+        offline=_offline_of(offline_wait, offline_until),
     )
+
+
+def canary_of(text: str, waits: bool) -> ticket_pb2.Canary | None:
+    """Return a canary as the API spells it, None for an empty text; raise ValueError as `scan_of` says."""
+    if not text:
+        return None
+    number, percent, rest = text.partition("%")
+    if text == "first":
+        return ticket_pb2.Canary(wait=waits)
+    if not (number.isascii() and number.isdigit()) or rest or int(number) > _LARGEST_TENTHS:
+        raise ValueError(f'{text!r} is not a number of instances such as 3, a percentage such as 5%, or "first"')
+    return ticket_pb2.Canary(instances=0 if percent else int(number), percent=int(number) if percent else 0, wait=waits)
+
+
+def _offline_of(wait: timedelta | None, until: datetime | None) -> ticket_pb2.OfflinePolicy | None:
+    if wait is None and until is None:
+        return None
+    policy = ticket_pb2.OfflinePolicy(wait=None if wait is None else duration_of(wait))
+    if until is not None:
+        policy.until.FromDatetime(until)
+    return policy
 
 
 def tenths_of(rate: str | int | Decimal) -> int:

@@ -85,6 +85,17 @@ class TicketCalls:
         request = pb.RetryBatchRequest(ticket_id=ticket_id, batch=batch)
         return self._ticket_line.ask(self._tickets.RetryBatch, request).ticket
 
+    def retry_runs(self, ticket_id: str, instances: Sequence[str] = ()) -> pb.Ticket:
+        """Run these failed instances again, by id or name; without any all that failed."""
+        request = pb.RetryRunsRequest(ticket_id=ticket_id, instances=instances)
+        return self._ticket_line.ask(self._tickets.RetryRuns, request).ticket
+
+    def run_log(self, ticket_id: str, instance: str) -> pb.GetRunLogResponse:
+        """Return one instance's run and when it reached each step."""
+        return self._ticket_line.ask(
+            self._tickets.GetRunLog, pb.GetRunLogRequest(ticket_id=ticket_id, instance=instance)
+        )
+
     def cancel_batch(self, ticket_id: str, batch: int = 0) -> pb.Ticket:
         """Give an abnormal batch up; without a number each of them."""
         request = pb.CancelBatchRequest(ticket_id=ticket_id, batch=batch)

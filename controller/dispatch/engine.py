@@ -115,6 +115,11 @@ class Engine:
         driver = self._drivers.get(ticket_id)
         return driver.ticket if driver is not None else await self._store.load(ticket_id)
 
+    def driven(self, ticket_id: TicketId) -> Ticket | None:
+        """Return a ticket that is driven now, with its runs; None when it is at rest or unknown."""
+        driver = self._drivers.get(ticket_id)
+        return driver.ticket if driver is not None else None
+
     def steps(self, ticket: Ticket) -> Mapping[InstanceId, str]:
         """Return what agents say they are doing, for the runs of a ticket that are out."""
         return {i: next(reversed(self._steps.get(run, {"sent": None}))) for i, run in ticket.out.items()}

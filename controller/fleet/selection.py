@@ -113,8 +113,12 @@ def select(
     presences: Mapping[InstanceId, Presence],
     now: datetime | None = None,
     known: Known | None = None,
+    *,
+    offline_too: bool = False,
 ) -> Selection:
     """Return who is meant, and who of them can be selected. An instance without presence counts as not connected.
+
+    With `offline_too` an agent that is OFFLINE is no reason against an instance: somebody will wait for it.
 
     `known` is what the selector's fields are held against; without it that is the presences only.
 
@@ -125,6 +129,8 @@ def select(
     selected, not_selectable = list[Instance](), list[NotSelectable]()
     for instance in matching(instances, selector, facts):
         presence = presences.get(instance.id) or absent(instance)
+        if offline_too and presence.state is AgentState.OFFLINE:
+            presence = Presence(AgentState.ONLINE, presence.since)
         if (refused := why_not(instance, presence, now)) is not None:
             not_selectable.append(refused)
         else:

@@ -527,7 +527,7 @@ async def test_one_run_can_be_given_up_by_the_instance_s_name(harness: Harness, 
 
 
 @pytest.mark.parametrize(
-    "method", ["GetTicket", "ListRuns", "Watch", "Pause", "Continue", "End", "RetryBatch", "CancelBatch"]
+    "method", ["GetTicket", "ListRuns", "Watch", "Pause", "Continue", "End", "RetryBatch", "RetryRuns", "CancelBatch"]
 )
 async def test_a_ticket_that_does_not_exist_is_not_found_and_a_hostile_id_is_named(admin: Stubs, method: str) -> None:
     request = getattr(pb, f"{method}Request")

@@ -52,7 +52,14 @@ from controller.fleet.model import (
     View,
 )
 from controller.tickets.model import Outcome, Run, RunState, TicketSpec
-from controller.tickets.policies import BatchPolicy, BatchPolicyKind, SuspensionMode, SuspensionPolicy
+from controller.tickets.policies import (
+    BatchPolicy,
+    BatchPolicyKind,
+    Canary,
+    OfflinePolicy,
+    SuspensionMode,
+    SuspensionPolicy,
+)
 from tests.builders import (
     NOW,
     a_rule,
@@ -139,6 +146,10 @@ policies = st.one_of(
         batch_size=st.integers(1, 1000),
         group_share_percent=st.integers(1, 100),
         ramp=st.lists(st.integers(1, 1000), max_size=4).map(tuple),
+        canary=st.none()
+        | st.builds(Canary, instances=st.integers(1, 10_000), wait=st.booleans())
+        | st.builds(Canary, percent=st.integers(1, 100), wait=st.booleans()),
+        soak=st.just(timedelta(0)) | lengths,
     ),
     st.builds(
         BatchPolicy,
@@ -161,6 +172,9 @@ specs = st.builds(
         ignore_unreachable=st.booleans(),
     ),
     unreachable_after=lengths,
+    ticket_timeout=st.just(timedelta(0)) | lengths,
+    offline=st.builds(OfflinePolicy, wait=st.just(timedelta(0)) | lengths)
+    | st.builds(OfflinePolicy, until=st.datetimes(timezones=st.just(UTC))),
 )
 
 

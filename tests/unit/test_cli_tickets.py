@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +39,8 @@ def test_scan_create_sends_every_option(server: ScriptedController) -> None:
     server.answers["CreateTicket"] = made
     options = (
         "--all --region r --baseline strict --timeout 90s --batch auto --batch-size 20 --group-share 30 --ramp 1,2,5 "
-        "--max-in-flight 7 --success-rate 99.5 --literal --ignore-unreachable --unreachable-after 2m --title nightly --request-id k"
+        "--max-in-flight 7 --success-rate 99.5 --literal --ignore-unreachable --unreachable-after 2m --title nightly --request-id k "
+        "--canary 5% --canary-wait --soak 10m --ticket-timeout 3h --offline-wait 8h"
     )
     result = patchctl("scan", "create", *options.split())
     assert result.exit_code == 0, result.stderr
@@ -51,6 +53,8 @@ def test_scan_create_sends_every_option(server: ScriptedController) -> None:
     policy = spec.batch_policy
     assert (policy.kind, policy.batch_size, policy.group_share_percent) == (pb.BATCH_POLICY_KIND_AUTO_BATCH, 20, 30)
     assert list(policy.ramp) == [1, 2, 5]
+    assert policy.canary == pb.Canary(percent=5, wait=True)
+    assert (policy.soak.seconds, spec.ticket_timeout.seconds, spec.offline.wait.seconds) == (600, 10_800, 28_800)
     assert (spec.max_in_flight, spec.unreachable_after.seconds) == (7, 120)
     assert spec.suspension_policy == pb.SuspensionPolicy(
         success_rate_tenths=995, mode=pb.SUSPENSION_MODE_LITERAL, ignore_unreachable=True
@@ -81,6 +85,9 @@ def test_a_success_rate_out_of_range_is_refused_in_the_controllers_words(server:
         ("--batch manual", "error: --batch: manual needs --batches FILE"),
         ("--batches /nonexistent/file", "error: --batches: /nonexistent/file cannot be read: No such file"),
         ("--batches - --batch none", "error: --batches: goes with --batch manual"),
+        ("--canary some", "error: --canary: 'some' is not a number of instances"),
+        ("--canary-wait", "error: --canary-wait: goes with --canary"),
+        ("--offline-until soon", "error: --offline-until: 'soon' is not a date"),
         ("--batch-size -1", ""),
         ("--batch sometimes", ""),
     ],
@@ -140,6 +147,72 @@ def test_scan_preview_shows_batches_baselines_the_stop_and_who_is_left_out(serve
     ]
     assert result.stderr == "Run it with: patchctl scan create (same options)\n"
     assert json.loads(patchctl("scan", "preview", "--all", "-o", "json").stdout)["stops_at"] == 3
+
+
+def test_the_batches_of_a_preview_go_into_a_file_that_is_read_again(server: ScriptedController, tmp_path: Path) -> None:
+    answer = pb.PreviewResponse(
+        targets=3,
+        spec=a_ticket().spec,
+        batches=[
+            pb.PlannedBatch(number=1, region="cn", instance_ids=["i-1"], instance_names=["w-1"], canary=True),
+            pb.PlannedBatch(number=2, instance_ids=["i-2", "i-3"], instance_names=["w-2", "w\n- 3"]),
+        ],
+    )
+    server.answers["Preview"] = lambda _: answer
+    file = tmp_path / "batches.yaml"
+    saved = patchctl("scan", "preview", "--all", "--canary", "1", "--save-batches", str(file))
+    assert saved.exit_code == 0, saved.stderr
+    assert f"Edit {file}, then: patchctl scan create (same options) --batches {file}" in saved.stderr
+    assert file.read_text().splitlines() == [
+        "# 3 instances in 2 batches, in the order in which they run. Move lines, split batches or merge them;",
+        "# every instance stands in exactly one batch. An id or a name is an entry, what follows # is a remark.",
+        f"# Then: patchctl scan create (same options) --batches {file} --canary first",
+        "- # batch 1, 1 instance: the canary · cn",
+        '  - "i-1"  # w-1',
+        "- # batch 2, 2 instances",
+        '  - "i-2"  # w-2',
+        '  - "i-3"  # w\\n- 3',
+    ]
+    server.answers["CreateTicket"] = made
+    created = patchctl("scan", "create", "--all", "--batches", str(file), "--canary", "first")
+    assert created.exit_code == 0, created.stderr
+    policy = server.requests("CreateTicket")[0].spec.batch_policy
+    assert [list(b.instances) for b in policy.batches] == [["i-1"], ["i-2", "i-3"]]
+    assert policy.canary == pb.Canary()
+    assert policy.HasField("canary")
+    assert patchctl("scan", "preview", "--all", "--save-batches", str(tmp_path)).exit_code == 2
+
+
+def test_what_a_ticket_and_its_runs_wait_for_is_said(server: ScriptedController) -> None:
+    ticket = a_ticket(pb.TICKET_STATE_PROCESSING, waiting_for=pb.TICKET_WAIT_OTHER_TICKETS, waiting_runs=1)
+    run = pb.Run(id="x", batch=1, instance_id="i-1", instance_name="w-1", state=pb.RUN_STATE_READY, waits_for="T-9")
+    server.answers["GetTicket"] = lambda _: pb.GetTicketResponse(ticket=ticket)
+    server.answers["ListRuns"] = lambda _: pb.ListRunsResponse(runs=[run])
+    shown = patchctl("ticket", "show", "T-1").stdout
+    assert "waits for other tickets on 1 instance" in shown
+    assert "waits for T-9 on this instance" in shown
+    finished = a_ticket(pb.TICKET_STATE_FINISHED)
+    server.answers["Watch"] = lambda _: iter(
+        [pb.WatchResponse(ticket=ticket, waiting=[run]), pb.WatchResponse(ticket=finished)]
+    )
+    watched = patchctl("ticket", "watch", "T-1").stdout
+    assert "batch 1  w-1 waits for T-9 on this instance" in watched
+
+
+def test_the_log_of_a_run_has_its_steps_with_their_times(server: ScriptedController) -> None:
+    steps = [pb.RunStep(attempt=1, name="queued"), pb.RunStep(attempt=1, name="promised")]
+    for second, step in enumerate(steps):
+        step.at.seconds = 1_764_000_000 + 2 * second
+    run = pb.Run(batch=1, instance_name="w-1", state=pb.RUN_STATE_PROCESSING)
+    server.answers["GetRunLog"] = lambda _: pb.GetRunLogResponse(run=run, steps=steps)
+    assert patchctl("ticket", "log", "T-1", "w-1").stdout.splitlines() == [
+        "w-1  batch 1  PROCESSING",
+        "  try  step      at                       after",
+        "    1  queued    2025-11-24 16:00:00.000",
+        "    1  promised  2025-11-24 16:00:02.000  2.0 s",
+    ]
+    assert server.requests("GetRunLog") == [pb.GetRunLogRequest(ticket_id="T-1", instance="w-1")]
+    assert len(json.loads(patchctl("ticket", "log", "T-1", "w-1", "-o", "json").stdout)["steps"]) == 2
 
 
 def watching(*messages: pb.WatchResponse) -> Any:
@@ -217,6 +290,7 @@ def test_steering_calls_what_it_says(server: ScriptedController) -> None:
         "Continue": lambda _: pb.ContinueResponse(ticket=ticket),
         "End": lambda _: pb.EndResponse(ticket=ticket),
         "RetryBatch": lambda _: pb.RetryBatchResponse(ticket=ticket),
+        "RetryRuns": lambda _: pb.RetryRunsResponse(ticket=ticket),
         "CancelBatch": lambda _: pb.CancelBatchResponse(ticket=ticket),
         "CancelRun": lambda _: pb.CancelRunResponse(ticket=ticket),
     }
@@ -227,6 +301,8 @@ def test_steering_calls_what_it_says(server: ScriptedController) -> None:
         "continue T-1",
         "end T-1 --reason done",
         "retry T-1 --batch 2",
+        "retry T-1 --instance w --instance v",
+        "retry T-1 --failed",
         "cancel T-1",
         "cancel T-1 --instance w",
     ):
@@ -236,6 +312,8 @@ def test_steering_calls_what_it_says(server: ScriptedController) -> None:
         ("Continue", pb.ContinueRequest(ticket_id="T-1")),
         ("End", pb.EndRequest(ticket_id="T-1", reason="done")),
         ("RetryBatch", pb.RetryBatchRequest(ticket_id="T-1", batch=2)),
+        ("RetryRuns", pb.RetryRunsRequest(ticket_id="T-1", instances=["w", "v"])),
+        ("RetryRuns", pb.RetryRunsRequest(ticket_id="T-1")),
         ("CancelBatch", pb.CancelBatchRequest(ticket_id="T-1")),
         ("CancelRun", pb.CancelRunRequest(ticket_id="T-1", instance="w")),
     ]

@@ -231,6 +231,38 @@ BATCH_POLICY_KIND_AUTO_BATCH: BatchPolicyKind.ValueType  # 3
 """One region, zone and application a batch; a share of each application group; a largest size."""
 Global___BatchPolicyKind: _TypeAlias = BatchPolicyKind  # noqa: Y015
 
+class _TicketWait:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TicketWaitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TicketWait.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TICKET_WAIT_UNSPECIFIED: _TicketWait.ValueType  # 0
+    """It does not wait, or for its own runs only."""
+    TICKET_WAIT_CONTINUE: _TicketWait.ValueType  # 1
+    """Its canary has ended; the rest begins when an operator says Continue."""
+    TICKET_WAIT_SOAK: _TicketWait.ValueType  # 2
+    """The batch before ended a short while ago."""
+    TICKET_WAIT_AGENTS: _TicketWait.ValueType  # 3
+    """Agents are away."""
+    TICKET_WAIT_OTHER_TICKETS: _TicketWait.ValueType  # 4
+    """Other tickets have runs out on its instances."""
+
+class TicketWait(_TicketWait, metaclass=_TicketWaitEnumTypeWrapper):
+    """Why nothing of a ticket is out although runs are left."""
+
+TICKET_WAIT_UNSPECIFIED: TicketWait.ValueType  # 0
+"""It does not wait, or for its own runs only."""
+TICKET_WAIT_CONTINUE: TicketWait.ValueType  # 1
+"""Its canary has ended; the rest begins when an operator says Continue."""
+TICKET_WAIT_SOAK: TicketWait.ValueType  # 2
+"""The batch before ended a short while ago."""
+TICKET_WAIT_AGENTS: TicketWait.ValueType  # 3
+"""Agents are away."""
+TICKET_WAIT_OTHER_TICKETS: TicketWait.ValueType  # 4
+"""Other tickets have runs out on its instances."""
+Global___TicketWait: _TypeAlias = TicketWait  # noqa: Y015
+
 class _SuspensionMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -280,6 +312,66 @@ class ManualBatch(_message.Message):
 Global___ManualBatch: _TypeAlias = ManualBatch  # noqa: Y015
 
 @_typing.final
+class Canary(_message.Message):
+    """A first batch of few, on which the rest depends: when one of them fails the ticket is suspended, whatever the success rate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    instances: _builtins.int
+    """How many instances, 1 to 10000. They are spread over regions, zones and groups; of one group no more than its share."""
+    percent: _builtins.int
+    """Or how many percent of the targets, rounded up. MANUAL_BATCH: neither; its first batch is the canary."""
+    wait: _builtins.bool
+    """The rest waits for Continue also when the canary ended without failure."""
+    def __init__(
+        self,
+        *,
+        instances: _builtins.int = ...,
+        percent: _builtins.int = ...,
+        wait: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "percent", b"percent", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Canary: _TypeAlias = Canary  # noqa: Y015
+
+@_typing.final
+class OfflinePolicy(_message.Message):
+    """What becomes of runs whose agents are away when it is their turn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAIT_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long they wait, from when the ticket was made, at most 30 days; absent or 0: they do not, and become UNREACHABLE after unreachable_after."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Or until when."""
+
+    def __init__(
+        self,
+        *,
+        wait: _duration_pb2.Duration | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["until", b"until", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfflinePolicy: _TypeAlias = OfflinePolicy  # noqa: Y015
+
+@_typing.final
 class BatchPolicy(_message.Message):
     """How targets are split into batches."""
 
@@ -290,6 +382,8 @@ class BatchPolicy(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     GROUP_SHARE_PERCENT_FIELD_NUMBER: _builtins.int
     RAMP_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    SOAK_FIELD_NUMBER: _builtins.int
     kind: Global___BatchPolicyKind.ValueType
     """Which of the three."""
     batch_size: _builtins.int
@@ -304,6 +398,14 @@ class BatchPolicy(_message.Message):
     def ramp(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """AUTO_BATCH: the most instances in the first batches, e.g. 1, 2, 5; after these, batch_size. Empty means no ramp."""
 
+    @_builtins.property
+    def canary(self) -> Global___Canary:
+        """A batch before all others; absent means none."""
+
+    @_builtins.property
+    def soak(self) -> _duration_pb2.Duration:
+        """How long nothing is sent after a batch has ended, up to 24 h; absent means not at all."""
+
     def __init__(
         self,
         *,
@@ -312,10 +414,12 @@ class BatchPolicy(_message.Message):
         batch_size: _builtins.int = ...,
         group_share_percent: _builtins.int = ...,
         ramp: _abc.Iterable[_builtins.int] | None = ...,
+        canary: Global___Canary | None = ...,
+        soak: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "soak", b"soak"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "batches", b"batches", "group_share_percent", b"group_share_percent", "kind", b"kind", "ramp", b"ramp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "batches", b"batches", "canary", b"canary", "group_share_percent", b"group_share_percent", "kind", b"kind", "ramp", b"ramp", "soak", b"soak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -404,6 +508,8 @@ class TicketSpec(_message.Message):
     SUSPENSION_POLICY_FIELD_NUMBER: _builtins.int
     UNREACHABLE_AFTER_FIELD_NUMBER: _builtins.int
     MAINTENANCE_WINDOWS_FIELD_NUMBER: _builtins.int
+    TICKET_TIMEOUT_FIELD_NUMBER: _builtins.int
+    OFFLINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people, at most 100 characters."""
     baseline: _builtins.str
@@ -434,6 +540,14 @@ class TicketSpec(_message.Message):
     def maintenance_windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___MaintenanceWindow]:
         """When runs may be sent: while any of these windows is open. What is out when the last one closes finishes. None means always; at most 20."""
 
+    @_builtins.property
+    def ticket_timeout(self) -> _duration_pb2.Duration:
+        """How long the whole ticket may take, up to 30 days: what is out then is TIMEOUT, what was not sent is CANCELED. Absent means for ever."""
+
+    @_builtins.property
+    def offline(self) -> Global___OfflinePolicy:
+        """Runs to instances that are offline: absent means that they fail. With a wait offline instances can be selected."""
+
     def __init__(
         self,
         *,
@@ -446,10 +560,12 @@ class TicketSpec(_message.Message):
         suspension_policy: Global___SuspensionPolicy | None = ...,
         unreachable_after: _duration_pb2.Duration | None = ...,
         maintenance_windows: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
+        ticket_timeout: _duration_pb2.Duration | None = ...,
+        offline: Global___OfflinePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_policy", b"batch_policy", "selector", b"selector", "suspension_policy", b"suspension_policy", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_policy", b"batch_policy", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "selector", b"selector", "suspension_policy", b"suspension_policy", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,6 +621,7 @@ class PlannedBatch(_message.Message):
     APPLICATION_GROUP_FIELD_NUMBER: _builtins.int
     INSTANCE_NAMES_FIELD_NUMBER: _builtins.int
     INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1."""
     region: _builtins.str
@@ -513,6 +630,8 @@ class PlannedBatch(_message.Message):
     """Zone, if the batch has one."""
     application_group: _builtins.str
     """Application group, if the batch has one."""
+    canary: _builtins.bool
+    """It is the canary."""
     @_builtins.property
     def instance_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The instances' names."""
@@ -530,10 +649,11 @@ class PlannedBatch(_message.Message):
         application_group: _builtins.str = ...,
         instance_names: _abc.Iterable[_builtins.str] | None = ...,
         instance_ids: _abc.Iterable[_builtins.str] | None = ...,
+        canary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_group", b"application_group", "instance_ids", b"instance_ids", "instance_names", b"instance_names", "number", b"number", "region", b"region", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_group", b"application_group", "canary", b"canary", "instance_ids", b"instance_ids", "instance_names", b"instance_names", "number", b"number", "region", b"region", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -719,6 +839,7 @@ class Batch(_message.Message):
     APPLICATION_GROUP_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1."""
     state: Global___BatchState.ValueType
@@ -729,6 +850,8 @@ class Batch(_message.Message):
     """Zone, if the batch has one."""
     application_group: _builtins.str
     """Application group, if the batch has one."""
+    canary: _builtins.bool
+    """It is the canary."""
     @_builtins.property
     def counts(self) -> Global___RunCounts:
         """Its runs by bucket."""
@@ -752,10 +875,11 @@ class Batch(_message.Message):
         application_group: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        canary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "ended_at", b"ended_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_group", b"application_group", "counts", b"counts", "ended_at", b"ended_at", "number", b"number", "region", b"region", "started_at", b"started_at", "state", b"state", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_group", b"application_group", "canary", b"canary", "counts", b"counts", "ended_at", b"ended_at", "number", b"number", "region", b"region", "started_at", b"started_at", "state", b"state", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,6 +906,11 @@ class Ticket(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     WINDOW_OPENS_AT_FIELD_NUMBER: _builtins.int
+    WAITING_FOR_FIELD_NUMBER: _builtins.int
+    WAITING_UNTIL_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    WAITING_RUNS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"T-" and letters and digits."""
     state: Global___TicketState.ValueType
@@ -797,7 +926,11 @@ class Ticket(_message.Message):
     created_by: _builtins.str
     """Who made it."""
     note: _builtins.str
-    """Reason an operator gave for the last pause or end."""
+    """Reason for the last pause or end: what an operator gave, or why the ticket did it by itself."""
+    waiting_for: Global___TicketWait.ValueType
+    """What it waits for. AGENTS and OTHER_TICKETS are told while the controller drives it, not in lists."""
+    waiting_runs: _builtins.int
+    """How many of its runs were passed over: see Run.waits_for. Told as waiting_for is."""
     @_builtins.property
     def spec(self) -> Global___TicketSpec:
         """What was asked, with every default filled in."""
@@ -826,6 +959,18 @@ class Ticket(_message.Message):
     def window_opens_at(self) -> _timestamp_pb2.Timestamp:
         """When the maintenance window opens for which it waits; absent when it does not wait for one."""
 
+    @_builtins.property
+    def waiting_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when at most; absent when there is no such time."""
+
+    @_builtins.property
+    def timed_out_at(self) -> _timestamp_pb2.Timestamp:
+        """When its own time was over; absent when it was not."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When its own time will be over; absent when it has all the time in the world, or has not started."""
+
     def __init__(
         self,
         *,
@@ -844,10 +989,15 @@ class Ticket(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
         window_opens_at: _timestamp_pb2.Timestamp | None = ...,
+        waiting_for: Global___TicketWait.ValueType = ...,
+        waiting_until: _timestamp_pb2.Timestamp | None = ...,
+        timed_out_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        waiting_runs: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "spec", b"spec", "window_opens_at", b"window_opens_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "expires_at", b"expires_at", "spec", b"spec", "timed_out_at", b"timed_out_at", "waiting_until", b"waiting_until", "window_opens_at", b"window_opens_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abnormal_cause", b"abnormal_cause", "batches", b"batches", "changed_at", b"changed_at", "counted_failures", b"counted_failures", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "executed_by", b"executed_by", "id", b"id", "note", b"note", "spec", b"spec", "state", b"state", "stops_at", b"stops_at", "window_opens_at", b"window_opens_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abnormal_cause", b"abnormal_cause", "batches", b"batches", "changed_at", b"changed_at", "counted_failures", b"counted_failures", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "executed_by", b"executed_by", "expires_at", b"expires_at", "id", b"id", "note", b"note", "spec", b"spec", "state", b"state", "stops_at", b"stops_at", "timed_out_at", b"timed_out_at", "waiting_for", b"waiting_for", "waiting_runs", b"waiting_runs", "waiting_until", b"waiting_until", "window_opens_at", b"window_opens_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -872,6 +1022,7 @@ class Run(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Idempotency key."""
     ticket_id: _builtins.str
@@ -892,6 +1043,8 @@ class Run(_message.Message):
     """What the agent is doing while PROCESSING: "sent", "accepted", "refreshing", "collecting", "sending"."""
     attempt: _builtins.int
     """How often it was sent, retries included."""
+    waits_for: _builtins.str
+    """Why it was passed over when it was its turn: "agent" (the agent is away), or the id of the ticket that has a run out on the instance."""
     @_builtins.property
     def sent_at(self) -> _timestamp_pb2.Timestamp:
         """When it was sent last."""
@@ -920,14 +1073,49 @@ class Run(_message.Message):
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        waits_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "sent_at", b"sent_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "id", b"id", "instance_id", b"instance_id", "instance_name", b"instance_name", "outcome", b"outcome", "sent_at", b"sent_at", "state", b"state", "step", b"step", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch", b"batch", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "id", b"id", "instance_id", b"instance_id", "instance_name", b"instance_name", "outcome", b"outcome", "sent_at", b"sent_at", "state", b"state", "step", b"step", "ticket_id", b"ticket_id", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunStep(_message.Message):
+    """A step of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Of which attempt, from 1."""
+    name: _builtins.str
+    """"queued", "promised" (stored, to be sent), "sent", what the agent said ("accepted", "refreshing", "collecting", "sending"), "stored" (its
+    result), "ended".
+    """
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it was reached."""
+
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        name: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStep: _TypeAlias = RunStep  # noqa: Y015
 
 @_typing.final
 class CreateTicketRequest(_message.Message):
@@ -1192,6 +1380,7 @@ class WatchResponse(_message.Message):
     TICKET_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ticket(self) -> Global___Ticket:
         """The ticket."""
@@ -1204,16 +1393,21 @@ class WatchResponse(_message.Message):
     def failed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """Runs that ended badly, the latest first, at most 20."""
 
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
+        """Runs that were passed over, at most 20: see Run.waits_for."""
+
     def __init__(
         self,
         *,
         ticket: Global___Ticket | None = ...,
         running: _abc.Iterable[Global___Run] | None = ...,
         failed: _abc.Iterable[Global___Run] | None = ...,
+        waiting: _abc.Iterable[Global___Run] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ticket", b"ticket"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "running", b"running", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "running", b"running", "ticket", b"ticket", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1414,6 +1608,116 @@ class RetryBatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryBatchResponse: _TypeAlias = RetryBatchResponse  # noqa: Y015
+
+@_typing.final
+class RetryRunsRequest(_message.Message):
+    """Retry failed instances."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    ticket_id: _builtins.str
+    """The ticket."""
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The instances, by id or name, at most 1000; empty means every failed one, but for those in batches that were given up."""
+
+    def __init__(
+        self,
+        *,
+        ticket_id: _builtins.str = ...,
+        instances: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRunsRequest: _TypeAlias = RetryRunsRequest  # noqa: Y015
+
+@_typing.final
+class RetryRunsResponse(_message.Message):
+    """The ticket as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ticket(self) -> Global___Ticket:
+        """The ticket."""
+
+    def __init__(
+        self,
+        *,
+        ticket: Global___Ticket | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRunsResponse: _TypeAlias = RetryRunsResponse  # noqa: Y015
+
+@_typing.final
+class GetRunLogRequest(_message.Message):
+    """One instance's run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    ticket_id: _builtins.str
+    """The ticket."""
+    instance: _builtins.str
+    """The instance, by id or name."""
+    def __init__(
+        self,
+        *,
+        ticket_id: _builtins.str = ...,
+        instance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "ticket_id", b"ticket_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunLogRequest: _TypeAlias = GetRunLogRequest  # noqa: Y015
+
+@_typing.final
+class GetRunLogResponse(_message.Message):
+    """One instance's run and its steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """The run."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunStep]:
+        """Its latest steps, the earliest first; about those of the last five attempts. What an agent said of a run that is out is forgotten when the
+        controller restarts before the run ends.
+        """
+
+    def __init__(
+        self,
+        *,
+        run: Global___Run | None = ...,
+        steps: _abc.Iterable[Global___RunStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunLogResponse: _TypeAlias = GetRunLogResponse  # noqa: Y015
 
 @_typing.final
 class CancelBatchRequest(_message.Message):

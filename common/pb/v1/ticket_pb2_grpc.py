@@ -85,6 +85,11 @@ class TicketServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryBatchRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryBatchResponse.FromString,
                 _registered_method=True)
+        self.RetryRuns = channel.unary_unary(
+                '/patchwarden.v1.TicketService/RetryRuns',
+                request_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryRunsRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryRunsResponse.FromString,
+                _registered_method=True)
         self.CancelBatch = channel.unary_unary(
                 '/patchwarden.v1.TicketService/CancelBatch',
                 request_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.CancelBatchRequest.SerializeToString,
@@ -94,6 +99,11 @@ class TicketServiceStub:
                 '/patchwarden.v1.TicketService/CancelRun',
                 request_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.CancelRunResponse.FromString,
+                _registered_method=True)
+        self.GetRunLog = channel.unary_unary(
+                '/patchwarden.v1.TicketService/GetRunLog',
+                request_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.GetRunLogRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.GetRunLogResponse.FromString,
                 _registered_method=True)
 
 
@@ -171,6 +181,13 @@ class TicketServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryRuns(self, request, context):
+        """Run failed instances again: those named, or all of them in whatever batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelBatch(self, request, context):
         """Give an abnormal batch up: failed runs stay failed, unstarted ones are CANCELED.
         """
@@ -180,6 +197,13 @@ class TicketServiceServicer:
 
     def CancelRun(self, request, context):
         """Give one instance's run up: not started, or out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRunLog(self, request, context):
+        """One instance's run, and when it reached each step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,6 +262,11 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     request_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryBatchRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryBatchResponse.SerializeToString,
             ),
+            'RetryRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRuns,
+                    request_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryRunsRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.RetryRunsResponse.SerializeToString,
+            ),
             'CancelBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelBatch,
                     request_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.CancelBatchRequest.FromString,
@@ -247,6 +276,11 @@ def add_TicketServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.CancelRunRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'GetRunLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunLog,
+                    request_deserializer=common_dot_pb_dot_v1_dot_ticket__pb2.GetRunLogRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_ticket__pb2.GetRunLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -531,6 +565,33 @@ class TicketService:
             _registered_method=True)
 
     @staticmethod
+    def RetryRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.TicketService/RetryRuns',
+            common_dot_pb_dot_v1_dot_ticket__pb2.RetryRunsRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_ticket__pb2.RetryRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelBatch(request,
             target,
             options=(),
@@ -574,6 +635,33 @@ class TicketService:
             '/patchwarden.v1.TicketService/CancelRun',
             common_dot_pb_dot_v1_dot_ticket__pb2.CancelRunRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_ticket__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.TicketService/GetRunLog',
+            common_dot_pb_dot_v1_dot_ticket__pb2.GetRunLogRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_ticket__pb2.GetRunLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,10 +53,14 @@ class TicketServiceStub:
     """Cancel what has not started and stop waiting for what is out."""
     RetryBatch: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.RetryBatchRequest, _ticket_pb2.RetryBatchResponse]
     """Run again the runs of an abnormal batch that did not succeed."""
+    RetryRuns: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.RetryRunsRequest, _ticket_pb2.RetryRunsResponse]
+    """Run failed instances again: those named, or all of them in whatever batch."""
     CancelBatch: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.CancelBatchRequest, _ticket_pb2.CancelBatchResponse]
     """Give an abnormal batch up: failed runs stay failed, unstarted ones are CANCELED."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.CancelRunRequest, _ticket_pb2.CancelRunResponse]
     """Give one instance's run up: not started, or out."""
+    GetRunLog: _grpc.UnaryUnaryMultiCallable[_ticket_pb2.GetRunLogRequest, _ticket_pb2.GetRunLogResponse]
+    """One instance's run, and when it reached each step."""
 
 @_typing.type_check_only
 class TicketServiceAsyncStub(TicketServiceStub):
@@ -83,10 +87,14 @@ class TicketServiceAsyncStub(TicketServiceStub):
     """Cancel what has not started and stop waiting for what is out."""
     RetryBatch: _aio.UnaryUnaryMultiCallable[_ticket_pb2.RetryBatchRequest, _ticket_pb2.RetryBatchResponse]  # type: ignore[assignment]
     """Run again the runs of an abnormal batch that did not succeed."""
+    RetryRuns: _aio.UnaryUnaryMultiCallable[_ticket_pb2.RetryRunsRequest, _ticket_pb2.RetryRunsResponse]  # type: ignore[assignment]
+    """Run failed instances again: those named, or all of them in whatever batch."""
     CancelBatch: _aio.UnaryUnaryMultiCallable[_ticket_pb2.CancelBatchRequest, _ticket_pb2.CancelBatchResponse]  # type: ignore[assignment]
     """Give an abnormal batch up: failed runs stay failed, unstarted ones are CANCELED."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_ticket_pb2.CancelRunRequest, _ticket_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Give one instance's run up: not started, or out."""
+    GetRunLog: _aio.UnaryUnaryMultiCallable[_ticket_pb2.GetRunLogRequest, _ticket_pb2.GetRunLogResponse]  # type: ignore[assignment]
+    """One instance's run, and when it reached each step."""
 
 class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
     """Service tickets."""
@@ -172,6 +180,14 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         """Run again the runs of an abnormal batch that did not succeed."""
 
     @_abc_1.abstractmethod
+    def RetryRuns(
+        self,
+        request: _ticket_pb2.RetryRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_pb2.RetryRunsResponse, _abc.Awaitable[_ticket_pb2.RetryRunsResponse]]:
+        """Run failed instances again: those named, or all of them in whatever batch."""
+
+    @_abc_1.abstractmethod
     def CancelBatch(
         self,
         request: _ticket_pb2.CancelBatchRequest,
@@ -186,5 +202,13 @@ class TicketServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ticket_pb2.CancelRunResponse, _abc.Awaitable[_ticket_pb2.CancelRunResponse]]:
         """Give one instance's run up: not started, or out."""
+
+    @_abc_1.abstractmethod
+    def GetRunLog(
+        self,
+        request: _ticket_pb2.GetRunLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ticket_pb2.GetRunLogResponse, _abc.Awaitable[_ticket_pb2.GetRunLogResponse]]:
+        """One instance's run, and when it reached each step."""
 
 def add_TicketServiceServicer_to_server(servicer: TicketServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
