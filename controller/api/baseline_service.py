@@ -34,6 +34,7 @@ from controller.compliance.model import (
     PatchException,
 )
 from controller.dispatch.assess import Assessor
+from controller.dispatch.trying import try_baseline
 from controller.fleet.assignment import by_key, is_meant_for
 from controller.fleet.model import Instance
 from controller.fleet.placement import MAX_TEXT
@@ -145,7 +146,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         checks = Checks()
         selector = translate_fleet.filter_selector(request.selector if request.HasField("selector") else None, checks)
         checks.done()
-        tried = await self._assessor.try_baseline(wanted, await self._selecting.matching(selector))
+        tried = await try_baseline(self._assessor, wanted, await self._selecting.matching(selector), self._clock)
         changed = [
             row
             for row in sorted(tried.rows, key=lambda row: (row.instance.name, row.instance.id))

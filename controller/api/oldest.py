@@ -32,15 +32,20 @@ def may_miss(assessment: Assessment) -> bool:
     return assessment.status is InstanceStatus.NON_COMPLIANT and assessment.counts.missing > 0
 
 
+def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Sort: the highest level first, then the one with the oldest item."""
+    return sorted(candidates, key=lambda c: (-c.assessment.level, c.earliest, c.instance.name, c.instance.id))
+
+
 async def find_oldest(candidates: Iterable[Candidate], read: Reading) -> tuple[Instance, Item] | None:
     """Return the longest-standing MISSING item of the highest level there is, and whose it is; None when nothing is missing.
 
-    Of several since one instant it is the one of the candidate with the oldest item of all, then by name.
+    `candidates` are `in_order`. Of several since one instant it is the one of the candidate with the oldest item of all, then by name.
     """
     best: tuple[Instance, Item] | None = None
-    for candidate in sorted(candidates, key=lambda c: (-c.assessment.level, c.earliest, c.instance.name)):
+    for candidate in candidates:
         if best is not None and _cannot_beat(best[1], candidate):
-            continue
+            break  # nor can those that come after it
         _, items = await read(candidate.instance)
         own = [(candidate.instance, item) for item in items]
         best = oldest_missing([best, *own] if best is not None else own)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,9 +17,10 @@ from common.pb.v1 import fleet_pb2, report_pb2_grpc
 from common.pb.v1 import report_pb2 as pb
 from controller.api import advisory_answers, paging, translate_fleet, translate_report
 from controller.api.checks import Checks, reference
+from controller.api.counting import Counting
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
-from controller.api.oldest import NEVER, Candidate, Reading, find_oldest, may_miss
+from controller.api.oldest import NEVER, Candidate, Reading, find_oldest, in_order, may_miss
 from controller.api.planning import DEFAULT_BASELINE
 from controller.api.selecting import Selecting
 from controller.api.translate import INSTANCE_STATUS
@@ -37,14 +39,13 @@ _AT_ONCE: Final = 200
 """So many instances are asked for at a time while a page fills."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Summary:
-    """A summary that holds as long as no answer and no instance changed."""
+@dataclass(slots=True)
+class _Kept:
+    """The numbers that somebody asked for, and the answer made of them, which holds as long as the numbers do."""
 
-    generation: int
-    until: datetime
-    instances: tuple[tuple[object, ...], ...]
-    message: pb.GetSummaryResponse
+    counting: Counting
+    version: int = -1
+    message: pb.GetSummaryResponse = field(default_factory=pb.GetSummaryResponse)
 
 
 class ReportService(report_pb2_grpc.ReportServiceServicer):
@@ -58,7 +59,7 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         self._clock = clock
         self._history = History(store, assessor)
         self._catalog = Catalog(store, assessor)
-        self._summaries = OrderedDict[bytes, _Summary]()
+        self._summaries = OrderedDict[bytes, _Kept]()
 
     async def ListReports(self, request: pb.ListReportsRequest, context: Context) -> pb.ListReportsResponse:  # noqa: N802
         """List instances with their answers, without items, ordered by name, then id."""
@@ -103,18 +104,9 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
             answers = await self._history.assessments(instances, at)
             rows = list(zip(instances, answers, strict=True))
             message = translate_report.summary_message(summarise(rows), at)
-            await self._tell_oldest(message, await self._past_candidates(rows, at), self._reading(at))
+            await self._tell_oldest(message, in_order(await self._past_candidates(rows, at)), self._reading(at))
             return message
-        marks = tuple(map(_mark, instances))
-        question = request.SerializeToString(deterministic=True)
-        known = self._summaries.get(question)
-        now = self._clock.now()
-        if known is None or not _holds(known, self._assessor.generation, marks, now):
-            known = self._summaries[question] = await self._summarise(instances, marks, now)
-            if len(self._summaries) > _MAX_SUMMARIES:
-                self._summaries.popitem(last=False)
-        known.message.as_of.FromDatetime(now)
-        return known.message
+        return await self._summarise(request.SerializeToString(deterministic=True), instances)
 
     async def Why(self, request: pb.WhyRequest, context: Context) -> pb.WhyResponse:  # noqa: N802
         """Why one package of one instance has the status it has."""
@@ -208,20 +200,21 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         found = await find_baseline(self._store.baselines, "baseline", called)
         return found if at is None else await self._store.baselines.baseline_as_of(found.id, at)
 
-    async def _summarise(
-        self, instances: Sequence[Instance], marks: tuple[tuple[object, ...], ...], now: datetime
-    ) -> _Summary:
-        standings = await self._assessor.standings(instances)
-        generation = self._assessor.generation
-        rows = [(i, s.assessment) for i, s in zip(instances, standings, strict=True)]
-        message = translate_report.summary_message(summarise(rows), now)
-        candidates = [
-            Candidate(i, s.assessment, s.earliest or now)
-            for i, s in zip(instances, standings, strict=True)
-            if may_miss(s.assessment)
-        ]
-        await self._tell_oldest(message, candidates, self._reading(None))
-        return _Summary(generation, min((s.until for s in standings), default=NEVER), marks, message)
+    async def _summarise(self, question: bytes, instances: Sequence[Instance]) -> pb.GetSummaryResponse:
+        known = self._summaries.setdefault(question, _Kept(Counting(self._assessor)))
+        self._summaries.move_to_end(question)
+        if len(self._summaries) > _MAX_SUMMARIES:
+            self._summaries.popitem(last=False)
+        counting = known.counting
+        async with counting.one_at_a_time:
+            await counting.refresh(instances)
+            if known.version != counting.version:
+                message = translate_report.summary_message(counting.summary(), self._clock.now())
+                with closing(counting.candidates()) as candidates:
+                    await self._tell_oldest(message, candidates, self._reading(None))
+                known.message, known.version = message, counting.version
+            known.message.as_of.FromDatetime(self._clock.now())
+            return known.message
 
     async def _past_candidates(self, rows: Iterable[tuple[Instance, Assessment]], at: datetime) -> list[Candidate]:
         found = list[Candidate]()
@@ -240,21 +233,3 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         if best is not None:
             message.oldest_missing.CopyFrom(translate_report.item_message(best[1]))
             message.oldest_missing_instance = best[0].name
-
-
-def _mark(instance: Instance) -> tuple[object, ...]:
-    """What a summary shows of an instance."""
-    return (
-        instance.id,
-        instance.name,
-        instance.region,
-        instance.application_group,
-        instance.enterprise_project,
-        instance.operating_system,
-        instance.resource_type,
-        instance.quarantine,
-    )
-
-
-def _holds(known: _Summary, generation: int, marks: tuple[tuple[object, ...], ...], now: datetime) -> bool:
-    return known.generation == generation and now < known.until and known.instances == marks

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from common.clock import Clock
 from controller.compliance.model import Assessment
@@ -16,6 +17,9 @@ from controller.store.api import FleetStore
 
 Assessments = Callable[[Sequence[Instance]], Awaitable[Mapping[InstanceId, Assessment]]]
 """Asked for the answers of instances as of now."""
+
+
+_ALL: Final = Selector(all=True)
 
 
 class Selecting:
@@ -52,6 +56,8 @@ class Selecting:
         With `retired` retired ones too if the selector asks for that place in life. Raise InvalidArgument for references to nobody.
         """
         fleet = await self._store.instances()
+        if selector == _ALL:
+            return fleet
         if retired and Lifecycle.RETIRED in selector.lifecycles:
             gone = await self._store.retired_instances()
             fleet = tuple(sorted((*fleet, *gone), key=lambda i: (i.name, i.id)))

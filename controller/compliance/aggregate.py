@@ -49,28 +49,53 @@ class Summary:
     """By attribute, in the order that GroupSummary names them, then by value."""
 
 
-def summarise(answers: Iterable[tuple[Instance, Assessment | None]]) -> Summary:
-    """Count instances and their deciding answers. One without an answer is undetermined: it has not reported yet."""
-    totals, levels, reasons = Counter[InstanceStatus](), Counter[Level](), Counter[Reason]()
-    groups = defaultdict[tuple[int, str, str], Counter[InstanceStatus]](Counter)
-    for instance, answer in answers:
+class Tally:
+    """Numbers that follow their instances: adding an answer or taking it back costs the same, however many there are."""
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self._totals = Counter[InstanceStatus]()
+        self._levels = Counter[Level]()
+        self._reasons = Counter[Reason]()
+        self._groups = defaultdict[tuple[int, str, str], Counter[InstanceStatus]](Counter)
+
+    def add(self, instance: Instance, answer: Assessment | None) -> None:
+        """Count an instance with its deciding answer. One without an answer is undetermined: it has not reported yet."""
+        self._count(instance, answer, 1)
+
+    def take_back(self, instance: Instance, answer: Assessment | None) -> None:
+        """Undo an `add` of the same two."""
+        self._count(instance, answer, -1)
+
+    def summary(self) -> Summary:
+        """Return the numbers of those that are counted."""
+        groups = ((key, found) for key, found in sorted(self._groups.items()) if any(found.values()))
+        return Summary(
+            self._totals.total(),
+            _counts(self._totals),
+            tuple(sorted((+self._levels).items(), reverse=True)),
+            tuple(sorted((+self._reasons).items(), key=lambda found: (-found[1], found[0]))),
+            tuple(GroupSummary(attribute, value, _counts(found)) for (_, attribute, value), found in groups),
+        )
+
+    def _count(self, instance: Instance, answer: Assessment | None, by: int) -> None:
         status = answer.status if answer is not None else InstanceStatus.UNDETERMINED
-        totals[status] += 1
+        self._totals[status] += by
         if status is InstanceStatus.NON_COMPLIANT and answer is not None:
-            levels[answer.level] += 1
+            self._levels[answer.level] += by
         if status is InstanceStatus.UNDETERMINED:
-            reasons.update({r.reason for r in answer.reasons} if answer is not None else {Reason.NO_REPORT})
+            for reason in {r.reason for r in answer.reasons} if answer is not None else {Reason.NO_REPORT}:
+                self._reasons[reason] += by
         for place, (attribute, value) in enumerate(_attributes(instance, answer)):
-            groups[place, attribute, value][status] += 1
-    return Summary(
-        totals.total(),
-        _counts(totals),
-        tuple(sorted(levels.items(), reverse=True)),
-        tuple(sorted(reasons.items(), key=lambda found: (-found[1], found[0]))),
-        tuple(
-            GroupSummary(attribute, value, _counts(found)) for (_, attribute, value), found in sorted(groups.items())
-        ),
-    )
+            self._groups[place, attribute, value][status] += by
+
+
+def summarise(answers: Iterable[tuple[Instance, Assessment | None]]) -> Summary:
+    """Count instances and their deciding answers, once."""
+    tally = Tally()
+    for instance, answer in answers:
+        tally.add(instance, answer)
+    return tally.summary()
 
 
 def oldest_missing(items: Iterable[tuple[Instance, Item]]) -> tuple[Instance, Item] | None:

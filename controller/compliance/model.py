@@ -381,3 +381,14 @@ class Assessment:
     """"ticket", "instance", "group", "project" or "default"."""
     collected_at: datetime | None = None
     ticket_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A deciding answer as it is stored."""
+
+    assessment: Assessment
+    mark: bytes = b""
+    """Stands for all that the answer depends on; empty where whoever stored it did not say."""
+    earliest: datetime | None = None
+    """Since when the longest-standing of its non-compliant items is; None without items."""

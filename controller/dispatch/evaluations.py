@@ -18,8 +18,8 @@ from common import manifest
 from common.clock import Clock
 from common.errors import NotFound
 from common.manifest import Manifest
-from controller.compliance.evaluator import Evaluator, Host, Limits
-from controller.compliance.model import Advisory
+from controller.compliance.evaluator import Answer, Evaluator, Host, Limits
+from controller.compliance.model import Advisory, Baseline, Exceptions
 from controller.fleet.model import Instance, InstanceId
 from controller.inventory.metadata import MetadataError
 from controller.inventory.model import Package, Report
@@ -44,6 +44,20 @@ class Question(Generic[R]):
 
     host: Host
     ask: Callable[[Evaluator], R]
+
+
+@dataclass(frozen=True, slots=True)
+class Assess:
+    """The question of a whole fleet: the answer without its items."""
+
+    host: Host
+    baseline: Baseline | None
+    as_of: datetime
+    exceptions: Exceptions
+
+    def __call__(self, evaluator: Evaluator) -> Answer:
+        """Ask it."""
+        return evaluator.assess(self.host, self.baseline, self.as_of, exceptions=self.exceptions)
 
 
 class Evaluations:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from common.manifest import PackageLine
-from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, PatchException
+from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, Kept, PatchException
 from controller.fleet.clones import Sighting
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
@@ -306,14 +306,14 @@ class AssessmentStore(Protocol):
     """Answers: the latest for each (instance, baseline), which one decides, and since when each item is non-compliant."""
 
     async def put_assessment(
-        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool, mark: bytes = b""
     ) -> Mapping[str, datetime]:
         """Keep an answer; `items` are the keys of its non-compliant items (Item.key).
 
         An item that was non-compliant in the answer before, for the same (instance, baseline), keeps its time; a new one
         gets `at`; one that is gone is forgotten. An UNDETERMINED answer without items leaves the remembered times as they
         are. Returns the times of `items`. Raise NotFound when the instance is absent. `deciding` answers replace the instance's
-        deciding one (R16); others do not touch it.
+        deciding one (R16), with its mark; others do not touch it.
         """
         ...
 
@@ -325,7 +325,7 @@ class AssessmentStore(Protocol):
         """Return the instance's deciding answer, None before the first."""
         ...
 
-    async def all_deciding(self) -> tuple[Assessment, ...]:
+    async def all_deciding(self) -> tuple[Kept, ...]:
         """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
         ...
 

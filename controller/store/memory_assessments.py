@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from common.errors import NotFound
-from controller.compliance.model import Assessment
+from controller.compliance.model import Assessment, Kept
 from controller.store import rules
 
 
@@ -27,10 +27,10 @@ class MemoryAssessments:
         self._fleet = fleet
         self._latest = dict[tuple[str, str], Assessment]()
         self._since = dict[tuple[str, str], Mapping[str, datetime]]()
-        self._deciding = dict[str, Assessment]()
+        self._deciding = dict[str, Kept]()
 
     async def put_assessment(
-        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool, mark: bytes = b""
     ) -> Mapping[str, datetime]:
         """Keep an answer and return since when its items are non-compliant; see the Protocol."""
         if not self._fleet.is_known(assessment.instance_id):
@@ -39,7 +39,8 @@ class MemoryAssessments:
         since = self._since[key] = rules.remembered(self._since.get(key, {}), assessment, items, at)
         self._latest[key] = assessment
         if deciding:
-            self._deciding[assessment.instance_id] = assessment
+            earliest = min((since[item] for item in items), default=None)
+            self._deciding[assessment.instance_id] = Kept(assessment, mark, earliest)
         return {item: since[item] for item in items}
 
     async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
@@ -48,9 +49,10 @@ class MemoryAssessments:
 
     async def deciding(self, instance_id: str) -> Assessment | None:
         """Return the instance's deciding answer, None before the first."""
-        return self._deciding.get(instance_id)
+        kept = self._deciding.get(instance_id)
+        return kept.assessment if kept is not None else None
 
-    async def all_deciding(self) -> tuple[Assessment, ...]:
+    async def all_deciding(self) -> tuple[Kept, ...]:
         """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
         return tuple(self._deciding[i] for i in sorted(self._deciding) if self._fleet.is_listed(i))
 

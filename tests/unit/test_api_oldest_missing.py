@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from common.evr import Evr
-from controller.api.oldest import NEVER, Candidate, find_oldest, may_miss
+from controller.api.oldest import NEVER, Candidate, find_oldest, in_order, may_miss
 from controller.compliance.model import Assessment, InstanceStatus, Item, Level, PatchStatus, StatusCounts
 from controller.fleet.model import Instance
 from tests.builders import NOW, an_assessment, an_instance
@@ -33,7 +33,7 @@ async def oldest(fleet: dict[int, list[Item]]) -> tuple[str, str, int]:
         )
         for number, items in fleet.items()
     ]
-    found = await find_oldest(candidates, report)
+    found = await find_oldest(in_order(candidates), report)
     assert found is not None
     return found[0].name, found[1].name, len(read)
 

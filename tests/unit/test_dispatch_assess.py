@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from common import digest, manifest
 from controller.compliance.model import AssignmentScope, ExceptionScope, InstanceStatus, Reason
+from controller.dispatch.trying import try_baseline
 from controller.tickets.model import TicketId, TicketSpec
 from tests.builders import NOW, a_baseline, a_package, a_rule, a_ticket, an_advisory, instance_id
 from tests.fleet_in_store import DAY, NEW, a_fleet, until
@@ -174,7 +175,7 @@ async def test_a_baseline_that_is_tried_says_who_would_change_and_stores_nothing
         await fleet.report(3, [repository])
         own = await fleet.baseline(a_baseline("own"))
         await fleet.assign(AssignmentScope.INSTANCE, instance_id(3), own.id)
-        outcome = await fleet.assessor.try_baseline(a_baseline("stricter", LATER), instances)
+        outcome = await try_baseline(fleet.assessor, a_baseline("stricter", LATER), instances, fleet.clock)
         assert outcome.replaces is not None
         assert outcome.replaces.name == "CentOS-Default"
         assert [(r.instance.id, r.before.status, r.after.status, r.newly, r.gone) for r in outcome.rows] == [
@@ -183,7 +184,7 @@ async def test_a_baseline_that_is_tried_says_who_would_change_and_stores_nothing
         ]
         assert await fleet.store.assessments.assessment(instance_id(1), "b-stricter") is None
         assert (await fleet.answer(1)).status is InstanceStatus.NON_COMPLIANT
-        own_again = await fleet.assessor.try_baseline(a_baseline("own", LATER), instances)
+        own_again = await try_baseline(fleet.assessor, a_baseline("own", LATER), instances, fleet.clock)
         assert own_again.replaces == own
         assert [r.instance.id for r in own_again.rows] == [instance_id(3)]
 
@@ -193,7 +194,7 @@ async def test_a_baseline_that_is_tried_where_none_decides_would_be_the_first() 
         instance = await fleet.enrol(1)
         await fleet.report(1, [await fleet.repository()])
         assert [r.reason for r in (await fleet.answer(1)).reasons] == [Reason.NO_BASELINE]
-        outcome = await fleet.assessor.try_baseline(a_baseline("first"), [instance])
+        outcome = await try_baseline(fleet.assessor, a_baseline("first"), [instance], fleet.clock)
         assert outcome.replaces is None
         (row,) = outcome.rows
         assert (row.after.status, row.newly) == (InstanceStatus.NON_COMPLIANT, ("bash.x86_64",))

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from common.errors import NotFound
-from controller.compliance.model import Assessment
+from controller.compliance.model import Assessment, Kept
 from controller.store import rules
-from controller.store.codec import canonical, from_json, micros, moment, to_json
+from controller.store.codec import canonical, from_json, micros, micros_or_none, moment, moment_or_none, to_json
 from controller.store.sqlite.database import Database, Row
 from controller.store.sqlite.queries import queries
 
@@ -25,7 +25,7 @@ class SqliteAssessments:
         self._database = database
 
     async def put_assessment(
-        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool
+        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool, mark: bytes = b""
     ) -> Mapping[str, datetime]:
         """Keep an answer and return since when its items are non-compliant; see the Protocol."""
         document = to_json(assessment)
@@ -38,7 +38,9 @@ class SqliteAssessments:
             numbers = canonical({item: micros(begun) for item, begun in since.items()})
             db.execute(_SQL["put"], {**key, "document": document, "since": numbers})
             if deciding:
-                db.execute(_SQL["put_deciding"], {"instance_id": assessment.instance_id, "document": document})
+                earliest = micros_or_none(min((since[item] for item in items), default=None))
+                row = {"instance_id": assessment.instance_id, "document": document, "mark": mark, "earliest": earliest}
+                db.execute(_SQL["put_deciding"], row)
             return {item: since[item] for item in items}
 
         return await self._database.write(work)
@@ -51,10 +53,13 @@ class SqliteAssessments:
         """Return the instance's deciding answer, None before the first."""
         return _assessment(await self._database.row(_SQL["deciding"], {"instance_id": instance_id}))
 
-    async def all_deciding(self) -> tuple[Assessment, ...]:
+    async def all_deciding(self) -> tuple[Kept, ...]:
         """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
         return await self._database.read(
-            lambda db: tuple(from_json(Assessment, document) for (document,) in db.execute(_SQL["all_deciding"]))
+            lambda db: tuple(
+                Kept(from_json(Assessment, document), mark, moment_or_none(earliest))
+                for document, mark, earliest in db.execute(_SQL["all_deciding"])
+            )
         )
 
     async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:

@@ -10,8 +10,9 @@ VALUES (:instance_id, :baseline_id, :document, :since)
 ON CONFLICT (instance_id, baseline_id) DO UPDATE SET document = excluded.document, since = excluded.since;
 
 -- put_deciding
-INSERT INTO deciding (instance_id, document) VALUES (:instance_id, :document)
-ON CONFLICT (instance_id) DO UPDATE SET document = excluded.document;
+INSERT INTO deciding (instance_id, document, mark, earliest) VALUES (:instance_id, :document, :mark, :earliest)
+ON CONFLICT (instance_id) DO UPDATE
+SET document = excluded.document, mark = excluded.mark, earliest = excluded.earliest;
 
 -- get
 SELECT document FROM assessment WHERE instance_id = :instance_id AND baseline_id = :baseline_id;
@@ -20,5 +21,5 @@ SELECT document FROM assessment WHERE instance_id = :instance_id AND baseline_id
 SELECT document FROM deciding WHERE instance_id = :instance_id;
 
 -- all_deciding
-SELECT d.document FROM deciding d JOIN instance i ON i.id = d.instance_id
+SELECT d.document, d.mark, d.earliest FROM deciding d JOIN instance i ON i.id = d.instance_id
 WHERE i.deleted_at IS NULL ORDER BY d.instance_id;

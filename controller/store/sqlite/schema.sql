@@ -184,7 +184,9 @@ CREATE TABLE assessment (
 -- The answer that decides. Not a mark on the row above: an ad-hoc scan with the same baseline may replace that one.
 CREATE TABLE deciding (
   instance_id TEXT PRIMARY KEY REFERENCES instance,
-  document TEXT NOT NULL
+  document TEXT NOT NULL,
+  mark BLOB NOT NULL DEFAULT x'', -- stands for all that the answer depends on; empty: nobody said
+  earliest INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- Tickets -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from common.errors import NotFound
-from controller.compliance.model import Assessment, InstanceStatus, Level, Reason, StatusCounts, Undetermined
+from controller.compliance.model import Assessment, InstanceStatus, Kept, Level, Reason, StatusCounts, Undetermined
 from controller.store.api import Store
 from tests.builders import MINUTE, NOW, an_assessment, an_instance, instance_id
 
@@ -48,7 +48,7 @@ class AssessmentStoreContract:
         await keep(store, given)
         assert await store.assessments.deciding(given.instance_id) == given
         assert await store.assessments.assessment(given.instance_id, BASELINE) == given
-        assert await store.assessments.all_deciding() == (given,)
+        assert await store.assessments.all_deciding() == (Kept(given),)
 
     async def test_before_the_first_answer_there_is_none(self, store: Store) -> None:
         assert await store.assessments.deciding(instance_id(1)) is None
@@ -83,7 +83,22 @@ class AssessmentStoreContract:
         for number in (3, 1, 2):
             await keep(store, an_assessment(number))
         await store.fleet.put_instance(an_instance(2, deleted_at=NOW))
-        assert [a.instance_id for a in await store.assessments.all_deciding()] == [instance_id(1), instance_id(3)]
+        assert [k.assessment.instance_id for k in await store.assessments.all_deciding()] == [
+            instance_id(1),
+            instance_id(3),
+        ]
+
+    async def test_a_deciding_answer_is_kept_under_its_mark_with_the_time_of_its_oldest_item(
+        self, store: Store
+    ) -> None:
+        answer = an_assessment(1, BAD)
+        await keep(store, answer, "bash.x86_64")
+        later, mark = NOW + MINUTE, b"a mark"
+        await store.assessments.put_assessment(answer, ("bash.x86_64", "curl.x86_64"), later, deciding=True, mark=mark)
+        await store.assessments.put_assessment(answer, ("curl.x86_64",), later, deciding=False, mark=b"another")
+        assert await store.assessments.all_deciding() == (Kept(answer, mark, NOW),)
+        await keep(store, answer, "curl.x86_64")
+        assert await store.assessments.all_deciding() == (Kept(answer, b"", later),)
 
     async def test_R13_an_item_keeps_the_time_it_became_non_compliant(self, store: Store) -> None:
         first = await keep(store, an_assessment(1, BAD), "bash.x86_64", "sudo.x86_64")
