@@ -24,11 +24,20 @@ UNDER_ANOTHER_NAME: Final = {
     ),
 }
 INVARIANTS: Final = {
-    "1 every target ends in exactly one bucket": ("unit/test_tickets_properties.py", "integration/test_crashes.py"),
-    "2 never more than the batch is out": ("unit/test_tickets_properties.py", "unit/test_dispatch_engine.py"),
+    "1 every target ends in exactly one bucket": (
+        "unit/test_tickets_properties.py",
+        "integration/test_crashes.py",
+        "simulation/test_simulation.py",
+    ),
+    "2 never more than the batch is out": (
+        "unit/test_tickets_properties.py",
+        "unit/test_dispatch_engine.py",
+        "simulation/test_simulation.py",
+    ),
     "3 nothing acknowledged is lost or counted twice": (
         "integration/test_crashes.py",
         "conformance/test_sqlite_durability.py",
+        "simulation/test_simulation.py",
     ),
     "4 missing data is never COMPLIANT": ("R11",),
     "5 the same five inputs, the same bytes": ("R1",),

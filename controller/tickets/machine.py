@@ -251,7 +251,9 @@ def _lost(ticket: Ticket, event: Lost) -> Ticket:
     ended = dict[InstanceId, Run]()
     for lost in event.runs:
         run = run_of(ticket, lost.instance)
-        if run.attempt == lost.attempt and run.state in (RunState.READY, RunState.PROCESSING):
+        # What was sent before and waits to be sent again is not given up: an older result would be taken for its own.
+        given_up = run.state is RunState.PROCESSING or (run.state is RunState.READY and not run.attempt)
+        if given_up and run.attempt == lost.attempt:
             ended[run.instance_id] = ended_run(ticket, run, lost.outcome, event.at, lost.error)
     ticket = with_runs(ticket, list(ended.values()))
     if ticket.batches[ticket.current].counts.ready:

@@ -194,11 +194,12 @@ class _Turn:
         run = self._ticket.runs[instance]
         waits_for = self._busy.get(instance) or ""
         if not waits_for and self._patience is not None and (away := self._absent.get(instance)) is not None:
-            if self.now >= self._patience:
-                why = f"agent away since {away:%Y-%m-%d %H:%M:%S} UTC, waited until {self._patience:%Y-%m-%d %H:%M:%S} UTC"
+            if self.now < self._patience:
+                waits_for = WAITS_FOR_AGENT
+            elif not run.attempt:  # what an operator retries after that is sent: he knows that nobody waits any more
+                why = f"agent away since {away:%Y-%m-%d %H:%M:%S} UTC, was to be waited for until {self._patience:%Y-%m-%d %H:%M:%S} UTC"
                 self.lost.append(LostRun(instance, run.attempt, Outcome.UNREACHABLE, why))
                 return
-            waits_for = WAITS_FOR_AGENT
         if not waits_for:
             self.send.append(instance)
         elif run.waits_for != waits_for:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from math import ceil
 from random import Random
 
@@ -15,7 +16,7 @@ from common.errors import InvalidArgument
 from controller.fleet.model import InstanceId
 from controller.tickets.batches import batches, manual
 from controller.tickets.model import PlannedBatch, Target
-from controller.tickets.policies import BatchPolicy, BatchPolicyKind
+from controller.tickets.policies import BatchPolicy, BatchPolicyKind, Canary
 
 AUTO = BatchPolicy()
 
@@ -179,3 +180,34 @@ def test_100_000_targets_are_split_in_little_more_than_ten_times_what_10_000_tak
 
     small, large = cost(10_000), cost(100_000)
     print(f"automatic batches: {small:.2f} s for 10,000 targets, {large:.2f} s for 100,000: {large / small:.1f}x")
+
+
+def test_a_canary_is_spread_over_regions_then_over_zones_and_groups() -> None:
+    fleet = [
+        *several(6, "a", "r1", "a", "web"),
+        *several(6, "b", "r1", "b", "db"),
+        *several(6, "c", "r2", "a", "web"),
+    ]
+    planned = batches(fleet, BatchPolicy(canary=Canary(instances=4)))
+    assert names(planned)[0] == ["c-1", "c-2", "a-1", "b-1"], "two of each region, in one of them one of each group"
+    assert sorted(t.name for batch in planned for t in batch.targets) == sorted(t.name for t in fleet)
+
+
+def test_a_percentage_is_rounded_up_and_of_one_group_a_canary_takes_no_more_than_its_share() -> None:
+    fleet = several(15, "a")
+    assert len(batches(fleet, BatchPolicy(canary=Canary(percent=1)))[0].targets) == 1
+    assert len(batches(fleet, BatchPolicy(canary=Canary(percent=90)))[0].targets) == 7
+    whole = batches(fleet, BatchPolicy(BatchPolicyKind.NO_BATCH, canary=Canary(percent=50)))
+    assert [len(batch.targets) for batch in whole] == [8, 7]
+
+
+@given(fleet=fleets, policy=policies, size=st.integers(1, 20), random=st.randoms(use_true_random=False))
+def test_with_a_canary_every_target_still_stands_in_one_batch_whatever_the_order(
+    fleet: list[Target], policy: BatchPolicy, size: int, random: Random
+) -> None:
+    careful = replace(policy, canary=Canary(instances=size))
+    planned = batches(fleet, careful)
+    assert Counter(t.id for batch in planned for t in batch.targets) == Counter(t.id for t in fleet)
+    assert not fleet or len(planned[0].targets) <= size
+    assert batches(random.sample(fleet, len(fleet)), careful) == planned
+    assert [batch.number for batch in planned] == list(range(1, len(planned) + 1))

@@ -217,8 +217,14 @@ def test_who_is_away_when_the_waiting_is_over_is_unreachable_without_having_been
     ticket = planned(ticket, NOW + 30 * MINUTE, away={i(1): NOW})
     run = ticket.runs[i(1)]
     assert (run.outcome, run.attempt, ticket.state) == (Outcome.UNREACHABLE, 0, TicketState.ABNORMAL)
-    assert run.error == "agent away since 2026-11-22 12:00:00 UTC, waited until 2026-11-22 12:30:00 UTC"
+    assert run.error == "agent away since 2026-11-22 12:00:00 UTC, was to be waited for until 2026-11-22 12:30:00 UTC"
     assert evolve(ticket, Reported(NOW, i(1), 0, OK)) is ticket, "nobody can have a result of what was never sent"
+
+
+def test_what_is_retried_when_nobody_waits_any_more_is_sent() -> None:
+    ticket = planned(a_ticket(1, offline=OfflinePolicy(wait=MINUTE)))
+    ticket = after(answered(ticket, BAD, 1, at=NOW + 2 * MINUTE), RunsRetried(NOW + 2 * MINUTE))
+    assert dict(planned(ticket, NOW + 2 * MINUTE, away={i(1): NOW}).out) == {i(1): "T-1/i-1/2"}
 
 
 # Two tickets on one instance -----------------------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""Invariants 1 to 3 of the design under a simulation of whole controllers' lives: tickets, agents, operators, restarts, bad disks."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from controller.dispatch.claims import Others
+from controller.dispatch.engine import Engine
+from controller.tickets import machine, plan
+from tests.simulation.run import shortened, simulate, simulated
+
+
+def test_invariants_1_to_3_hold_over_20_000_events_in_any_order() -> None:
+    done = simulated(seed=20261126, events=20_000, instances=1000)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    assert "violations: 0" in done.stdout
+    for event in ("Lost", "Suspended", "Continued", "PassedOver", "RunsRetried", "BatchRetried", "Ended", "TimedOut"):
+        assert event in done.stdout, "the simulation came by everything that can happen"
+    for event in ("duplicate", "restart", "agents go", "disk"):
+        assert event in done.stdout
+
+
+def test_the_same_seed_is_the_same_life() -> None:
+    first, again = (simulated(seed=5, events=1500, instances=200) for _ in range(2))
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stdout.splitlines()[1:] == again.stdout.splitlines()[1:]
+
+
+def test_a_controller_that_ignores_other_tickets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Others, "get", lambda *_: None)
+    *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert "an instance has one run out over all tickets" in str(violation)
+
+
+def test_a_controller_that_sends_before_it_stores_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    tell = Engine._tell
+    save = Engine._save
+
+    async def told_first(self: Engine, ticket: machine.Ticket) -> machine.Ticket:
+        tell(self, self._drivers[ticket.id].ticket, ticket)
+        return await save(self, ticket)
+
+    monkeypatch.setattr(Engine, "_save", told_first)
+    *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert violation is not None
+
+
+def test_a_ticket_that_does_not_stop_in_time_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (machine, plan):
+        monkeypatch.setattr(module, "tripped", lambda _: False)
+    *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert "a tripped policy sends nothing" in str(violation)
+
+
+def test_a_violation_says_with_which_steps_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Others, "get", lambda *_: None)
+    _, _, done, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert violation is not None
+    fewer = shortened(3, 60, done, 20)
+    assert len(fewer) < len(done)
+    *_, again = asyncio.run(simulate(3, 60, 20_000, fewer))
+    assert "an instance has one run out over all tickets" in str(again)
+
+
+@pytest.mark.slow
+def test_invariants_1_to_3_hold_over_a_million_events() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda seed: simulated(seed, events=125_000, instances=3000), range(101, 109)))
+    for done in runs:
+        print(done.stdout)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "violations: 0" in done.stdout
