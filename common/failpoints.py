@@ -37,6 +37,11 @@ NAMES: Final = (
     "agents.acknowledgement_sent",
     "agents.before_goodbye",
     "agents.goodbye_sent",
+    # dispatch/scheduler: a schedule makes a ticket and writes its history
+    "scheduler.before_ticket",
+    "scheduler.ticket_made",
+    "scheduler.before_history",
+    "scheduler.history_stored",
     # dispatch/intake: a report and what it names
     "intake.content_here",
     "intake.snapshot_stored",

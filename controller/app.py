@@ -21,9 +21,11 @@ from controller.api.baseline_service import BaselineService
 from controller.api.faults import fault_interceptor
 from controller.api.files import make_folder, write
 from controller.api.fleet_service import FleetService
+from controller.api.making import TicketMaker
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
 from controller.api.report_service import ReportService
+from controller.api.schedule_service import ScheduleService
 from controller.api.selecting import Selecting
 from controller.api.server import Server, Services, serve
 from controller.api.ticket_service import TicketService
@@ -36,6 +38,7 @@ from controller.dispatch.clone_watch import CloneWatch
 from controller.dispatch.engine import Engine
 from controller.dispatch.intake import Intake
 from controller.dispatch.notifier import Notifier
+from controller.dispatch.scheduler import Scheduler
 from controller.dispatch.watch import watch_silence
 from controller.fleet.orders import Goodbye
 from controller.fleet.sessions import Sessions
@@ -52,6 +55,8 @@ ADDRESS: Final = "address"
 _GRACE: Final = timedelta(seconds=3)
 _GOODBYE_SECONDS: Final = 0.2
 """Real time that streams get to say goodbye before they end."""
+_MOST_SETTLING: Final = timedelta(seconds=30)
+"""How long schedules wait, at most, for agents to come back to a new process: nobody can be selected before."""
 _COMEBACKS_A_SECOND: Final = 500
 """How many agents a new process should see a second when all come back."""
 
@@ -115,7 +120,7 @@ class Controller:
         self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now())
         parts = await self._build(store, running)
         self._notify(store, parts.hub, channels, running)
-        self._server = await self._serve(store, keyring, parts)
+        self._server = await self._serve(store, keyring, parts, running)
         running.push_async_callback(self._stop_serving, self._server, parts)
         write(data / ADDRESS, f"{self._server.address}\n".encode(), mode=0o644)
         running.callback((data / ADDRESS).unlink, missing_ok=True)
@@ -146,7 +151,7 @@ class Controller:
         sending.add_done_callback(_log_failure)
         running.push_async_callback(_cancel, sending)
 
-    async def _serve(self, store: Store, keyring: Keyring, parts: _Parts) -> Server:
+    async def _serve(self, store: Store, keyring: Keyring, parts: _Parts, running: AsyncExitStack) -> Server:
         settings, clock, ids = self.settings, self.clock, self.ids
         desk = CertificateDesk(keyring.authority, store.fleet, clock, settings.certificate_lifetime)
         clones = CloneWatch(store.sightings, store.fleet, parts.sessions, parts.hub, clock)
@@ -168,18 +173,30 @@ class Controller:
             store.fleet, parts.sessions, parts.assessor.assessments, clock, settings.stale_instance_after
         )
         planner = Planner(store, selecting, parts.assessor.deciding_baseline)
+        maker = TicketMaker(store.tickets, parts.engine, planner, clock, ids)
+        scheduler = Scheduler(
+            store.schedules,
+            store.tickets,
+            maker.make_scheduled,
+            clock,
+            settling=min(_MOST_SETTLING, 2 * settings.heartbeat_interval),
+        )
         services = Services(
             agents=agents,
             fleet=FleetService(store.fleet, parts.sessions, parts.assessor, selecting, clones, parts.hub, clock, ids),
             baselines=BaselineService(store.baselines, store.fleet, parts.assessor, selecting, clock, ids),
-            tickets=TicketService(store.tickets, parts.engine, planner, parts.watcher, clock, ids),
+            tickets=TicketService(store.tickets, parts.engine, planner, maker, parts.watcher, clock),
             reports=ReportService(store, parts.assessor, selecting, clock),
+            schedules=ScheduleService(store.schedules, store.tickets, scheduler, planner, clock, ids),
             accounts=AccountService(),
         )
 
         gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet))
         interceptors = (fault_interceptor(ids), gate.interceptor())
-        return await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, services)
+        server = await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, services)
+        scheduler.start()
+        running.push_async_callback(scheduler.stop)
+        return server
 
     async def _stop_serving(self, server: Server, parts: _Parts) -> None:
         await server.say_not_serving()

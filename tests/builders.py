@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 from immutables import Map
@@ -36,9 +36,11 @@ from controller.fleet.model import (
     Placement,
     ResourceType,
     Role,
+    Selector,
 )
 from controller.inventory.model import Report
 from controller.notify.model import Address, Channel, Contact, Message, Notice, NotificationEvent, Recipients
+from controller.schedules.model import Schedule, ScheduledTask, ScheduleId, ScheduleKind
 from controller.tickets.model import Batch, Counts, Run, Target, Ticket, TicketId, TicketSpec, TicketState
 
 NOW: Final = datetime(2026, 11, 22, 12, 40, tzinfo=UTC)
@@ -99,6 +101,21 @@ def a_ticket(instances: int = 3, *, batches: Sequence[int] | None = None, **chan
         changed_at=NOW,
     )
     return replace(ticket, **changes)
+
+
+def a_schedule(number: int = 1, **changes: Any) -> ScheduledTask:
+    """A disabled task S-1 that scans everything every day at 02:00 UTC."""
+    made = ScheduledTask(
+        id=ScheduleId(f"S-{number}"),
+        name=f"nightly-{number}",
+        schedule=Schedule(ScheduleKind.PERIODIC, "UTC", time=time(2, 0)),
+        spec=TicketSpec(selector=Selector(all=True)),
+        created_by="ann",
+        created_at=NOW,
+        edited_by="ann",
+        edited_at=NOW,
+    )
+    return replace(made, **changes)
 
 
 def a_notice(number: int = 1, **changes: Any) -> Notice:

@@ -24,6 +24,8 @@ from common.pb.v1 import (
     fleet_pb2_grpc,
     report_pb2,
     report_pb2_grpc,
+    schedule_pb2,
+    schedule_pb2_grpc,
     ticket_pb2,
     ticket_pb2_grpc,
 )
@@ -33,7 +35,7 @@ from controller.settings import parse_listen
 
 SERVICES: Final = tuple(
     descriptor.full_name
-    for file in (agent_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2, account_pb2)
+    for file in (agent_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2, schedule_pb2, account_pb2)
     for descriptor in file.DESCRIPTOR.services_by_name.values()
 )
 """Full names of all our services."""
@@ -49,6 +51,7 @@ class Services:
     baselines: baseline_pb2_grpc.BaselineServiceServicer
     tickets: ticket_pb2_grpc.TicketServiceServicer
     reports: report_pb2_grpc.ReportServiceServicer
+    schedules: schedule_pb2_grpc.ScheduleServiceServicer
     accounts: account_pb2_grpc.AccountServiceServicer
 
     def register(self, server: aio.Server) -> None:
@@ -58,6 +61,7 @@ class Services:
         baseline_pb2_grpc.add_BaselineServiceServicer_to_server(self.baselines, server)
         ticket_pb2_grpc.add_TicketServiceServicer_to_server(self.tickets, server)
         report_pb2_grpc.add_ReportServiceServicer_to_server(self.reports, server)
+        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(self.schedules, server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(self.accounts, server)
 
 

@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from common.clock import Clock
-from common.errors import Conflict, NotFound
-from common.ids import Ids
+from common.errors import NotFound
 from common.pb.v1 import ticket_pb2 as pb
 from common.pb.v1 import ticket_pb2_grpc
 from controller.api import paging, translate_ticket
@@ -17,14 +16,14 @@ from controller.api.auth import operator
 from controller.api.checks import Checks
 from controller.api.interception import Context
 from controller.api.lookup import find_run, ticket_id
-from controller.api.planning import Plan, Planner, refuse_empty
+from controller.api.making import TicketMaker
+from controller.api.planning import Planner, refuse_empty
+from controller.api.preview import not_selectable_messages, preview_message
 from controller.api.translate import RUN_STATE, TICKET_STATE
 from controller.api.watching import Watcher
 from controller.dispatch.engine import Engine
 from controller.fleet.model import InstanceId
 from controller.store.api import TicketStore
-from controller.tickets.gate import CANARY
-from controller.tickets.machine import create
 from controller.tickets.model import (
     BatchCanceled,
     BatchRetried,
@@ -36,23 +35,20 @@ from controller.tickets.model import (
     RunsRetried,
     RunState,
     Step,
-    Ticket,
     TicketId,
 )
 from controller.tickets.validate import check_reason, check_request_id
 
 log = logging.getLogger(__name__)
 
-_ID_LENGTH: Final = 4
 _MAX_RETRIED: Final = 1000
-_ID_ATTEMPTS: Final = 8
 
 
 class TicketService(ticket_pb2_grpc.TicketServiceServicer):
     """Serves tickets."""
 
     def __init__(
-        self, store: TicketStore, engine: Engine, planner: Planner, watcher: Watcher, clock: Clock, ids: Ids
+        self, store: TicketStore, engine: Engine, planner: Planner, maker: TicketMaker, watcher: Watcher, clock: Clock
     ) -> None:
         """Join the parts."""
         self._store = store
@@ -60,32 +56,12 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         self._planner = planner
         self._watcher = watcher
         self._clock = clock
-        self._ids = ids
+        self._maker = maker
 
     async def Preview(self, request: pb.PreviewRequest, context: Context) -> pb.PreviewResponse:  # noqa: N802
         """Say what CreateTicket with the same spec would do now."""
         plan = await self._planner.plan(translate_ticket.spec(request.spec))
-        return pb.PreviewResponse(
-            batches=[
-                translate_ticket.planned_batch_message(b, canary=b.number == CANARY and plan.has_canary)
-                for b in plan.batches
-            ],
-            targets=plan.targets,
-            baselines=[
-                pb.BaselineUse(
-                    baseline_id=use.baseline.id if use.baseline is not None else "",
-                    baseline_name=use.baseline.name if use.baseline is not None else "",
-                    baseline_version=use.baseline.version if use.baseline is not None else 0,
-                    product=use.product,
-                    instances=use.instances,
-                )
-                for use in plan.uses
-            ],
-            not_selectable=_not_selectable(plan),
-            stops_at=plan.stops_at,
-            spec=translate_ticket.spec_message(plan.spec),
-            executed_by=translate_ticket.EXECUTED_BY,
-        )
+        return preview_message(plan)
 
     async def CreateTicket(self, request: pb.CreateTicketRequest, context: Context) -> pb.CreateTicketResponse:  # noqa: N802
         """Make a ticket and start it; the same request again answers with the ticket it made."""
@@ -96,33 +72,18 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
             return pb.CreateTicketResponse(ticket=before)
         plan = await self._planner.plan(spec)
         refuse_empty(plan)
-        ticket = await self._create(plan, by, request.request_id)
+        ticket = await self._maker.make(plan, by, request.request_id)
         if ticket is None:  # another call with the same key was faster
             return pb.CreateTicketResponse(ticket=await self._made_before(by, request.request_id))
-        log.info(
-            "ticket made",
-            extra={"ticket": ticket.id, "by": by, "targets": plan.targets, "batches": len(plan.batches)},
-        )
         return pb.CreateTicketResponse(
-            ticket=translate_ticket.ticket_message(ticket, self._clock.now()), not_selectable=_not_selectable(plan)
+            ticket=translate_ticket.ticket_message(ticket, self._clock.now()),
+            not_selectable=not_selectable_messages(plan),
         )
 
     async def _made_before(self, by: str, request_id: str) -> pb.Ticket | None:
-        if not request_id or (found := await self._store.find_request(by, request_id)) is None:
+        if (found := await self._maker.made_before(by, request_id)) is None:
             return None
         return translate_ticket.ticket_message(await self._store.head(found), self._clock.now())
-
-    async def _create(self, plan: Plan, by: str, request_id: str) -> Ticket | None:
-        """Store the ticket under an id that nobody has; None when this request has made one meanwhile."""
-        for attempt in range(_ID_ATTEMPTS):
-            new_id = TicketId(self._ids.new("T-", _ID_LENGTH + attempt // 2))
-            made = create(new_id, plan.spec, plan.batches, by, self._clock.now(), request_id)
-            try:
-                return await self._engine.create(made)
-            except Conflict:
-                if request_id and await self._store.find_request(by, request_id) is not None:
-                    return None
-        raise Conflict("ticket", "id")
 
     async def GetTicket(self, request: pb.GetTicketRequest, context: Context) -> pb.GetTicketResponse:  # noqa: N802
         """One ticket."""
@@ -245,10 +206,3 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         ticket = await self._engine.apply(ticket_id(called), make)
         log.info("ticket changed by an operator", extra={"ticket": called, "by": operator().name, "what": what})
         return translate_ticket.ticket_message(ticket, self._clock.now())
-
-
-def _not_selectable(plan: Plan) -> list[pb.NotSelectable]:
-    return [
-        translate_ticket.not_selectable_message(n.instance, n.reason, n.explanation, n.help)
-        for n in plan.not_selectable
-    ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from common.pb.v1 import account_pb2, baseline_pb2, fleet_pb2, ticket_pb2, types_pb2
+from common.pb.v1 import account_pb2, baseline_pb2, fleet_pb2, schedule_pb2, ticket_pb2, types_pb2
 from controller.api.checks import Checks
 from controller.compliance.model import (
     AssignmentScope,
@@ -39,6 +39,7 @@ from controller.fleet.model import (
     View,
 )
 from controller.schedules.local_time import Weekday
+from controller.schedules.model import MissedRunPolicy, RiskLevel, RunOutcome, ScheduleKind, SkipReason
 from controller.tickets.model import AbnormalCause, BatchState, Outcome, RunState, TicketState
 from controller.tickets.policies import BatchPolicyKind, SuspensionMode
 from controller.tickets.waits import WaitsFor
@@ -161,6 +162,12 @@ RUN_STATE: Final = Words(RunState, ticket_pb2.RunState, "RUN_STATE")
 OUTCOME: Final = Words(Outcome, ticket_pb2.RunOutcome, "RUN_OUTCOME")
 BATCH_POLICY_KIND: Final = Words(BatchPolicyKind, ticket_pb2.BatchPolicyKind, "BATCH_POLICY_KIND")
 SUSPENSION_MODE: Final = Words(SuspensionMode, ticket_pb2.SuspensionMode, "SUSPENSION_MODE")
+
+SCHEDULE_KIND: Final = Words(ScheduleKind, schedule_pb2.ScheduleKind, "SCHEDULE_KIND")
+MISSED_RUN_POLICY: Final = Words(MissedRunPolicy, schedule_pb2.MissedRunPolicy, "MISSED_RUN_POLICY")
+RISK_LEVEL: Final = Words(RiskLevel, schedule_pb2.RiskLevel, "RISK_LEVEL")
+SCHEDULE_RUN_OUTCOME: Final = Words(RunOutcome, schedule_pb2.ScheduleRunOutcome, "SCHEDULE_RUN_OUTCOME")
+SCHEDULE_SKIP_REASON: Final = Words(SkipReason, schedule_pb2.ScheduleSkipReason, "SCHEDULE_SKIP_REASON")
 
 
 def timestamp(at: datetime | None) -> Timestamp | None:

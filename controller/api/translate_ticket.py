@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from common.pb.v1 import ticket_pb2
-from controller.api import translate_fleet, translate_schedule
+from controller.api import translate_fleet, translate_windows
 from controller.api.checks import Checks
 from controller.api.translate import (
     ABNORMAL_CAUSE,
@@ -78,7 +78,7 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
             ignore_unreachable=suspension.ignore_unreachable,
         ),
         unreachable_after=_duration(sent, "unreachable_after", default.unreachable_after, checks),
-        maintenance_windows=translate_schedule.windows(sent.maintenance_windows, checks),
+        maintenance_windows=translate_windows.windows(sent.maintenance_windows, checks),
         ticket_timeout=_length(checks, "ticket_timeout", sent, "ticket_timeout"),
         offline=OfflinePolicy(
             wait=_length(checks, "offline.wait", sent.offline, "wait"),
@@ -132,7 +132,7 @@ def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
             ignore_unreachable=suspension.ignore_unreachable,
         ),
         unreachable_after=duration(read.unreachable_after),
-        maintenance_windows=translate_schedule.window_messages(read.maintenance_windows),
+        maintenance_windows=translate_windows.window_messages(read.maintenance_windows),
         ticket_timeout=_length_or_none(read.ticket_timeout),
         offline=(
             ticket_pb2.OfflinePolicy(wait=_length_or_none(read.offline.wait), until=timestamp(read.offline.until))

@@ -10,10 +10,11 @@ from controller.client.baselines import BaselineCalls
 from controller.client.fleet import FleetCalls
 from controller.client.line import DEFAULT_TIMEOUT_SECONDS, Line, checked_address, checked_join, checked_token
 from controller.client.reports import ReportCalls
+from controller.client.schedules import ScheduleCalls
 from controller.client.tickets import TicketCalls
 
 
-class Client(FleetCalls, BaselineCalls, TicketCalls, ReportCalls):
+class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls):
     """Every call of the controller's API. A context manager: leaving it ends the connection. Threads may share it."""
 
     def __init__(self, line: Line) -> None:
@@ -21,6 +22,7 @@ class Client(FleetCalls, BaselineCalls, TicketCalls, ReportCalls):
         FleetCalls.__init__(self, line)
         BaselineCalls.__init__(self, line)
         TicketCalls.__init__(self, line)
+        ScheduleCalls.__init__(self, line)
         ReportCalls.__init__(self, line)
         self.address = line.address
         self._line = line

@@ -17,6 +17,7 @@ from controller.fleet.clones import Sighting
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.notify.model import Contact, Message, MessageState, Notice, Shift, ShiftKey
+from controller.store.api_schedules import ScheduleStore as ScheduleStore
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
 
@@ -461,6 +462,7 @@ class Store(Protocol):
     outbox: OutboxStore
     contacts: ContactStore
     sightings: SightingStore
+    schedules: ScheduleStore
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

@@ -33,11 +33,13 @@ from controller.store.api import (
     FleetStore,
     InventoryStore,
     OutboxStore,
+    ScheduleStore,
     SightingStore,
     TicketStore,
 )
 from controller.store.memory_assessments import MemoryAssessments
 from controller.store.memory_outbox import MemoryContacts, MemoryOutbox
+from controller.store.memory_schedules import MemorySchedules
 from controller.store.memory_sightings import MemorySightings
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
@@ -58,6 +60,7 @@ class MemoryStore:
         self.tickets: TicketStore = MemoryTickets(outbox)
         self.assessments: AssessmentStore = MemoryAssessments(fleet)
         self.sightings: SightingStore = MemorySightings()
+        self.schedules: ScheduleStore = MemorySchedules()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

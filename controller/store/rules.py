@@ -18,6 +18,8 @@ from controller.compliance.model import Assessment, Assignment, AssignmentScope,
 from controller.fleet.model import EnrolmentToken, Instance
 from controller.inventory.model import Report
 
+MAX_SCHEDULE_RUNS: Final = 1000
+"""So many lines of a scheduled task's history are kept, the latest ones."""
 BEGINNING_OF_TIME: Final = datetime.min.replace(tzinfo=UTC)
 """Since when a default holds of which nobody said since when."""
 

@@ -11,6 +11,7 @@ from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
 from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
+from tests.conformance.contracts.schedules import ScheduleStoreContract
 from tests.conformance.contracts.sightings import SightingStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
 
@@ -53,4 +54,8 @@ class TestMemoryOutbox(OutboxStoreContract):
 
 
 class TestMemoryContacts(ContactStoreContract):
+    pass
+
+
+class TestMemorySchedules(ScheduleStoreContract):
     pass

@@ -16,6 +16,7 @@ from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
 from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
+from tests.conformance.contracts.schedules import ScheduleStoreContract
 from tests.conformance.contracts.sightings import SightingStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
 
@@ -96,4 +97,8 @@ class TestSqliteOutbox(OutboxStoreContract):
 
 
 class TestSqliteContacts(ContactStoreContract):
+    pass
+
+
+class TestSqliteSchedules(ScheduleStoreContract):
     pass

@@ -26,6 +26,7 @@ from common.pb.v1 import (
     fleet_pb2,
     fleet_pb2_grpc,
     report_pb2_grpc,
+    schedule_pb2_grpc,
     ticket_pb2_grpc,
 )
 from common.tls import Credential
@@ -61,6 +62,7 @@ class Stubs:
         self.baselines: Any = baseline_pb2_grpc.BaselineServiceStub(self.channel)
         self.tickets: Any = ticket_pb2_grpc.TicketServiceStub(self.channel)
         self.reports: Any = report_pb2_grpc.ReportServiceStub(self.channel)
+        self.schedules: Any = schedule_pb2_grpc.ScheduleServiceStub(self.channel)
         self.account: Any = account_pb2_grpc.AccountServiceStub(self.channel)
         self.agents: Any = agent_pb2_grpc.AgentServiceStub(self.channel)
 

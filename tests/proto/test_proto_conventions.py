@@ -12,14 +12,24 @@ import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from common.pb.v1 import account_pb2, agent_pb2, baseline_pb2, fleet_pb2, report_pb2, ticket_pb2, types_pb2
+from common.pb.v1 import (
+    account_pb2,
+    agent_pb2,
+    baseline_pb2,
+    fleet_pb2,
+    report_pb2,
+    schedule_pb2,
+    ticket_pb2,
+    types_pb2,
+)
 from controller.api.auth import ACCESS, Peer
 from controller.fleet.model import Role
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOS = sorted((ROOT / "proto").rglob("*.proto"))
 FILES: list[FileDescriptor] = [
-    m.DESCRIPTOR for m in (types_pb2, agent_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2, account_pb2)
+    m.DESCRIPTOR
+    for m in (types_pb2, agent_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2, schedule_pb2, account_pb2)
 ]
 METHODS = [
     f"/{service.full_name}/{method.name}"

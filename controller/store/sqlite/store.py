@@ -11,6 +11,7 @@ from controller.store.api import (
     FleetStore,
     InventoryStore,
     OutboxStore,
+    ScheduleStore,
     SightingStore,
     TicketStore,
 )
@@ -21,6 +22,7 @@ from controller.store.sqlite.database import Database, Synchronous
 from controller.store.sqlite.fleet import SqliteFleet
 from controller.store.sqlite.inventory import SqliteInventory
 from controller.store.sqlite.outbox import SqliteOutbox
+from controller.store.sqlite.schedules import SqliteSchedules
 from controller.store.sqlite.sightings import SqliteSightings
 from controller.store.sqlite.tickets import SqliteTickets
 
@@ -39,6 +41,7 @@ class SqliteStore:
         self.outbox: OutboxStore = SqliteOutbox(database)
         self.contacts: ContactStore = SqliteContacts(database)
         self.sightings: SightingStore = SqliteSightings(database)
+        self.schedules: ScheduleStore = SqliteSchedules(database)
 
     @classmethod
     def open(cls, path: Path, *, synchronous: Synchronous = "FULL") -> SqliteStore:
