@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import PatchError
+from common.errors import PatchError, Unavailable
 from common.pb.v1 import fleet_pb2, ticket_pb2
 from controller.client import scan_of
 from tests.conftest import RealHost
@@ -117,3 +117,19 @@ def test_R17_a_killed_agent_is_unreachable_and_the_run_it_had_journaled_still_co
     fleet.start_agent("ecs-3")
     fleet.wait("the late result is taken", lambda: fleet.client.get_ticket(ticket_id).counts.succeeded == AGENTS, 60)
     assert check_accounting(fleet, ticket_id).state == ticket_pb2.TICKET_STATE_FINISHED
+
+
+def test_watching_a_ticket_goes_on_when_the_controller_is_killed_and_begins_again(fleet: RealFleet) -> None:
+    ticket_id = create(fleet)
+    seen, lost = list[ticket_pb2.WatchResponse](), list[Unavailable]()
+    killed = False
+    for message in fleet.client.watch(ticket_id, on_lost=lost.append):
+        seen.append(message)
+        if not killed and message.ticket.counts.succeeded and message.ticket.counts.ready:
+            killed = True
+            fleet.daemons.kill("controller")
+            fleet.start_controller()
+    assert killed, "the ticket was over before anything was killed"
+    assert lost, "the caller is told of the interruption"
+    assert seen[-1].ticket.state == ticket_pb2.TICKET_STATE_FINISHED
+    assert check_accounting(fleet, ticket_id).counts.succeeded == AGENTS
