@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from common.clock import Clock
-from common.errors import NotFound
+from common.errors import InvalidArgument, NotFound, Violation
 from common.pb.v1 import ticket_pb2 as pb
 from common.pb.v1 import ticket_pb2_grpc
 from controller.api import paging, translate_ticket
@@ -36,6 +36,7 @@ from controller.tickets.model import (
     RunState,
     Step,
     TicketId,
+    TicketSpec,
 )
 from controller.tickets.validate import check_reason, check_request_id
 
@@ -60,8 +61,9 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
 
     async def Preview(self, request: pb.PreviewRequest, context: Context) -> pb.PreviewResponse:  # noqa: N802
         """Say what CreateTicket with the same spec would do now."""
-        plan = await self._planner.plan(translate_ticket.spec(request.spec))
-        return preview_message(plan)
+        spec = translate_ticket.spec(request.spec)
+        self._check_to_come(spec)
+        return preview_message(await self._planner.plan(spec))
 
     async def CreateTicket(self, request: pb.CreateTicketRequest, context: Context) -> pb.CreateTicketResponse:  # noqa: N802
         """Make a ticket and start it; the same request again answers with the ticket it made."""
@@ -70,6 +72,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         by = operator().name
         if (before := await self._made_before(by, request.request_id)) is not None:
             return pb.CreateTicketResponse(ticket=before)
+        self._check_to_come(spec)
         plan = await self._planner.plan(spec)
         refuse_empty(plan)
         ticket = await self._maker.make(plan, by, request.request_id)
@@ -79,6 +82,12 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
             ticket=translate_ticket.ticket_message(ticket, self._clock.now()),
             not_selectable=not_selectable_messages(plan),
         )
+
+    def _check_to_come(self, spec: TicketSpec) -> None:
+        """Raise InvalidArgument when a time that is to come is past; asked of a new ticket only, not of one made before."""
+        if spec.offline.until is not None and spec.offline.until <= self._clock.now():
+            past = f"{spec.offline.until:%Y-%m-%d %H:%M:%S} UTC is past; say a later time, or how long to wait"
+            raise InvalidArgument((Violation("offline.until", past),))
 
     async def _made_before(self, by: str, request_id: str) -> pb.Ticket | None:
         if (found := await self._maker.made_before(by, request_id)) is None:

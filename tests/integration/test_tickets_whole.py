@@ -102,6 +102,10 @@ async def test_an_offline_instance_can_be_selected_only_by_who_waits_for_it(harn
     spec.offline.until.FromDatetime(datetime(2027, 1, 1, tzinfo=UTC))
     refused = await refusal(admin.tickets.Preview(pb.PreviewRequest(spec=spec)))
     assert list(refused.fields) == ["offline"]
+    spec.offline.Clear()
+    spec.offline.until.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
+    refused = await refusal(admin.tickets.Preview(pb.PreviewRequest(spec=spec)))
+    assert "is past" in refused.fields["offline.until"]
 
 
 async def test_a_failed_instance_is_retried_alone_and_its_log_has_both_attempts(harness: Harness, admin: Stubs) -> None:
