@@ -6,7 +6,19 @@ import os
 
 import typer
 
-from controller.cli import account, advisories, baseline, evaluate, exceptions, instances, report, scan, ticket, tokens
+from controller.cli import (
+    account,
+    advisories,
+    baseline,
+    evaluate,
+    exceptions,
+    instances,
+    report,
+    scan,
+    schedule,
+    ticket,
+    tokens,
+)
 from controller.cli.command import root
 
 app = typer.Typer(
@@ -19,7 +31,7 @@ app = typer.Typer(
 
 
 root(app)
-for module in (account, scan, ticket, report, advisories, instances, tokens, baseline, exceptions, evaluate):
+for module in (account, scan, schedule, ticket, report, advisories, instances, tokens, baseline, exceptions, evaluate):
     module.add_to(app)
 
 

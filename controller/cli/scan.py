@@ -239,7 +239,7 @@ def preview(
         from controller.cli.batch_file import save
 
         save("--save-batches", save_batches, answer)
-    session.printer.one(answer, lambda: _preview(answer))
+    session.printer.one(answer, lambda: preview_lines(answer))
     if save_batches is not None:
         session.printer.remark(
             f"Edit {save_batches}, then: patchctl scan create (same options) --batches {save_batches}"
@@ -269,7 +269,7 @@ def create(
     spec, client, printer = plan.spec(filters), session.client(), session.printer
     if session.asks and not yes:
         would = client.preview(spec)
-        printer.remark_lines(_preview(would))
+        printer.remark_lines(preview_lines(would))
         session.confirm(f"Scan {plural(would.targets, 'instance')} now?", agreed=False, must_ask=False)
     request = request_id or secrets.token_hex(8)
     try:
@@ -297,7 +297,8 @@ def _made(made: pb.CreateTicketResponse) -> Iterator[str | Table]:
     yield from _left_out(made.not_selectable)
 
 
-def _preview(answer: pb.PreviewResponse) -> Iterator[str | Table]:
+def preview_lines(answer: pb.PreviewResponse) -> Iterator[str | Table]:
+    """Say what a ticket would be."""
     spec = answer.spec
     yield (
         f"Scan of {plural(answer.targets, 'instance')} in {plural(len(answer.batches), 'batch')}, as "

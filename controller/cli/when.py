@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.cli.command import Misuse
 from controller.cli.words import word
@@ -67,3 +69,12 @@ def weekdays_text(weekdays: Iterable[int]) -> str:
     from common.pb.v1 import types_pb2
 
     return ",".join(word(types_pb2.Weekday, day)[:3].title() for day in weekdays) or "daily"
+
+
+def local_text(at: datetime, zone: str) -> str:
+    """Say an instant as a wall clock in a zone shows it, "Fri 2026-11-27 02:30:00 CET"; in UTC where the zone is not known."""
+    try:
+        shown = at.astimezone(ZoneInfo(zone))
+    except (ZoneInfoNotFoundError, ValueError):
+        shown = at
+    return f"{shown:%a %Y-%m-%d %H:%M:%S %Z}"

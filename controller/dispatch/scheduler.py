@@ -127,7 +127,7 @@ class Scheduler:
         runs, missed = list[ScheduleRun](), found.missed
         made_up_for = missed is not None and missed.last == found.fire_at
         if missed is not None and not made_up_for:
-            sentence = f"{missed} while the controller was not running"
+            sentence = f"{missed}: the controller was not running, or busy"
             runs.append(_skipped(task, missed.last, now, SkipReason.MISSED, sentence, missed.count))
         if found.fire_at is not None:
             run = await self._fire(task, found.fire_at, now)

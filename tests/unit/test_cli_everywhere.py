@@ -64,6 +64,8 @@ def test_no_command_is_missing() -> None:
         *(f"baseline {x}" for x in ("assign", "unassign", "assignments", "try")),
         *(f"exception {x}" for x in ("create", "list", "revoke")),
         *(f"ticket {x}" for x in ("list", "show", "watch", "pause", "continue", "end", "retry", "cancel", "log")),
+        *(f"schedule {x}" for x in ("create", "preview", "list", "show", "edit", "enable", "disable")),
+        *(f"schedule {x}" for x in ("delete", "approve", "reject", "history")),
         *(f"report {x}" for x in ("list", "show", "summary", "why", "export", "verify", "trend")),
         *(f"advisory {x}" for x in ("list", "show", "affected")),
     }
