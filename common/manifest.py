@@ -16,8 +16,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
-from operator import le
 from typing import Any, Final
 
 from common import digest
@@ -218,23 +216,43 @@ def decode(content: bytes) -> Manifest:
 
 def encode_packages(lines: Iterable[tuple[PackageLine, int, str]]) -> tuple[bytes, bytes]:
     """Return the packages blob and the details blob of (package, install time, vendor) in any order."""
-    rows = sorted((_package_text(line), f"{installed}\t{_clean(vendor)}\n") for line, installed, vendor in lines)
+    rows = sorted((f"{package_text(line)}\n", f"{installed}\t{_clean(vendor)}\n") for line, installed, vendor in lines)
     return "".join(p for p, _ in rows).encode(), "".join(d for _, d in rows).encode()
 
 
-def decode_packages(content: bytes) -> tuple[PackageLine, ...]:
-    """Read a packages blob; raise ValueError that names the line. Lines that were read lately cost one look-up, and share their record."""
-    text = content.decode("utf-8")
-    if text and not text.endswith("\n"):
+def split_packages(content: bytes) -> list[bytes]:
+    """Return the lines of a packages blob, at whose order only is looked; raise ValueError that says what is wrong with it."""
+    lines = content.split(b"\n")
+    if lines.pop():
         raise ValueError("packages: the last line is cut off")
-    lines = text.split("\n")[:-1]
     if len(lines) > MAX_PACKAGES:
         raise ValueError(f"packages: more than {MAX_PACKAGES} lines")
-    found = _read_lines(lines)
-    if found is None or not all(map(le, lines, islice(lines, 1, None))):
-        wrong = next(n for n, line in enumerate(lines) if line < lines[max(0, n - 1)] or _read_line(line) is None)
-        raise ValueError(f"packages: line {wrong + 1} is not a package in its place: {lines[wrong][:80]!r}")
-    return found
+    if lines != sorted(lines):
+        wrong = next(n for n in range(1, len(lines)) if lines[n] < lines[n - 1])
+        raise ValueError(f"packages: line {wrong + 1} is not in its place: {_shown(lines[wrong])}")
+    return lines
+
+
+def read_package(line: bytes) -> PackageLine:
+    """Read one line of a packages blob; raise ValueError that shows it. Different lines are different packages."""
+    match line.decode("utf-8").split("\t"):
+        case [name, epoch, version, release, arch, module] if (
+            name and version and release and arch and _is_epoch(epoch)
+        ):
+            return PackageLine(Nevra(name, int(epoch), version, release, arch), module)
+        case _:
+            raise ValueError(f"packages: not a package: {_shown(line)}")
+
+
+def package_text(package: PackageLine) -> str:
+    """Return the line that `read_package` reads."""
+    n = package.nevra
+    return f"{n.name}\t{n.epoch}\t{n.version}\t{n.release}\t{n.arch}\t{package.module}"
+
+
+def decode_packages(content: bytes) -> tuple[PackageLine, ...]:
+    """Read a packages blob; raise ValueError that says what is wrong with it."""
+    return tuple(map(read_package, split_packages(content)))
 
 
 def decode_details(content: bytes) -> tuple[tuple[int, str], ...]:
@@ -248,57 +266,19 @@ def decode_details(content: bytes) -> tuple[tuple[int, str], ...]:
     return tuple(found)
 
 
-def _read_line(line: str) -> PackageLine | None:
-    match line.split("\t"):
-        case [name, epoch, version, release, arch, module] if (
-            name and version and release and arch and _is_epoch(epoch)
-        ):
-            return PackageLine(Nevra(name, int(epoch), version, release, arch), module)
-        case _:
-            return None
-
-
-class _Lines(dict[str, PackageLine]):
-    """What lines say. Hosts of a fleet have most of theirs in common, so nearly all were read before.
-
-    Bounded in number and in length: lines come from the network. A line that is no package raises KeyError.
-    """
-
-    MOST: Final = 50_000
-    LONGEST: Final = 256
-
-    def __missing__(self, line: str) -> PackageLine:
-        read = _read_line(line)
-        if read is None:
-            raise KeyError(line)
-        if len(line) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[line] = read
-        return read
-
-
-_LINES: Final = _Lines()
-
-
-def _read_lines(lines: Iterable[str]) -> tuple[PackageLine, ...] | None:
-    try:
-        return tuple(map(_LINES.__getitem__, lines))
-    except KeyError:
-        return None
-
-
-def _package_text(line: PackageLine) -> str:
-    n = line.nevra
-    return f"{n.name}\t{n.epoch}\t{n.version}\t{n.release}\t{n.arch}\t{line.module}\n"
-
-
 def _clean(text: str) -> str:
     return " ".join(text.split())
 
 
 def _is_epoch(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_EPOCH)) and int(text) <= MAX_EPOCH
+    """Say whether it is an epoch in its only spelling: 01 would be the same package on another line."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_EPOCH))):
+        return False
+    return int(text) <= MAX_EPOCH and (text[0] != "0" or text == "0")
+
+
+def _shown(line: bytes) -> str:
+    return repr(line[:80].decode("utf-8", "replace"))
 
 
 def _text(where: str, value: object) -> str:

@@ -37,6 +37,7 @@ from tests.builders import (
     an_advisory,
     an_instance,
     instance_id,
+    packages_blob,
     packages_digest,
 )
 from tests.fakes import FakeClock
@@ -105,7 +106,7 @@ class Fleet:
         said = a_manifest(lines, repositories=tuple(repositories), boot_id=f"boot-{number}", **changes)
         content = manifest.encode(said)
         await self.store.inventory.put_blob(digest.of(content), content)
-        await self.store.inventory.put_snapshot(packages_digest(lines), lines)
+        await self.store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
         now = self.clock.now()
         report = Report(
             instance_id(number), digest.of(content), packages_digest(lines), now, now, now, ticket_id=ticket

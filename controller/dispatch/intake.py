@@ -221,12 +221,10 @@ class Intake:
         failpoints.reached("intake.content_here")
         if wanted.packages:
             try:
-                lines = await asyncio.to_thread(manifest.decode_packages, content)
+                await self._store.put_snapshot(wanted.digest, content)
             except ValueError as error:
                 wanted.fault = str(error)  # the report is refused; the stream is not to blame
-            else:
-                await self._store.put_snapshot(wanted.digest, lines)
-                failpoints.reached("intake.snapshot_stored")
+            failpoints.reached("intake.snapshot_stored")
         else:
             await self._store.put_blob(wanted.digest, content)
             failpoints.reached("intake.blob_stored")

@@ -7,11 +7,10 @@ Errors: NotFound, Conflict (somebody else wrote meanwhile), Unavailable (disk fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from common.manifest import PackageLine
 from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, Kept, PatchException
 from controller.fleet.clones import Sighting
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
@@ -117,8 +116,12 @@ class InventoryStore(Protocol):
         """Return content; raise NotFound."""
         ...
 
-    async def put_snapshot(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
-        """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
+    async def put_snapshot(self, digest: bytes, content: bytes) -> Snapshot:
+        """Intern the packages of a packages blob and keep the set under its digest; the same digest again changes nothing.
+
+        The caller has checked that the content hashes to `digest`. Raise ValueError, which says what is wrong, when it is no
+        packages blob (common.manifest); then nothing of it is kept.
+        """
         ...
 
     async def get_snapshot(self, digest: bytes) -> Snapshot:

@@ -6,7 +6,7 @@ Nothing is awaited inside a method, so each happens at once as far as its caller
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from immutables import Map
 from pyroaring import FrozenBitMap
 
 from common.errors import Conflict, NotFound
-from common.manifest import PackageLine
+from common.manifest import PackageLine, decode_packages
 from common.nevra import Nevra
 from controller.compliance.model import (
     Assignment,
@@ -204,10 +204,11 @@ class MemoryInventory:
         except KeyError:
             raise NotFound("content", digest.hex()) from None
 
-    async def put_snapshot(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
-        """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
+    async def put_snapshot(self, digest: bytes, content: bytes) -> Snapshot:
+        """Intern the packages of a packages blob and keep the set under its digest; see the Protocol."""
         if digest not in self._snapshots:
-            self._snapshots[digest] = Snapshot(digest, FrozenBitMap([self._intern(line) for line in packages]))
+            lines = decode_packages(content)
+            self._snapshots[digest] = Snapshot(digest, FrozenBitMap([self._intern(line) for line in lines]))
         return self._snapshots[digest]
 
     def _intern(self, line: PackageLine) -> int:

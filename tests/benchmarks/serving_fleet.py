@@ -91,7 +91,7 @@ async def fill(store: SqliteStore, count: int) -> None:
     for host in fleet.hosts:
         lines = fleet.lines(host)
         blob = packages_blob(lines)
-        await store.inventory.put_snapshot(digest.of(blob), lines)
+        await store.inventory.put_snapshot(digest.of(blob), blob)
         assert host.manifest is not None
         said.append(replace(host.manifest, repositories=(repository,), packages=digest.of(blob).hex()))
     now = datetime.now(UTC).replace(microsecond=0)

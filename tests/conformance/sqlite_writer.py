@@ -13,7 +13,7 @@ from common import digest
 from controller.store.api import Store
 from controller.store.sqlite import SqliteStore
 from controller.tickets.model import Outcome, RunState, TicketId
-from tests.builders import NOW, a_report, a_ticket, an_instance, packages, packages_digest
+from tests.builders import NOW, a_report, a_ticket, an_instance, packages, packages_blob, packages_digest
 
 LARGE = 300_000
 """Bytes of content that does not go into the database."""
@@ -33,7 +33,7 @@ async def report(store: Store, number: int, start: int) -> None:
         lines = packages(5, first=number * 10 + step)
         manifest = content_of(f"{number} {step}", 100)
         await store.inventory.put_blob(digest.of(manifest), manifest)
-        await store.inventory.put_snapshot(packages_digest(lines), lines)
+        await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
         await store.inventory.put_report(
             a_report(
                 number,

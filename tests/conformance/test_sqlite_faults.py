@@ -18,7 +18,7 @@ from common import digest
 from common.errors import Conflict, NotFound, Rejected, Unavailable
 from controller.store.sqlite import SqliteStore, database
 from controller.store.sqlite.database import Database
-from tests.builders import a_ticket, an_instance, instance_id, packages, packages_digest
+from tests.builders import a_ticket, an_instance, instance_id, packages, packages_blob, packages_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES_END_AT = 700_000
@@ -73,12 +73,12 @@ async def test_without_room_it_says_so_keeps_what_it_has_and_goes_on_when_there_
 
 
 async def test_without_room_for_an_inventory_no_package_is_interned_by_half(store: SqliteStore) -> None:
-    await store.inventory.put_snapshot(packages_digest(packages(10)), packages(10))
+    await store.inventory.put_snapshot(packages_digest(packages(10)), packages_blob(packages(10)))
     lines = packages(9000)
     with no_room_beyond(FILES_END_AT), pytest.raises(Unavailable):
-        await store.inventory.put_snapshot(packages_digest(lines), lines)
+        await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
     assert len(await store.inventory.packages_after(0)) == 10
-    snapshot = await store.inventory.put_snapshot(packages_digest(lines), lines)
+    snapshot = await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
     assert [p.nevra for p in await store.inventory.packages(snapshot.packages)] == [line.nevra for line in lines]
 
 
@@ -289,3 +289,29 @@ async def test_the_event_loop_stays_free_while_a_large_ticket_is_written_and_rea
     assert len((await store.tickets.load(ticket.id)).runs) == 20_000
     watcher.cancel()
     assert min(written, turns - written) > 10  # were the work done on the loop, one turn or two
+
+
+async def test_inventories_whose_neighbours_fail_are_kept_right(store: SqliteStore) -> None:
+    """Writes that wait together share a transaction; it is undone and run again when one of them fails."""
+
+    async def unknown(_: int) -> None:
+        with pytest.raises(NotFound):
+            await store.fleet.change_instance(instance_id(9), lambda instance: instance)
+
+    async def keep(number: int) -> None:
+        lines = packages(20, first=number * 7)
+        await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
+        content = f"a document that others resemble {number}".encode() * 20
+        await store.inventory.put_blob(digest.of(content), content)
+
+    for start in range(0, 90, 30):
+        await asyncio.gather(*(each(n) for n in range(start, start + 30) for each in (keep, unknown)))
+    found = await store.inventory.packages_after(0)
+    assert [p.id for p in found] == list(range(1, len(found) + 1))
+    assert len({p.nevra for p in found}) == len(found) == 20 + 89 * 7
+    for number in range(90):
+        lines = packages(20, first=number * 7)
+        snapshot = await store.inventory.get_snapshot(packages_digest(lines))
+        assert {p.nevra for p in await store.inventory.packages(snapshot.packages)} == {line.nevra for line in lines}
+        content = f"a document that others resemble {number}".encode() * 20
+        assert await store.inventory.get_blob(digest.of(content)) == content

@@ -81,6 +81,7 @@ def test_a_package_list_is_read_back_sorted() -> None:
         b"bash\t0\t4.2\t1\tx86_64\t",  # cut off
         b"bash\t0\t4.2\t1\tx86_64\n",  # a column short
         b"bash\t\t4.2\t1\tx86_64\t\n",  # no epoch
+        b"bash\t01\t4.2\t1\tx86_64\t\n",  # another spelling of the same package
         b"bash\t4294967296\t4.2\t1\tx86_64\t\n",  # more than rpm can hold
         "bash\t\u0661\t4.2\t1\tx86_64\t\n".encode(),  # a digit of another script
         b"\t0\t4.2\t1\tx86_64\t\n",

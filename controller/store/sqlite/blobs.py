@@ -30,6 +30,8 @@ FILE_BYTES: Final = 256 * 1024
 _BASE_BYTES: Final = 64 * 1024
 """Only content up to this size has, or is, a dictionary."""
 _BASES: Final = 8
+_TELLING: Final = 8
+"""Content that a dictionary makes so many times shorter need not be tried without one."""
 _PART: Final = ".part"
 
 _SQL: Final = queries("blobs")
@@ -49,9 +51,11 @@ class Blobs:
         self._database = database
         self._bases: deque[_Base] | None = None
         """The latest dictionaries, newest first; used in the writer's thread only, None until they are read."""
+        self._doubtful = False
+        """Some of the dictionaries may have been undone."""
         self._alone = zstandard.ZstdCompressor()
         """Compresses without a dictionary; used in the writer's thread only. Making one for each content costs more than its work."""
-        database.on_lost(self._forget_bases)
+        database.on_lost(self._doubt)
         self._folder = database.path.with_name(database.path.name + ".blobs")
         with disk_errors(self._folder):
             for part in self._folder.glob(f"*/*{_PART}"):
@@ -87,8 +91,6 @@ class Blobs:
         return await self._database.read(work)
 
     def _put_small(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> None:
-        if db.execute(_SQL["has"], {"digest": digest}).fetchone() is not None:
-            return
         packed, base = self._packed(db, content)
         is_packed = len(packed) < len(content)
         added = db.execute(
@@ -101,29 +103,38 @@ class Blobs:
                 "content": packed if is_packed else content,
             },
         )
+        if not added.rowcount:
+            return  # it was there
         if base is None and is_packed and len(content) <= _BASE_BYTES and self._bases is not None:
             assert added.lastrowid is not None
             self._bases.appendleft(_base(added.lastrowid, content))
 
     def _packed(self, db: sqlite3.Connection, content: bytes) -> tuple[bytes, int | None]:
-        """Compress with the first dictionary that makes it half as long, else without one."""
-        alone = self._alone.compress(content)
+        """Compress with the first dictionary in whose words nearly all is said, or else that halves it, else without one."""
+        halved = list[tuple[bytes, int]]()
         if len(content) <= _BASE_BYTES:
             for base in self._known_bases(db):
                 packed = base.compressor.compress(content)
-                if len(packed) <= len(alone) // 2:
+                if len(packed) <= len(content) // _TELLING:
                     return packed, base.id
-        return alone, None
+                halved.append((packed, base.id))
+        alone = self._alone.compress(content)
+        return next((h for h in halved if len(h[0]) <= len(alone) // 2), (alone, None))
 
     def _known_bases(self, db: sqlite3.Connection) -> deque[_Base]:
         if self._bases is None:
             rows = db.execute(_SQL["bases"], {"limit": _BASE_BYTES, "count": _BASES})
             found = [_base(number, _unpacked(content, size)) for number, size, content in rows]
             self._bases = deque(found, maxlen=_BASES)
+        elif self._doubtful:
+            (last,) = db.execute(_SQL["last"]).fetchone()
+            while self._bases and self._bases[0].id > last:
+                self._bases.popleft()
+        self._doubtful = False
         return self._bases
 
-    def _forget_bases(self) -> None:
-        self._bases = None
+    def _doubt(self) -> None:
+        self._doubtful = True
 
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()

@@ -11,3 +11,6 @@ ON CONFLICT (digest) DO NOTHING;
 
 -- bases
 SELECT id, size, content FROM blob WHERE base IS NULL AND packing = 'zstd' AND size <= :limit ORDER BY id DESC LIMIT :count;
+
+-- last
+SELECT coalesce(max(id), 0) FROM blob;

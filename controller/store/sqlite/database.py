@@ -1,8 +1,10 @@
 """One SQLite file in WAL mode: a writer thread with group commit, readers beside it, and its errors in our words.
 
-All writes that wait are run in one transaction, each in a savepoint so that one's error does not undo its neighbours, and
-answered when the commit has reached the disk. synchronous is FULL: with NORMAL a power loss may take the last commits, which agents
-were already told to forget. Group commit makes up for it: the cost of the sync is shared by all who wait.
+All writes that wait are run in one transaction and answered when the commit has reached the disk. When one of them fails, all are
+undone and run again, now each in a savepoint, so that one's error does not undo its neighbours.
+
+synchronous is FULL: with NORMAL a power loss may take the last commits, which agents were already told to forget. Group commit
+makes up for it: the cost of the sync is shared by all who wait.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from controller.store.sqlite.lock import Lock
 T = TypeVar("T")
 Synchronous = Literal["FULL", "NORMAL"]
 Work = Callable[[sqlite3.Connection], T]
-"""What runs on a connection, inside a transaction."""
+"""What runs on a connection, inside a transaction; a write may be run a second time, after all that it did there was undone."""
 Row = tuple[Any, ...]
 """The columns that the query names, in its order."""
 Parameters = Mapping[str, object]
@@ -46,6 +48,8 @@ class _Job:
     work: Work[Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    is_single: bool = False
+    """A read of one statement, which needs no transaction to see one state of the database."""
     result: Any = None
     error: BaseException | None = None
 
@@ -142,11 +146,11 @@ class Database:
 
     async def row(self, query: str, parameters: Parameters) -> Row | None:
         """Return the first row that a query finds, None when there is none."""
-        return await self.read(lambda db: _first(db, query, parameters))
+        return await self._put(self._questions, lambda db: _first(db, query, parameters), is_single=True)
 
     async def rows(self, query: str, parameters: Parameters) -> list[Row]:
         """Return the rows that a query finds."""
-        return await self.read(lambda db: db.execute(query, parameters).fetchall())
+        return await self._put(self._questions, lambda db: db.execute(query, parameters).fetchall(), is_single=True)
 
     async def close(self) -> None:
         """Finish the writes that wait, then let go of the file. A second close does nothing."""
@@ -170,26 +174,30 @@ class Database:
         self._writer.close()
         self._lock.release()
 
-    def _put(self, jobs: queue.SimpleQueue[_Job | None], work: Work[T]) -> asyncio.Future[T]:
+    def _put(
+        self, jobs: queue.SimpleQueue[_Job | None], work: Work[T], *, is_single: bool = False
+    ) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         with self._closing:  # nothing may come after the word to stop: nobody would answer it
             if self._closed:
                 raise Unavailable("the database is closed")
-            jobs.put(_Job(work, loop, answer))
+            jobs.put(_Job(work, loop, answer, is_single))
         return answer
 
     def _serve(self, reader: sqlite3.Connection) -> None:
         with contextlib.closing(reader):
             while (job := self._questions.get()) is not _STOP:
                 try:
-                    job.result = self._read(reader, job.work)
+                    job.result = self._read(reader, job.work, is_single=job.is_single)
                 except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it
                     job.error = error
                 _answer([job])
 
-    def _read(self, reader: sqlite3.Connection, work: Work[T]) -> T:
+    def _read(self, reader: sqlite3.Connection, work: Work[T], *, is_single: bool) -> T:
         try:
+            if is_single:
+                return work(reader)
             reader.execute("BEGIN")
             try:
                 return work(reader)
@@ -205,9 +213,7 @@ class Database:
             except sqlite3.Error as error:
                 failure = _translated(error, self._path)
                 log.exception("database write failed", extra={"path": str(self._path), "writes": len(group)})
-                _roll_back(self._writer)
-                for call in self._lost:
-                    call()
+                self._undo()
                 for job in group:
                     job.error = job.error or failure
             _answer(group)
@@ -229,6 +235,26 @@ class Database:
     def _commit(self, group: list[_Job]) -> None:
         writer = self._writer
         writer.execute("BEGIN IMMEDIATE")
+        if not self._run_together(group):
+            self._undo()
+            writer.execute("BEGIN IMMEDIATE")
+            self._run_apart(group)
+        failpoints.reached("store.before_commit")
+        writer.execute("COMMIT")
+        failpoints.reached("store.committed")
+
+    def _run_together(self, group: list[_Job]) -> bool:
+        """Run all; return False at the first that fails."""
+        try:
+            for job in group:
+                job.result = job.work(self._writer)
+        except Exception as error:  # noqa: BLE001 - it comes again, and then it is known whose it is
+            log.debug("a write failed among others", extra={"writes": len(group), "error": str(error)})
+            return False
+        return True
+
+    def _run_apart(self, group: list[_Job]) -> None:
+        writer = self._writer
         for job in group:
             writer.execute("SAVEPOINT job")
             try:
@@ -242,9 +268,11 @@ class Database:
                 job.error = error
                 writer.execute("ROLLBACK TO job")
             writer.execute("RELEASE job")
-        failpoints.reached("store.before_commit")
-        writer.execute("COMMIT")
-        failpoints.reached("store.committed")
+
+    def _undo(self) -> None:
+        _roll_back(self._writer)
+        for call in self._lost:
+            call()
 
 
 def _connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
@@ -262,7 +290,8 @@ def _connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 def _first(db: sqlite3.Connection, query: str, parameters: Parameters) -> Row | None:
-    row: Row | None = db.execute(query, parameters).fetchone()
+    with contextlib.closing(db.execute(query, parameters)) as cursor:
+        row: Row | None = cursor.fetchone()
     return row
 
 

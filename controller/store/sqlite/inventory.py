@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
+from common.digest import SIZE
 from common.errors import NotFound
-from common.manifest import PackageLine
 from controller.fleet.model import InstanceId
 from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
@@ -19,7 +19,7 @@ from controller.store.sqlite.queries import queries
 from controller.store.sqlite.snapshots import Snapshots
 
 _KNOWN_DIGESTS: Final = 500_000
-"""So many digests are remembered as known, about 50 MB: an unchanged host then costs no question to the database."""
+"""So many digests are remembered as known, about 50 MB. As long as they are all that there are, `missing` asks no database."""
 
 _SQL: Final = queries("inventory")
 
@@ -33,21 +33,28 @@ class SqliteInventory:
         self._snapshots = Snapshots(database)
         self._known = set[bytes]()
         """Digests that are stored. Nothing is ever removed, so they stay true."""
+        self._knows_all: bool | None = None
+        """Whether there are no others; None until they are read."""
 
     async def missing(self, digests: Collection[bytes]) -> frozenset[bytes]:
         """Return those digests for which there is neither a blob nor a snapshot."""
+        if self._knows_all is None:
+            rows = await self._database.rows(_SQL["all_digests"], {"limit": _KNOWN_DIGESTS + 1})
+            if self._knows_all is None:
+                self._knows_all = len(rows) <= _KNOWN_DIGESTS
+                self._know(found for (found,) in rows)
         unsure = frozenset(digests) - self._known
-        if not unsure:
-            return frozenset()
-        missing = await self._database.read(
-            lambda db: frozenset(d for d in unsure if db.execute(_SQL["is_known"], {"digest": d}).fetchone() == (0,))
-        )
-        self._know(unsure - missing)
-        return missing
+        if not unsure or self._knows_all:
+            return unsure
+        query = {"digests": b"".join(unsure), "size": SIZE}
+        known = frozenset(found for (found,) in await self._database.rows(_SQL["known"], query))
+        self._know(known)
+        return unsure - known
 
     def _know(self, digests: Iterable[bytes]) -> None:
         if len(self._known) > _KNOWN_DIGESTS:
             self._known.clear()
+            self._knows_all = False
         self._known.update(digests)
 
     async def put_blob(self, digest: bytes, content: bytes) -> None:
@@ -59,9 +66,9 @@ class SqliteInventory:
         """Return content; raise NotFound."""
         return await self._blobs.get(digest)
 
-    async def put_snapshot(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
-        """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
-        snapshot = await self._snapshots.put(digest, packages)
+    async def put_snapshot(self, digest: bytes, content: bytes) -> Snapshot:
+        """Intern the packages of a packages blob and keep the set under its digest; see the Protocol."""
+        snapshot = await self._snapshots.put(digest, content)
         self._know((digest,))
         return snapshot
 
@@ -125,20 +132,25 @@ class SqliteInventory:
 
 
 def _put_report(db: sqlite3.Connection, report: Report) -> Report:
-    if db.execute(_SQL["has_instance"], {"instance_id": report.instance_id}).fetchone() is None:
-        raise NotFound("instance", report.instance_id)
     contents = _contents(db, report)  # or NotFound, whether it makes a row or not
-    where = {"instance_id": report.instance_id, "at": micros(report.collected_at)}
-    before = db.execute(_SQL["begun_by"], where).fetchone()
-    after = db.execute(_SQL["begun_after"], where).fetchone()
-    placed = rules.place(before and _report(before[:-1]), after and _report(after[:-1]), report)
+    at = micros(report.collected_at)
+    where = {"instance_id": report.instance_id, "at": at}
+    before: Row | None = None
+    after: Row | None = None
+    for row in db.execute(_SQL["neighbours"], where):
+        before, after = (row, after) if row[3] <= at else (before, row)
+    placed = rules.place(
+        None if before is None else _report(before[:-1]), None if after is None else _report(after[:-1]), report
+    )
     for added in placed.added:
         other = added.manifest_digest != report.manifest_digest or added.inventory_digest != report.inventory_digest
-        row = {**_parameters(added), **(_contents(db, added) if other else contents), "arrival": _arrival(db, added)}
+        is_first = before is None and after is None
+        arrival = 0 if is_first else _arrival(db, added)
+        row = {**_parameters(added), **(_contents(db, added) if other else contents), "arrival": arrival}
         db.execute(_SQL["add_report"], row)
-    if placed.before is not None:
+    if placed.before is not None and before is not None:
         db.execute(_SQL["stretch_report"], {**_parameters(placed.before), "arrival": before[-1]})
-    if placed.after is not None:
+    if placed.after is not None and after is not None:
         was = {"was_first": after[3], "was_arrival": after[-1], "arrival": _arrival(db, placed.after)}
         db.execute(_SQL["begin_earlier"], {**_parameters(placed.after), **was})
     if after is None and (written := placed.added[-1] if placed.added else placed.before) is not None:
@@ -147,19 +159,20 @@ def _put_report(db: sqlite3.Connection, report: Report) -> Report:
 
 
 def _contents(db: sqlite3.Connection, report: Report) -> Mapping[str, int | None]:
-    return {
-        "manifest": _number(db, "manifest", "manifest", report.manifest_digest),
-        "snapshot": _number(db, "snapshot", "inventory", report.inventory_digest),
+    """Return the numbers of what a report names; raise NotFound for what is absent."""
+    named = {
+        "instance_id": report.instance_id,
+        "manifest_digest": report.manifest_digest,
+        "inventory_digest": report.inventory_digest,
     }
-
-
-def _number(db: sqlite3.Connection, query: str, kind: str, digest: bytes | None) -> int | None:
-    if digest is None:
-        return None
-    row = db.execute(_SQL[query], {"digest": digest}).fetchone()
-    if row is None:
-        raise NotFound(kind, digest.hex())
-    return int(row[0])
+    has_instance, manifest, snapshot = db.execute(_SQL["contents"], named).fetchone()
+    if not has_instance:
+        raise NotFound("instance", report.instance_id)
+    if manifest is None:
+        raise NotFound("manifest", report.manifest_digest.hex())
+    if snapshot is None and report.inventory_digest is not None:
+        raise NotFound("inventory", report.inventory_digest.hex())
+    return {"manifest": manifest, "snapshot": snapshot}
 
 
 def _arrival(db: sqlite3.Connection, report: Report) -> int:

@@ -1,14 +1,20 @@
--- is_known
-SELECT EXISTS (SELECT 1 FROM blob WHERE digest = :digest) OR EXISTS (SELECT 1 FROM snapshot WHERE digest = :digest);
+-- all_digests
+SELECT digest FROM blob UNION ALL SELECT digest FROM snapshot LIMIT :limit;
+
+-- known
+WITH RECURSIVE asked (at, digest) AS (
+  SELECT 1, substr(:digests, 1, :size)
+  UNION ALL SELECT at + :size, substr(:digests, at + :size, :size) FROM asked WHERE at + :size <= length(:digests))
+SELECT digest FROM asked a
+WHERE EXISTS (SELECT 1 FROM blob b WHERE b.digest = a.digest) OR EXISTS (SELECT 1 FROM snapshot s WHERE s.digest = a.digest);
 
 -- has_instance
 SELECT 1 FROM instance WHERE id = :instance_id;
 
--- manifest
-SELECT id FROM blob WHERE digest = :digest;
-
--- snapshot
-SELECT id FROM snapshot WHERE digest = :digest;
+-- contents
+SELECT EXISTS (SELECT 1 FROM instance WHERE id = :instance_id),
+  (SELECT id FROM blob WHERE digest = :manifest_digest),
+  (SELECT id FROM snapshot WHERE digest = :inventory_digest);
 
 -- begun_by
 SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
@@ -16,11 +22,18 @@ FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.
 WHERE r.instance_id = :instance_id AND r.first_collected_at <= :at
 ORDER BY r.first_collected_at DESC, r.arrival DESC LIMIT 1;
 
--- begun_after
-SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
-FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.snapshot
-WHERE r.instance_id = :instance_id AND r.first_collected_at > :at
-ORDER BY r.first_collected_at, r.arrival LIMIT 1;
+-- neighbours
+SELECT * FROM (
+  SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
+  FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.snapshot
+  WHERE r.instance_id = :instance_id AND r.first_collected_at <= :at
+  ORDER BY r.first_collected_at DESC, r.arrival DESC LIMIT 1)
+UNION ALL
+SELECT * FROM (
+  SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
+  FROM report r JOIN blob m ON m.id = r.manifest LEFT JOIN snapshot s ON s.id = r.snapshot
+  WHERE r.instance_id = :instance_id AND r.first_collected_at > :at
+  ORDER BY r.first_collected_at, r.arrival LIMIT 1);
 
 -- latest
 SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id

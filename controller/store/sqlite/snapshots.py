@@ -1,55 +1,73 @@
 """Interned packages and the sets of them, in SQLite.
 
-A known build costs a look-up in a dictionary. Hosts made from one image differ in few packages, so a set is kept as its difference
-from a similar earlier one when that is small.
+A line that some host had before costs one look-up in a dictionary, and is not read again. Hosts made from one image differ in few
+packages, so a set is kept as its difference from a similar earlier one when that is small.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pyroaring import BitMap, FrozenBitMap
 
 from common.errors import NotFound
-from common.manifest import PackageLine
+from common.manifest import PackageLine, package_text, read_package, split_packages
 from common.nevra import Nevra
 from controller.inventory.model import Package, Snapshot
 from controller.store.codec import canonical
 from controller.store.sqlite.database import Database, Row
 from controller.store.sqlite.queries import queries
 
-_BASES: Final = 64
+_BASES: Final = 256
+"""So many bases are tried, about a megabyte: fleets have more images than one would think."""
 _SIMILAR: Final = 4
-"""A base is similar when the difference has at most this part of the packages: a fourth."""
+"""A base is similar when the difference has less than this part of the packages: a fourth."""
+_ALIKE: Final = 16
+"""With a difference of less than this part no nearer base is looked for: it would save some bytes."""
+_SAMPLE: Final = 16
+"""Every so-manieth package is looked at to find the nearest base."""
 
 _SQL: Final = queries("snapshots")
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    ids: BitMap
+    sample: BitMap
+
+
 class Snapshots:
-    """Keeps packages and snapshots."""
+    """Keeps packages and snapshots. What it remembers is used in the writer's thread only."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ids: dict[tuple[Nevra, str], int] | None = None
-        """Every interned package; used in the writer's thread only, None until it is read. So are the bases, newest first."""
-        self._bases: deque[tuple[int, BitMap]] | None = None
-        database.on_lost(self._forget)
+        self._ids: dict[bytes, int] | None = None
+        """The line of every interned package in the order of ids; None until it is read, as the bases are."""
+        self._bases: OrderedDict[int, _Base] | None = None
+        """By number, the one that served longest ago first."""
+        self._is_doubtful = False
+        """The last of both may have been undone."""
+        self._sampled, self._sampled_to = BitMap(), 0
+        database.on_lost(self._doubt)
 
-    async def put(self, digest: bytes, packages: Sequence[PackageLine]) -> Snapshot:
-        """Intern the packages and keep the set under its digest; the same digest again changes nothing."""
+    async def put(self, digest: bytes, content: bytes) -> Snapshot:
+        """Intern the packages of a packages blob and keep the set under its digest; see the Protocol."""
 
         def work(db: sqlite3.Connection) -> Snapshot:
             row = db.execute(_SQL["get"], {"digest": digest}).fetchone()
             if row is not None:
                 return _snapshot(digest, row)
+            self._settle(db)
             try:
-                ids = BitMap(self._intern(db, packages))
+                ids = self._interned(db, split_packages(content))
                 self._add(db, digest, ids)
             except BaseException:
-                self._forget()  # the packages interned just now are undone with the rest
+                self._doubt()
                 raise
             return Snapshot(digest, FrozenBitMap(ids))
 
@@ -75,56 +93,98 @@ class Snapshots:
         )
 
     def _add(self, db: sqlite3.Connection, digest: bytes, ids: BitMap) -> None:
-        if self._bases is None:
-            rows = db.execute(_SQL["bases"], {"count": _BASES})
-            self._bases = deque(((number, BitMap.deserialize(bitmap)) for number, bitmap in rows), maxlen=_BASES)
-        differences = ((ids.symmetric_difference_cardinality(base), number, base) for number, base in self._bases)
-        least, number, base = min(differences, default=(len(ids), 0, ids), key=lambda d: d[0])
-        similar = least * _SIMILAR < len(ids)
-        kept = ids ^ base if similar else ids.copy()
-        kept.run_optimize()
-        parameters = {"digest": digest, "base": number if similar else None, "bitmap": kept.serialize()}
+        bases, sample = self._known_bases(db), self._sample(ids)
+        nearest = _nearest(sample, bases)
+        base = bases[nearest].ids if nearest is not None else BitMap()
+        if ids.symmetric_difference_cardinality(base) * _SIMILAR >= len(ids):
+            nearest, base = None, BitMap()
+        difference = ids ^ base
+        difference.run_optimize()
+        parameters = {"digest": digest, "base": nearest, "bitmap": difference.serialize()}
         added = db.execute(_SQL["put"], parameters).lastrowid
-        if not similar:
-            assert added is not None
-            self._bases.appendleft((added, ids))
+        if nearest is not None:
+            bases.move_to_end(nearest)
+            return
+        assert added is not None
+        bases[added] = _Base(ids, sample)
+        if len(bases) > _BASES:
+            bases.popitem(last=False)
 
-    def _intern(self, db: sqlite3.Connection, lines: Sequence[PackageLine]) -> list[int]:
+    def _interned(self, db: sqlite3.Connection, lines: list[bytes]) -> BitMap:
+        """Return the ids of packages; those that are new are added. Raise ValueError, and add none, when a line is no package."""
+        known = self._known_lines(db)
+        found: list[Any] = list(map(known.get, lines))
+        unknown = _places_of_none(found)
+        if unknown:
+            new = {lines[place]: read_package(lines[place]) for place in unknown}
+            first = next(reversed(known.values()), 0) + 1  # no gaps: nothing is removed, and nobody else writes
+            numbers = range(first, first + len(new))
+            db.executemany(_SQL["put_package"], map(_parameters, numbers, new.values()))
+            known.update(zip(new, numbers, strict=True))
+            for place in unknown:
+                found[place] = known[lines[place]]
+        return BitMap(found)
+
+    def _known_lines(self, db: sqlite3.Connection) -> dict[bytes, int]:
         if self._ids is None:
             self._ids = {
-                (Nevra(name, epoch, version, release, arch), module): package_id
+                package_text(PackageLine(Nevra(name, epoch, version, release, arch), module)).encode(): package_id
                 for package_id, name, epoch, version, release, arch, module in db.execute(_SQL["package_lines"])
             }
-        known = self._ids
-        keys = [(line.nevra, line.module) for line in lines]
-        found = list(map(known.get, keys))  # each key is hashed once: nearly all are known
-        ids = [package_id for package_id in found if package_id is not None]
-        if len(ids) < len(found):
-            for key, line, package_id in zip(keys, lines, found, strict=True):
-                if package_id is None:
-                    ids.append(known.get(key) or known.setdefault(key, _add_package(db, line)))
-        return ids
+        return self._ids
 
-    def _forget(self) -> None:
-        self._ids = self._bases = None
+    def _known_bases(self, db: sqlite3.Connection) -> OrderedDict[int, _Base]:
+        if self._bases is None:
+            rows = db.execute(_SQL["bases"], {"count": _BASES}).fetchall()
+            sets = [(number, BitMap.deserialize(bitmap)) for number, bitmap in reversed(rows)]
+            self._bases = OrderedDict((number, _Base(ids, self._sample(ids))) for number, ids in sets)
+        return self._bases
+
+    def _sample(self, ids: BitMap) -> BitMap:
+        if ids and ids.max() >= self._sampled_to:
+            self._sampled_to = 2 * ids.max()
+            self._sampled = BitMap(range(0, self._sampled_to, _SAMPLE))
+        return ids & self._sampled
+
+    def _settle(self, db: sqlite3.Connection) -> None:
+        """Forget what was undone. Its numbers are given to others next."""
+        if not self._is_doubtful:
+            return
+        last_package, last_snapshot = db.execute(_SQL["last"]).fetchone()
+        while self._ids and next(reversed(self._ids.values())) > last_package:
+            self._ids.popitem()
+        for number in [n for n in self._bases or () if n > last_snapshot]:
+            assert self._bases is not None
+            del self._bases[number]
+        self._is_doubtful = False
+
+    def _doubt(self) -> None:
+        self._is_doubtful = True
 
 
-def _add_package(db: sqlite3.Connection, line: PackageLine) -> int:
-    n = line.nevra
-    added = db.execute(
-        _SQL["put_package"],
-        {
-            "name": n.name,
-            "epoch": n.epoch,
-            "version": n.version,
-            "release": n.release,
-            "arch": n.arch,
-            "module": line.module,
-            "evr_key": n.key,
-        },
-    )
-    assert added.lastrowid is not None
-    return added.lastrowid
+def _nearest(sample: BitMap, bases: OrderedDict[int, _Base]) -> int | None:
+    """Return the number of the base that looks nearest, or near enough; the latest ones are looked at first."""
+    least, nearest = len(sample) + 1, None
+    for number in reversed(bases):
+        difference = sample.symmetric_difference_cardinality(bases[number].sample)
+        if difference < least:
+            least, nearest = difference, number
+            if difference * _ALIKE < len(sample):
+                break
+    return nearest
+
+
+def _places_of_none(found: list[Any]) -> list[int]:
+    places, after = list[int](), 0
+    with contextlib.suppress(ValueError):  # there is no further one
+        while True:
+            places.append(found.index(None, after))
+            after = places[-1] + 1
+    return places
+
+
+def _parameters(package_id: int, package: PackageLine) -> tuple[object, ...]:
+    return package_id, *package.nevra, package.module, package.nevra.key
 
 
 def _package(row: Row) -> Package:

@@ -15,8 +15,10 @@ WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
 SELECT id, name, epoch, version, release, arch, module, evr_key FROM package WHERE id > :id ORDER BY id;
 
 -- package_lines
-SELECT id, name, epoch, version, release, arch, module FROM package;
+SELECT id, name, epoch, version, release, arch, module FROM package ORDER BY id;
 
 -- put_package
-INSERT INTO package (name, epoch, version, release, arch, module, evr_key)
-VALUES (:name, :epoch, :version, :release, :arch, :module, :evr_key);
+INSERT INTO package (id, name, epoch, version, release, arch, module, evr_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- last
+SELECT (SELECT coalesce(max(id), 0) FROM package), (SELECT coalesce(max(id), 0) FROM snapshot);

@@ -19,6 +19,7 @@ from tests.builders import (
     an_instance,
     instance_id,
     packages,
+    packages_blob,
     packages_digest,
 )
 
@@ -73,7 +74,7 @@ class InventoryStoreContract:
         lines = packages(3)
         await store.inventory.put_blob(digest.of(b"small"), b"small")
         await store.inventory.put_blob(digest.of(b"large"), b"1" * 500_000)
-        await store.inventory.put_snapshot(packages_digest(lines), lines)
+        await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
         known = {digest.of(b"small"), digest.of(b"large"), packages_digest(lines)}
         assert await store.inventory.missing(known) == frozenset()
         assert await store.inventory.missing({*known, digest.of(b"new")}) == {digest.of(b"new")}
@@ -87,7 +88,7 @@ class InventoryStoreContract:
             a_package("nginx-1.20.1-10.module.x86_64", "nginx:1.20:8:abcd"),
             a_package("nginx-1.20.1-10.module.x86_64"),
         )
-        snapshot = await store.inventory.put_snapshot(packages_digest(lines), lines)
+        snapshot = await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
         assert snapshot.digest == packages_digest(lines)
         assert await store.inventory.get_snapshot(snapshot.digest) == snapshot
         found = await store.inventory.packages(snapshot.packages)
@@ -96,26 +97,44 @@ class InventoryStoreContract:
         assert [p.id for p in found] == sorted(snapshot.packages)
 
     async def test_an_empty_inventory_is_an_inventory(self, store: Store) -> None:
-        await store.inventory.put_snapshot(packages_digest(()), ())
+        await store.inventory.put_snapshot(packages_digest(()), packages_blob(()))
         assert len((await store.inventory.get_snapshot(packages_digest(()))).packages) == 0
 
     async def test_a_build_has_one_id_however_many_hosts_have_it(self, store: Store) -> None:
-        first = await store.inventory.put_snapshot(digest.of(b"a"), packages(10))
-        second = await store.inventory.put_snapshot(digest.of(b"b"), packages(10, first=6))
+        first = await store.inventory.put_snapshot(digest.of(b"a"), packages_blob(packages(10)))
+        second = await store.inventory.put_snapshot(digest.of(b"b"), packages_blob(packages(10, first=6)))
         assert len(first.packages & second.packages) == 5
         assert [p.id for p in await store.inventory.packages_after(0)] == list(range(1, 16))
 
     async def test_the_same_snapshot_again_changes_nothing(self, store: Store) -> None:
-        first = await store.inventory.put_snapshot(digest.of(b"a"), packages(3))
-        assert await store.inventory.put_snapshot(digest.of(b"a"), packages(5)) == first
+        first = await store.inventory.put_snapshot(digest.of(b"a"), packages_blob(packages(3)))
+        assert await store.inventory.put_snapshot(digest.of(b"a"), packages_blob(packages(5))) == first
         assert len(await store.inventory.packages_after(0)) == 3
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            b"bash\t0\t5\t1\tx86_64\t",  # cut off
+            b"bash\t0\t5\t1\tx86_64\t\nzsh\tone\t5\t1\tx86_64\t\n",
+            b"zsh\t0\t5\t1\tx86_64\t\nbash\t0\t5\t1\tx86_64\t\n",
+            b"bash\t0\t5\t1\tx86_64\t\nb\xffsh\t0\t5\t1\tx86_64\t\n",
+        ],
+    )
+    async def test_of_what_is_no_list_of_packages_nothing_is_kept(self, store: Store, wrong: bytes) -> None:
+        await store.inventory.put_snapshot(digest.of(b"a"), packages_blob(packages(3)))
+        with pytest.raises(ValueError):
+            await store.inventory.put_snapshot(digest.of(wrong), wrong)
+        assert await store.inventory.missing([digest.of(wrong)]) == {digest.of(wrong)}
+        assert len(await store.inventory.packages_after(0)) == 3
+        after = await store.inventory.put_snapshot(digest.of(b"b"), packages_blob(packages(5)))
+        assert list(after.packages) == [1, 2, 3, 4, 5]
 
     async def test_an_unknown_snapshot_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound, match="inventory"):
             await store.inventory.get_snapshot(digest.of(b"never"))
 
     async def test_packages_are_returned_in_order_once_each_and_unknown_ones_are_not_found(self, store: Store) -> None:
-        await store.inventory.put_snapshot(digest.of(b"a"), packages(5))
+        await store.inventory.put_snapshot(digest.of(b"a"), packages_blob(packages(5)))
         assert [p.id for p in await store.inventory.packages([4, 2, 4, 1])] == [1, 2, 4]
         assert await store.inventory.packages([]) == ()
         for unknown in (6, 0, -1):
@@ -123,8 +142,8 @@ class InventoryStoreContract:
                 await store.inventory.packages([1, unknown])
 
     async def test_packages_after_an_id_are_the_new_ones(self, store: Store) -> None:
-        await store.inventory.put_snapshot(digest.of(b"a"), packages(5))
-        await store.inventory.put_snapshot(digest.of(b"b"), packages(8))
+        await store.inventory.put_snapshot(digest.of(b"a"), packages_blob(packages(5)))
+        await store.inventory.put_snapshot(digest.of(b"b"), packages_blob(packages(8)))
         assert [p.nevra.name for p in await store.inventory.packages_after(5)] == [
             f"package-{n:05d}" for n in (6, 7, 8)
         ]
@@ -133,7 +152,7 @@ class InventoryStoreContract:
     async def test_a_report_comes_back_with_every_field_as_it_was(self, store: Store) -> None:
         await store.fleet.put_instance(an_instance(1))
         await store.inventory.put_blob(digest.of(b"m"), b"m")
-        await store.inventory.put_snapshot(digest.of(b"s"), packages(2))
+        await store.inventory.put_snapshot(digest.of(b"s"), packages_blob(packages(2)))
         given = a_report(
             1,
             manifest_digest=digest.of(b"m"),
@@ -156,7 +175,7 @@ class InventoryStoreContract:
         with pytest.raises(NotFound, match="inventory"):
             await store.inventory.put_report(given)
         assert await store.inventory.latest_report(instance_id(1)) is None
-        await store.inventory.put_snapshot(digest.of(b"s"), packages(1))
+        await store.inventory.put_snapshot(digest.of(b"s"), packages_blob(packages(1)))
         assert await store.inventory.put_report(given) == given
 
     async def test_the_same_manifest_again_stretches_the_interval(self, store: Store) -> None:
