@@ -61,15 +61,15 @@ def manual(targets: Sequence[Target], lists: Sequence[Sequence[str]]) -> tuple[P
     for number, entries in enumerate(lists):
         field = f"batch_policy.batches[{number}].instances"
         if not entries:
-            wrong.append(Violation(field, "is empty; name at least one instance or leave the batch out"))
+            wrong.append(Violation(field, f"batch {number + 1} is empty; name at least one instance or leave it out"))
         batch = list[Target]()
         for place, entry in enumerate(entries):
-            here = f"{field}[{place}]"
+            path, here = f"{field}[{place}]", f"batch {number + 1}, entry {place + 1}"
             found = [by_id[entry]] if entry in by_id else by_name.get(entry, [])  # type: ignore[index]  # a name is no id
             if len(found) != 1:
-                wrong.append(Violation(here, _not_one(entry, found)))
+                wrong.append(Violation(path, f"{here}: {_not_one(entry, found)}"))
             elif (before := placed.setdefault(found[0].id, here)) != here:
-                wrong.append(Violation(here, f"{entry[:80]!r} stands in {before} already; name it once"))
+                wrong.append(Violation(path, f"{here}: {entry[:80]!r} is {before} already; name it once"))
             else:
                 batch.append(found[0])
         planned.append(batch)

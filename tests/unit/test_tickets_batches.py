@@ -153,14 +153,17 @@ def test_manual_batches_name_everything_that_is_wrong() -> None:
     assert [(v.field, v.description) for v in refused.value.violations] == [
         (
             "batch_policy.batches[0].instances[1]",
-            "'nobody' is not among the selected instances; select it or leave it out",
+            "batch 1, entry 2: 'nobody' is not among the selected instances; select it or leave it out",
         ),
-        ("batch_policy.batches[1].instances", "is empty; name at least one instance or leave the batch out"),
+        ("batch_policy.batches[1].instances", "batch 2 is empty; name at least one instance or leave it out"),
         (
             "batch_policy.batches[2].instances[0]",
-            "'web-1' stands in batch_policy.batches[0].instances[0] already; name it once",
+            "batch 3, entry 1: 'web-1' is batch 1, entry 1 already; name it once",
         ),
-        ("batch_policy.batches[2].instances[1]", "'twin' stands for 2 instances, write an id: i-t1, i-t2"),
+        (
+            "batch_policy.batches[2].instances[1]",
+            "batch 3, entry 2: 'twin' stands for 2 instances, write an id: i-t1, i-t2",
+        ),
         ("batch_policy.batches", "4 selected instances stand in no batch: twin, twin, web-2, web-3; add them"),
     ]
 
