@@ -60,6 +60,8 @@ ACCESS: Final[Mapping[str, Need]] = {
     "/patchwarden.v1.FleetService/RestoreInstance": Role.OPERATOR,
     "/patchwarden.v1.FleetService/ReleaseInstance": Role.OPERATOR,
     "/patchwarden.v1.FleetService/MergeInstance": Role.OPERATOR,
+    "/patchwarden.v1.FleetService/PreviewCmdbImport": Role.VIEWER,
+    "/patchwarden.v1.FleetService/ImportCmdb": Role.ADMIN,
     "/patchwarden.v1.FleetService/CreateEnrolmentToken": Role.ADMIN,
     "/patchwarden.v1.FleetService/ListEnrolmentTokens": Role.VIEWER,
     "/patchwarden.v1.FleetService/RevokeEnrolmentToken": Role.ADMIN,

@@ -22,6 +22,8 @@ from common.clock import Clock
 from common.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Rejected
 from common.tls import Authority, Credential
 from controller.api.files import make_folder, read, write
+from controller.fleet.cmdb import adopted
+from controller.fleet.lifecycle import merged
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, Placement
 from controller.fleet.placement import placed
 from controller.store.api import FleetStore
@@ -169,8 +171,11 @@ class CertificateDesk:
             )
         new = replace(placed(instance_id, found.placement, placement, now), machine_id=machine_id)
         instance = await self._instance(new, found)
+        known = adopted(instance, await self._fleet.instances()) if found.used_by is None else None
+        if known is not None:  # the CMDB said before where it stands
+            instance = merged(instance, known)
         try:
-            await self._fleet.enrol(secret_hash, instance)
+            await self._fleet.enrol(secret_hash, instance, known.id if known is not None else None)
         except (NotFound, Conflict):  # it was used or revoked since we looked
             raise self._refused(
                 instance_id, f"the enrolment token {found.id} was used by another host already"

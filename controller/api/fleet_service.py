@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -17,6 +17,7 @@ from common.pb.v1 import fleet_pb2_grpc
 from controller.api import paging, translate_fleet
 from controller.api.auth import ENROLMENT_PREFIX, operator
 from controller.api.checks import Checks, reference
+from controller.api.cmdb_import import CmdbImports
 from controller.api.interception import Context
 from controller.api.lookup import find_instance
 from controller.api.selecting import Selecting
@@ -55,6 +56,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         """Join the parts."""
         self._selecting = selecting
         self._clones = clones
+        self._cmdb = CmdbImports(store, clock)
         self._store = store
         self._sessions = sessions
         self._assessor = assessor
@@ -154,6 +156,24 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         log.info("instance merged", extra={"instance": gone.id, "into": made.id, "by": by})
         self._hub.publish("instances")
         return pb.MergeInstanceResponse(instance=(await self._messages([made]))[0])
+
+    async def PreviewCmdbImport(  # noqa: N802
+        self, request: pb.PreviewCmdbImportRequest, context: Context
+    ) -> AsyncIterator[pb.PreviewCmdbImportResponse]:
+        """What importing a CMDB file would change."""
+        for message in await self._cmdb.preview(request.file):
+            yield message
+
+    async def ImportCmdb(self, request: pb.ImportCmdbRequest, context: Context) -> pb.ImportCmdbResponse:  # noqa: N802
+        """Import a CMDB file, exactly as its preview has shown."""
+        summary, wrote = await self._cmdb.apply(request.file, request.digest)
+        log.info(
+            "CMDB imported",
+            extra={"by": operator().name, "created": summary.created, "changed": summary.changed, "gone": summary.gone},
+        )
+        if wrote:
+            self._hub.publish("instances")
+        return pb.ImportCmdbResponse(summary=summary)
 
     async def _shut_out(self, instance: Instance) -> None:
         """End an instance's stream; its agent is refused from now on."""

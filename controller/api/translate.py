@@ -29,6 +29,8 @@ from controller.compliance.model import (
     RejectAction,
     Severity,
 )
+from controller.fleet.cmdb import ChangeKind
+from controller.fleet.cmdb_file import CmdbFormat
 from controller.fleet.model import (
     AgentState,
     Lifecycle,
@@ -137,6 +139,8 @@ LIFECYCLE: Final = Words(Lifecycle, fleet_pb2.Lifecycle, "LIFECYCLE")
 QUARANTINE_CAUSE: Final = Words(QuarantineCause, fleet_pb2.QuarantineCause, "QUARANTINE_CAUSE")
 VIEW: Final = Words(View, fleet_pb2.View, "VIEW")
 WEEKDAY: Final = Words(Weekday, types_pb2.Weekday, "WEEKDAY")
+CMDB_FORMAT: Final = Words(CmdbFormat, fleet_pb2.CmdbFormat, "CMDB_FORMAT")
+CMDB_CHANGE_KIND: Final = Words(ChangeKind, fleet_pb2.CmdbChangeKind, "CMDB_CHANGE_KIND")
 PATCH_STATUS: Final = Words(PatchStatus, types_pb2.PatchStatus, "PATCH_STATUS")
 INSTANCE_STATUS: Final = Words(InstanceStatus, types_pb2.InstanceStatus, "INSTANCE_STATUS")
 REASON: Final = Words(Reason, types_pb2.UndeterminedReason, "UNDETERMINED_REASON")

@@ -10,6 +10,7 @@ from controller.cli import (
     account,
     advisories,
     baseline,
+    cmdb,
     evaluate,
     exceptions,
     instances,
@@ -31,7 +32,20 @@ app = typer.Typer(
 
 
 root(app)
-for module in (account, scan, schedule, ticket, report, advisories, instances, tokens, baseline, exceptions, evaluate):
+for module in (
+    account,
+    scan,
+    schedule,
+    ticket,
+    report,
+    advisories,
+    instances,
+    cmdb,
+    tokens,
+    baseline,
+    exceptions,
+    evaluate,
+):
     module.add_to(app)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from common.pb.v1 import account_pb2, account_pb2_grpc, agent_pb2, fleet_pb2, fleet_pb2_grpc, types_pb2
 from controller.client.line import Line
 from controller.client.specs import duration_of
+
+_IMPORT_SECONDS: Final = 300.0
 
 
 class FleetCalls:
@@ -123,6 +126,16 @@ class FleetCalls:
         """Retire an instance and let another take over what people said about it; return that one as it is now."""
         request = fleet_pb2.MergeInstanceRequest(instance=instance, into=into)
         return self._fleet_line.ask(self._fleet.MergeInstance, request).instance
+
+    def preview_cmdb_import(self, file: fleet_pb2.CmdbFile) -> Iterator[fleet_pb2.PreviewCmdbImportResponse]:
+        """Yield what importing a CMDB file would change: first the summary, then the problems and the changes."""
+        request = fleet_pb2.PreviewCmdbImportRequest(file=file)
+        return self._fleet_line.stream(self._fleet.PreviewCmdbImport, request, _IMPORT_SECONDS)
+
+    def import_cmdb(self, file: fleet_pb2.CmdbFile, digest: str) -> fleet_pb2.CmdbImportSummary:
+        """Import a CMDB file exactly as the preview with this digest has shown."""
+        request = fleet_pb2.ImportCmdbRequest(file=file, digest=digest)
+        return self._fleet_line.ask(self._fleet.ImportCmdb, request, _IMPORT_SECONDS).summary
 
     def create_enrolment_token(
         self, *, note: str = "", placement: agent_pb2.Placement | None = None, lifetime: timedelta | None = None

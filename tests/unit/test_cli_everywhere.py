@@ -58,6 +58,7 @@ def test_no_command_is_missing() -> None:
     } == {
         *("login", "whoami", "scan create", "scan preview", "evaluate"),
         *(f"instances {x}" for x in ("list", "show", "tag", "set", "delete")),
+        "cmdb import",
         *(f"instances {x}" for x in ("retire", "restore", "release", "merge")),
         *(f"tokens {x}" for x in ("create", "list", "revoke")),
         *(f"baseline {x}" for x in ("list", "show", "create", "set-default", "delete")),

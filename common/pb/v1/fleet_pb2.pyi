@@ -112,6 +112,74 @@ QUARANTINE_CAUSE_AGENT_KEY: QuarantineCause.ValueType  # 2
 """The agent's key: its state folder was copied."""
 Global___QuarantineCause: _TypeAlias = QuarantineCause  # noqa: Y015
 
+class _CmdbFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CmdbFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CmdbFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CMDB_FORMAT_UNSPECIFIED: _CmdbFormat.ValueType  # 0
+    """Never sent."""
+    CMDB_FORMAT_CSV: _CmdbFormat.ValueType  # 1
+    """The first line names the columns: id, machine_id, name, ip, region, zone, enterprise_project, resource_type, application_group, cluster,
+    tags (key=value;key=value), power (RUNNING or STOPPED), os, agent (NONE, INSTALLING, FAILED or UNINSTALLED).
+    """
+    CMDB_FORMAT_JSON: _CmdbFormat.ValueType  # 2
+    """A list of objects with these fields, or {"instances": [...]}; tags is an object."""
+
+class CmdbFormat(_CmdbFormat, metaclass=_CmdbFormatEnumTypeWrapper):
+    """How a CMDB file is written."""
+
+CMDB_FORMAT_UNSPECIFIED: CmdbFormat.ValueType  # 0
+"""Never sent."""
+CMDB_FORMAT_CSV: CmdbFormat.ValueType  # 1
+"""The first line names the columns: id, machine_id, name, ip, region, zone, enterprise_project, resource_type, application_group, cluster,
+tags (key=value;key=value), power (RUNNING or STOPPED), os, agent (NONE, INSTALLING, FAILED or UNINSTALLED).
+"""
+CMDB_FORMAT_JSON: CmdbFormat.ValueType  # 2
+"""A list of objects with these fields, or {"instances": [...]}; tags is an object."""
+Global___CmdbFormat: _TypeAlias = CmdbFormat  # noqa: Y015
+
+class _CmdbChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CmdbChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CmdbChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CMDB_CHANGE_KIND_UNSPECIFIED: _CmdbChangeKind.ValueType  # 0
+    """Never sent."""
+    CMDB_CHANGE_KIND_NEW: _CmdbChangeKind.ValueType  # 1
+    """Nobody knew it: an instance without agent."""
+    CMDB_CHANGE_KIND_CHANGED: _CmdbChangeKind.ValueType  # 2
+    """Some of its fields change."""
+    CMDB_CHANGE_KIND_KEPT: _CmdbChangeKind.ValueType  # 3
+    """The CMDB says something else than an operator: the operator's word stands."""
+    CMDB_CHANGE_KIND_AMBIGUOUS: _CmdbChangeKind.ValueType  # 4
+    """It may be several instances, or cannot be told from another row: left alone."""
+    CMDB_CHANGE_KIND_GONE: _CmdbChangeKind.ValueType  # 5
+    """The CMDB listed it before and does not now: marked, never deleted."""
+    CMDB_CHANGE_KIND_DELETED: _CmdbChangeKind.ValueType  # 6
+    """Gone, never enrolled, and it was asked for."""
+
+class CmdbChangeKind(_CmdbChangeKind, metaclass=_CmdbChangeKindEnumTypeWrapper):
+    """What becomes of one machine."""
+
+CMDB_CHANGE_KIND_UNSPECIFIED: CmdbChangeKind.ValueType  # 0
+"""Never sent."""
+CMDB_CHANGE_KIND_NEW: CmdbChangeKind.ValueType  # 1
+"""Nobody knew it: an instance without agent."""
+CMDB_CHANGE_KIND_CHANGED: CmdbChangeKind.ValueType  # 2
+"""Some of its fields change."""
+CMDB_CHANGE_KIND_KEPT: CmdbChangeKind.ValueType  # 3
+"""The CMDB says something else than an operator: the operator's word stands."""
+CMDB_CHANGE_KIND_AMBIGUOUS: CmdbChangeKind.ValueType  # 4
+"""It may be several instances, or cannot be told from another row: left alone."""
+CMDB_CHANGE_KIND_GONE: CmdbChangeKind.ValueType  # 5
+"""The CMDB listed it before and does not now: marked, never deleted."""
+CMDB_CHANGE_KIND_DELETED: CmdbChangeKind.ValueType  # 6
+"""Gone, never enrolled, and it was asked for."""
+Global___CmdbChangeKind: _TypeAlias = CmdbChangeKind  # noqa: Y015
+
 @_typing.final
 class Selector(_message.Message):
     """Which instances are meant. Fields are joined by AND, values inside a field by OR; an empty field means any."""
@@ -906,6 +974,326 @@ class MergeInstanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MergeInstanceResponse: _TypeAlias = MergeInstanceResponse  # noqa: Y015
+
+@_typing.final
+class CmdbFile(_message.Message):
+    """A CMDB file, and how to import it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    DELETE_GONE_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """At most 32 MiB and 100,000 rows, unpacked."""
+    encoding: _agent_pb2.BlobEncoding.ValueType
+    """How `content` is packed; unspecified means as it is."""
+    format: Global___CmdbFormat.ValueType
+    """How it is written."""
+    partial: _builtins.bool
+    """The file lists only a part of what the CMDB has: what it does not list is not gone."""
+    overwrite: _builtins.bool
+    """The CMDB's word counts more than an operator's."""
+    delete_gone: _builtins.bool
+    """Delete what is gone and never enrolled. What enrolled is only marked, always."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        encoding: _agent_pb2.BlobEncoding.ValueType = ...,
+        format: Global___CmdbFormat.ValueType = ...,
+        partial: _builtins.bool = ...,
+        overwrite: _builtins.bool = ...,
+        delete_gone: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_gone", b"delete_gone", "encoding", b"encoding", "format", b"format", "overwrite", b"overwrite", "partial", b"partial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CmdbFile: _TypeAlias = CmdbFile  # noqa: Y015
+
+@_typing.final
+class CmdbFieldChange(_message.Message):
+    """One field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its name, as in the file; "cmdb" is whether and as what the CMDB lists it."""
+    before: _builtins.str
+    """As it is."""
+    after: _builtins.str
+    """As the CMDB says."""
+    kept: _builtins.bool
+    """An operator set it: `before` stands."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        kept: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "field", b"field", "kept", b"kept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CmdbFieldChange: _TypeAlias = CmdbFieldChange  # noqa: Y015
+
+@_typing.final
+class CmdbChange(_message.Message):
+    """What becomes of one machine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    kind: Global___CmdbChangeKind.ValueType
+    """What."""
+    row: _builtins.int
+    """Its row in the file: the line in CSV, the place in JSON's list; 0 when the file does not have it."""
+    instance_id: _builtins.str
+    """The instance; empty when it is ambiguous."""
+    name: _builtins.str
+    """Its name."""
+    sentence: _builtins.str
+    """Why, where that is not plain from the fields."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___CmdbFieldChange]:
+        """Field by field."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___CmdbChangeKind.ValueType = ...,
+        row: _builtins.int = ...,
+        instance_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        fields: _abc.Iterable[Global___CmdbFieldChange] | None = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "instance_id", b"instance_id", "kind", b"kind", "name", b"name", "row", b"row", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CmdbChange: _TypeAlias = CmdbChange  # noqa: Y015
+
+@_typing.final
+class CmdbProblem(_message.Message):
+    """What is wrong with one row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """The row; 0 when it is the file as a whole."""
+    column: _builtins.str
+    """The column; empty when it is the row as a whole."""
+    sentence: _builtins.str
+    """What is wrong and what is allowed."""
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        column: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "row", b"row", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CmdbProblem: _TypeAlias = CmdbProblem  # noqa: Y015
+
+@_typing.final
+class CmdbImportSummary(_message.Message):
+    """An import in numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Of everything that it changes: ImportCmdb wants it. Empty when there are problems."""
+    rows: _builtins.int
+    """Rows that could be read."""
+    created: _builtins.int
+    """Machines that nobody knew."""
+    changed: _builtins.int
+    """Instances of which fields change."""
+    kept: _builtins.int
+    """Instances of which only an operator's words differ, which stand."""
+    ambiguous: _builtins.int
+    """Rows left alone."""
+    gone: _builtins.int
+    """Instances marked as not listed any more."""
+    deleted: _builtins.int
+    """Instances deleted: gone, and never enrolled."""
+    unchanged: _builtins.int
+    """Rows that say what is known."""
+    problems: _builtins.int
+    """Rows with something wrong, at most 1000 are told."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        created: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        kept: _builtins.int = ...,
+        ambiguous: _builtins.int = ...,
+        gone: _builtins.int = ...,
+        deleted: _builtins.int = ...,
+        unchanged: _builtins.int = ...,
+        problems: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "changed", b"changed", "created", b"created", "deleted", b"deleted", "digest", b"digest", "gone", b"gone", "kept", b"kept", "problems", b"problems", "rows", b"rows", "unchanged", b"unchanged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CmdbImportSummary: _TypeAlias = CmdbImportSummary  # noqa: Y015
+
+@_typing.final
+class PreviewCmdbImportRequest(_message.Message):
+    """What would an import change?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file(self) -> Global___CmdbFile:
+        """The file."""
+
+    def __init__(
+        self,
+        *,
+        file: Global___CmdbFile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewCmdbImportRequest: _TypeAlias = PreviewCmdbImportRequest  # noqa: Y015
+
+@_typing.final
+class PreviewCmdbImportResponse(_message.Message):
+    """A part of the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def summary(self) -> Global___CmdbImportSummary:
+        """Only in the first message."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CmdbChange]:
+        """Some changes."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CmdbProblem]:
+        """Some problems. With any nothing can be imported: rows that cannot be read would look like machines that are gone."""
+
+    def __init__(
+        self,
+        *,
+        summary: Global___CmdbImportSummary | None = ...,
+        changes: _abc.Iterable[Global___CmdbChange] | None = ...,
+        problems: _abc.Iterable[Global___CmdbProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "problems", b"problems", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewCmdbImportResponse: _TypeAlias = PreviewCmdbImportResponse  # noqa: Y015
+
+@_typing.final
+class ImportCmdbRequest(_message.Message):
+    """Import a CMDB file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """The preview's digest: nothing but what it showed is changed."""
+    @_builtins.property
+    def file(self) -> Global___CmdbFile:
+        """The file, as in the preview."""
+
+    def __init__(
+        self,
+        *,
+        file: Global___CmdbFile | None = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCmdbRequest: _TypeAlias = ImportCmdbRequest  # noqa: Y015
+
+@_typing.final
+class ImportCmdbResponse(_message.Message):
+    """It is imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def summary(self) -> Global___CmdbImportSummary:
+        """What was changed."""
+
+    def __init__(
+        self,
+        *,
+        summary: Global___CmdbImportSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCmdbResponse: _TypeAlias = ImportCmdbResponse  # noqa: Y015
 
 @_typing.final
 class EnrolmentToken(_message.Message):

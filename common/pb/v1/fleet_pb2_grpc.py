@@ -75,6 +75,16 @@ class FleetServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceResponse.FromString,
                 _registered_method=True)
+        self.PreviewCmdbImport = channel.unary_stream(
+                '/patchwarden.v1.FleetService/PreviewCmdbImport',
+                request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.PreviewCmdbImportRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.PreviewCmdbImportResponse.FromString,
+                _registered_method=True)
+        self.ImportCmdb = channel.unary_unary(
+                '/patchwarden.v1.FleetService/ImportCmdb',
+                request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.ImportCmdbRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.ImportCmdbResponse.FromString,
+                _registered_method=True)
         self.CreateEnrolmentToken = channel.unary_unary(
                 '/patchwarden.v1.FleetService/CreateEnrolmentToken',
                 request_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.CreateEnrolmentTokenRequest.SerializeToString,
@@ -152,6 +162,21 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewCmdbImport(self, request, context):
+        """What importing a CMDB file would change; nothing is changed. The first message has the summary, the others the changes in order.
+        INVALID_ARGUMENT when the file is too large; what is wrong in it are problems of the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCmdb(self, request, context):
+        """Import a CMDB file, all of it or nothing. FAILED_PRECONDITION when it would not change what the preview said, and when the file has problems.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateEnrolmentToken(self, request, context):
         """Make a one-time token with which one host may enrol. It is shown once.
         """
@@ -215,6 +240,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.MergeInstance,
                     request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceResponse.SerializeToString,
+            ),
+            'PreviewCmdbImport': grpc.unary_stream_rpc_method_handler(
+                    servicer.PreviewCmdbImport,
+                    request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.PreviewCmdbImportRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.PreviewCmdbImportResponse.SerializeToString,
+            ),
+            'ImportCmdb': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCmdb,
+                    request_deserializer=common_dot_pb_dot_v1_dot_fleet__pb2.ImportCmdbRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_fleet__pb2.ImportCmdbResponse.SerializeToString,
             ),
             'CreateEnrolmentToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateEnrolmentToken,
@@ -449,6 +484,60 @@ class FleetService:
             '/patchwarden.v1.FleetService/MergeInstance',
             common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_fleet__pb2.MergeInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewCmdbImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/patchwarden.v1.FleetService/PreviewCmdbImport',
+            common_dot_pb_dot_v1_dot_fleet__pb2.PreviewCmdbImportRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_fleet__pb2.PreviewCmdbImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCmdb(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.FleetService/ImportCmdb',
+            common_dot_pb_dot_v1_dot_fleet__pb2.ImportCmdbRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_fleet__pb2.ImportCmdbResponse.FromString,
             options,
             channel_credentials,
             insecure,

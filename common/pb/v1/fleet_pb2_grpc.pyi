@@ -49,6 +49,12 @@ class FleetServiceStub:
     """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
     MergeInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.MergeInstanceRequest, _fleet_pb2.MergeInstanceResponse]
     """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
+    PreviewCmdbImport: _grpc.UnaryStreamMultiCallable[_fleet_pb2.PreviewCmdbImportRequest, _fleet_pb2.PreviewCmdbImportResponse]
+    """What importing a CMDB file would change; nothing is changed. The first message has the summary, the others the changes in order.
+    INVALID_ARGUMENT when the file is too large; what is wrong in it are problems of the answer.
+    """
+    ImportCmdb: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ImportCmdbRequest, _fleet_pb2.ImportCmdbResponse]
+    """Import a CMDB file, all of it or nothing. FAILED_PRECONDITION when it would not change what the preview said, and when the file has problems."""
     CreateEnrolmentToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.CreateEnrolmentTokenRequest, _fleet_pb2.CreateEnrolmentTokenResponse]
     """Make a one-time token with which one host may enrol. It is shown once."""
     ListEnrolmentTokens: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListEnrolmentTokensRequest, _fleet_pb2.ListEnrolmentTokensResponse]
@@ -77,6 +83,12 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
     MergeInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.MergeInstanceRequest, _fleet_pb2.MergeInstanceResponse]  # type: ignore[assignment]
     """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
+    PreviewCmdbImport: _aio.UnaryStreamMultiCallable[_fleet_pb2.PreviewCmdbImportRequest, _fleet_pb2.PreviewCmdbImportResponse]  # type: ignore[assignment]
+    """What importing a CMDB file would change; nothing is changed. The first message has the summary, the others the changes in order.
+    INVALID_ARGUMENT when the file is too large; what is wrong in it are problems of the answer.
+    """
+    ImportCmdb: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ImportCmdbRequest, _fleet_pb2.ImportCmdbResponse]  # type: ignore[assignment]
+    """Import a CMDB file, all of it or nothing. FAILED_PRECONDITION when it would not change what the preview said, and when the file has problems."""
     CreateEnrolmentToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.CreateEnrolmentTokenRequest, _fleet_pb2.CreateEnrolmentTokenResponse]  # type: ignore[assignment]
     """Make a one-time token with which one host may enrol. It is shown once."""
     ListEnrolmentTokens: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListEnrolmentTokensRequest, _fleet_pb2.ListEnrolmentTokensResponse]  # type: ignore[assignment]
@@ -150,6 +162,24 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.MergeInstanceResponse, _abc.Awaitable[_fleet_pb2.MergeInstanceResponse]]:
         """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
+
+    @_abc_1.abstractmethod
+    def PreviewCmdbImport(
+        self,
+        request: _fleet_pb2.PreviewCmdbImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_pb2.PreviewCmdbImportResponse], _abc.AsyncIterator[_fleet_pb2.PreviewCmdbImportResponse]]:
+        """What importing a CMDB file would change; nothing is changed. The first message has the summary, the others the changes in order.
+        INVALID_ARGUMENT when the file is too large; what is wrong in it are problems of the answer.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportCmdb(
+        self,
+        request: _fleet_pb2.ImportCmdbRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ImportCmdbResponse, _abc.Awaitable[_fleet_pb2.ImportCmdbResponse]]:
+        """Import a CMDB file, all of it or nothing. FAILED_PRECONDITION when it would not change what the preview said, and when the file has problems."""
 
     @_abc_1.abstractmethod
     def CreateEnrolmentToken(
