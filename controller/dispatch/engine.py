@@ -268,26 +268,29 @@ class Engine:
                 self._claim(ticket, event)
             saved = await self._save(ticket) if ticket is not before else before
         except Conflict as conflict:
-            self._take_back(before, ticket)
+            self._doubt(driver, ticket)
             driver.ticket = await self._store.load(before.id)  # another replica drives it: theirs is the truth
-            self._follow(before, driver.ticket)
+            self._settle_claims(driver, before.out)
+            for instance_id in before.waiting:
+                self._claims.stop_waiting(instance_id, before.id)
             self._take_up(driver)
             log.warning("ticket was changed elsewhere", extra={"ticket": before.id, "conflict": str(conflict)})
             driver.inbox[:0] = [r for r in answered if not r.answer.done()]
             return timedelta(0)
         except Unavailable as unavailable:
             log.error("ticket could not be stored", extra={"ticket": before.id, "error": str(unavailable)})  # noqa: TRY400
-            self._take_back(before, ticket)
+            self._doubt(driver, ticket)
             self._watch(driver, due, now)
             for request in answered:
                 _fail(request, unavailable)
             return _STORE_RETRY
         except Exception:
-            self._take_back(before, ticket)
+            self._doubt(driver, ticket)
             self._watch(driver, due, now)
             raise
         driver.ticket = saved
         self._tell(before, ticket)
+        self._settle_claims(driver, ())
         failpoints.reached("engine.told")
         for request in answered:
             if not request.answer.done():
@@ -336,24 +339,23 @@ class Engine:
             case _:
                 pass
 
-    def _take_back(self, before: Ticket, after: Ticket) -> None:
-        """Undo the claims of what could not be stored."""
+    def _doubt(self, driver: _Driver, after: Ticket) -> None:
+        """Keep the claims of what may or may not be stored until that is known: an error does not say that nothing was written."""
+        before = driver.ticket
         for instance_id in after.unsaved_runs:
             if instance_id in after.out and instance_id not in before.out:
-                self._claims.release(instance_id, after.id)
-                self._let_go_on(instance_id)
+                driver.doubtful.add(instance_id)
             if instance_id in after.waiting and instance_id not in before.waiting:
                 self._claims.stop_waiting(instance_id, after.id)
 
-    def _follow(self, before: Ticket, after: Ticket) -> None:
-        """Give up the claims of a ticket that somebody else drove on, as far as it has given them up."""
-        for instance_id in before.out:
-            if instance_id not in after.out:
-                self._claims.release(instance_id, after.id)
+    def _settle_claims(self, driver: _Driver, held: Iterable[InstanceId]) -> None:
+        """Now that it is known what is stored, give up those claims in doubt, and of those held, that it does not have."""
+        ticket, claimed = driver.ticket, driver.doubtful.union(held)
+        driver.doubtful = set()
+        for instance_id in claimed:
+            if instance_id not in ticket.out:
+                self._claims.release(instance_id, ticket.id)
                 self._let_go_on(instance_id)
-        for instance_id in before.waiting:
-            if instance_id not in after.waiting:
-                self._claims.stop_waiting(instance_id, after.id)
 
     def _watch(self, driver: _Driver, instances: Iterable[InstanceId], now: datetime) -> None:
         """Note when these runs are to be looked at again."""
@@ -426,6 +428,8 @@ class _Driver:
         self.wake = asyncio.Event()
         self.deadlines = Deadlines()
         """When which run is to be looked at."""
+        self.doubtful: set[InstanceId] = set()
+        """Claims of runs of which it is not known whether they are stored as out."""
         self.again: dict[InstanceId, None] = {}
         """Runs that were passed over and may go now, in the order in which they could; a dict keeps each once."""
         self.task: asyncio.Task[None]

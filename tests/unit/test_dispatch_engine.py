@@ -327,24 +327,55 @@ async def test_who_waits_for_another_ticket_still_waits_in_a_new_process(world: 
     assert run_of(agent).startswith("T-2/")
 
 
-async def test_what_could_not_be_stored_holds_no_instance(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written", [False, True])
+async def test_an_instance_is_held_until_it_is_known_whether_its_run_was_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
     (agent,) = world.connect(1)
     save = world.store.tickets.save
 
     async def full(ticket: Ticket) -> Ticket:
         if ticket.id == "T-1":
+            if written:
+                await save(ticket)
             raise Unavailable("the disk is full")
         return await save(ticket)
 
     monkeypatch.setattr(world.store.tickets, "save", full)
     await world.create(1, ONE_BATCH)
     second = await world.create(1, ONE_BATCH, "T-2")
-    assert await world.report(1, run_of(agent))
-    assert (await world.store.tickets.load(second)).state is TicketState.FINISHED
+    assert said(agent) == [], "neither what may not be stored, nor what might be the second run on one instance"
     monkeypatch.setattr(world.store.tickets, "save", save)
     await world.clock.advance(3)
     await world.settle()
+    first_run = run_of(agent)
+    assert first_run.startswith("T-1/")
+    assert await world.report(1, first_run)
     assert await world.report(1, run_of(agent))
+    assert (await world.store.tickets.load(second)).state is TicketState.FINISHED
+
+
+async def test_what_was_written_although_the_store_said_it_was_not_sets_the_instance_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (agent,) = world.connect(1)
+    first = await world.create(1, ONE_BATCH)
+    second = await world.create(1, ONE_BATCH, "T-2")
+    run_id, save = run_of(agent), world.store.tickets.save
+
+    async def written_and_lost(ticket: Ticket) -> Ticket:
+        await save(ticket)
+        raise Unavailable("the disk is full, after all was written")
+
+    monkeypatch.setattr(world.store.tickets, "save", written_and_lost)
+    with pytest.raises(Unavailable):
+        await world.report(1, run_id)
+    monkeypatch.setattr(world.store.tickets, "save", save)
+    await world.clock.advance(3)
+    assert await world.report(1, run_id)
+    assert (await world.store.tickets.load(first)).state is TicketState.FINISHED
+    assert await world.report(1, run_of(agent))
+    assert (await world.store.tickets.load(second)).state is TicketState.FINISHED
 
 
 async def test_a_run_that_waits_for_its_agent_goes_when_the_agent_comes(world: World) -> None:
