@@ -22,6 +22,7 @@ from controller.api.faults import fault_interceptor
 from controller.api.files import make_folder, write
 from controller.api.fleet_service import FleetService
 from controller.api.making import TicketMaker
+from controller.api.notification_service import NotificationService
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
 from controller.api.report_service import ReportService
@@ -71,6 +72,7 @@ class _Parts:
     intake: Intake
     assessor: Assessor
     watcher: Watcher
+    channels: ChannelSettings
 
 
 class Controller:
@@ -118,15 +120,15 @@ class Controller:
         await seed(store.baselines, self.clock.now())
         await take_tokens(data, store.fleet)
         self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now())
-        parts = await self._build(store, running)
-        self._notify(store, parts.hub, channels, running)
+        parts = await self._build(store, channels, running)
+        self._notify(store, parts, running)
         self._server = await self._serve(store, keyring, parts, running)
         running.push_async_callback(self._stop_serving, self._server, parts)
         write(data / ADDRESS, f"{self._server.address}\n".encode(), mode=0o644)
         running.callback((data / ADDRESS).unlink, missing_ok=True)
         log.info("serving", extra={"address": self._server.address, "data": str(data)})
 
-    async def _build(self, store: Store, running: AsyncExitStack) -> _Parts:
+    async def _build(self, store: Store, channels: ChannelSettings, running: AsyncExitStack) -> _Parts:
         settings, clock = self.settings, self.clock
         hub, sessions = LocalHub(), Sessions(clock, settings.heartbeat_interval)
         parser = await running.enter_async_context(MetadataParser())
@@ -142,11 +144,11 @@ class Controller:
         )
         silence.add_done_callback(_log_failure)
         running.push_async_callback(_cancel, silence)
-        return _Parts(hub, sessions, engine, intake, assessor, Watcher(store.tickets, engine, hub, clock))
+        return _Parts(hub, sessions, engine, intake, assessor, Watcher(store.tickets, engine, hub, clock), channels)
 
-    def _notify(self, store: Store, hub: LocalHub, channels: ChannelSettings, running: AsyncExitStack) -> None:
-        transport = ChildTransport(channels, mail_domain(self.settings.hosts))
-        notifier = Notifier(store, transport, hub, self.clock, random.SystemRandom().random)
+    def _notify(self, store: Store, parts: _Parts, running: AsyncExitStack) -> None:
+        transport = ChildTransport(parts.channels, mail_domain(self.settings.hosts))
+        notifier = Notifier(store, transport, parts.hub, self.clock, random.SystemRandom().random)
         sending = asyncio.create_task(notifier.run(), name="notifier")
         sending.add_done_callback(_log_failure)
         running.push_async_callback(_cancel, sending)
@@ -189,6 +191,7 @@ class Controller:
             reports=ReportService(store, parts.assessor, selecting, clock),
             schedules=ScheduleService(store.schedules, store.tickets, scheduler, planner, clock, ids),
             accounts=AccountService(),
+            notifications=NotificationService(store.contacts, store.outbox, parts.hub, clock, ids, parts.channels),
         )
 
         gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from common.errors import Rejected
+from controller.api import telling
 from controller.api.lookup import find_baseline
 from controller.api.selecting import Selecting
 from controller.compliance.model import Baseline
@@ -80,6 +81,13 @@ class Planner:
             not_selectable=chosen.not_selectable,
             stops_at=(stops_at(targets, spec.suspension_policy) or 0) if targets else 0,
         )
+
+    async def refuse_unreachable(self, spec: TicketSpec) -> None:
+        """Raise InvalidArgument that names whom the spec wants told and who is not there, or has no address.
+
+        For whoever makes a ticket or a task; not when a task fires: that somebody has left must not keep a fleet from being scanned.
+        """
+        await telling.refuse_unreachable(self._store.contacts, spec.notification)
 
     async def _uses(self, selected: tuple[Instance, ...], named: Baseline | None) -> tuple[Use, ...]:
         counts, baselines = Counter[tuple[str, str]](), dict[str, Baseline | None]()

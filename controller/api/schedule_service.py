@@ -58,6 +58,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         """Say what CreateSchedule with the same task would store, and when it would run."""
         read = translate_schedule.task(request.task, operator().name, self._clock.now())
         self._check_runs(read)
+        await self._planner.refuse_unreachable(read.spec)
         plan = await self._planner.plan(read.spec)
         return pb.PreviewScheduleResponse(task=self._message(read), ticket=preview_message(plan))
 
@@ -66,6 +67,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         now = self._clock.now()
         read = translate_schedule.task(request.task, operator().name, now)
         self._check_runs(read)
+        await self._planner.refuse_unreachable(read.spec)
         await self._planner.plan(read.spec)  # refuses what is named wrongly; who is there now does not matter
         if request.enable:
             read = tasks.enabled(read, now)
@@ -115,6 +117,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             tasks.edited(before, before, by, now)  # refuses
         read = translate_schedule.task(request.task, by, now)
         self._check_runs(read)
+        await self._planner.refuse_unreachable(read.spec)
         await self._planner.plan(read.spec)
         after = tasks.edited(before, read, by, now)
         if after.name != before.name:

@@ -22,6 +22,8 @@ from common.pb.v1 import (
     baseline_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
+    notification_pb2,
+    notification_pb2_grpc,
     report_pb2,
     report_pb2_grpc,
     schedule_pb2,
@@ -35,7 +37,16 @@ from controller.settings import parse_listen
 
 SERVICES: Final = tuple(
     descriptor.full_name
-    for file in (agent_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2, schedule_pb2, account_pb2)
+    for file in (
+        agent_pb2,
+        fleet_pb2,
+        baseline_pb2,
+        ticket_pb2,
+        report_pb2,
+        schedule_pb2,
+        account_pb2,
+        notification_pb2,
+    )
     for descriptor in file.DESCRIPTOR.services_by_name.values()
 )
 """Full names of all our services."""
@@ -53,6 +64,7 @@ class Services:
     reports: report_pb2_grpc.ReportServiceServicer
     schedules: schedule_pb2_grpc.ScheduleServiceServicer
     accounts: account_pb2_grpc.AccountServiceServicer
+    notifications: notification_pb2_grpc.NotificationServiceServicer
 
     def register(self, server: aio.Server) -> None:
         """Make a server serve them."""
@@ -63,6 +75,7 @@ class Services:
         report_pb2_grpc.add_ReportServiceServicer_to_server(self.reports, server)
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(self.schedules, server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(self.accounts, server)
+        notification_pb2_grpc.add_NotificationServiceServicer_to_server(self.notifications, server)
 
 
 def options(max_message_bytes: int) -> Sequence[tuple[str, int]]:

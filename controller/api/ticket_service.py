@@ -63,6 +63,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         """Say what CreateTicket with the same spec would do now."""
         spec = translate_ticket.spec(request.spec)
         self._check_to_come(spec)
+        await self._planner.refuse_unreachable(spec)
         return preview_message(await self._planner.plan(spec))
 
     async def CreateTicket(self, request: pb.CreateTicketRequest, context: Context) -> pb.CreateTicketResponse:  # noqa: N802
@@ -73,6 +74,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
         if (before := await self._made_before(by, request.request_id)) is not None:
             return pb.CreateTicketResponse(ticket=before)
         self._check_to_come(spec)
+        await self._planner.refuse_unreachable(spec)
         plan = await self._planner.plan(spec)
         refuse_empty(plan)
         ticket = await self._maker.make(plan, by, request.request_id)

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from common.pb.v1 import ticket_pb2
-from controller.api import translate_fleet, translate_windows
+from controller.api import translate_fleet, translate_notification, translate_windows
 from controller.api.checks import Checks
 from controller.api.translate import (
     ABNORMAL_CAUSE,
@@ -84,6 +84,7 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
             wait=_length(checks, "offline.wait", sent.offline, "wait"),
             until=read_instant(checks, "offline.until", sent.offline.until if sent.offline.HasField("until") else None),
         ),
+        notification=translate_notification.policy(sent.notification, checks),
     )
     with checks.part(""):
         check_spec(read)
@@ -139,6 +140,7 @@ def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
             if read.offline.waits
             else None
         ),
+        notification=translate_notification.policy_message(read.notification),
     )
 
 

@@ -11,12 +11,15 @@ from controller.cli import (
     advisories,
     baseline,
     cmdb,
+    contacts,
     evaluate,
     exceptions,
     instances,
+    notifications,
     report,
     scan,
     schedule,
+    shifts,
     ticket,
     tokens,
 )
@@ -44,6 +47,9 @@ for module in (
     tokens,
     baseline,
     exceptions,
+    contacts,
+    shifts,
+    notifications,
     evaluate,
 ):
     module.add_to(app)

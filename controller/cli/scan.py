@@ -18,6 +18,7 @@ from controller.cli.options import batches, length, whole_numbers
 from controller.cli.printer import Format
 from controller.cli.selection import Filters
 from controller.cli.table import Column, Table
+from controller.cli.telling import Telling
 from controller.cli.when import window_of, window_text
 from controller.cli.words import length_of, ordinal, plural, tenths, utc
 
@@ -159,7 +160,7 @@ class Plan:
         ),
     ] = None
 
-    def spec(self, filters: Filters) -> pb.TicketSpec:
+    def spec(self, filters: Filters, telling: Telling) -> pb.TicketSpec:
         """Return what the API takes; raise Misuse for what cannot be sent."""
         from controller.client import scan_of, tenths_of
         from controller.client.specs import canary_of
@@ -203,6 +204,7 @@ class Plan:
             soak=_length("--soak", self.soak),
             ticket_timeout=_length("--ticket-timeout", self.ticket_timeout),
             offline_wait=_length("--offline-wait", self.offline_wait),
+            notification=telling.policy(),
         )
         spec.suspension_policy.success_rate_tenths = rate
         spec.maintenance_windows.extend(window_of("--window", text) for text in self.window or ())
@@ -225,6 +227,7 @@ def preview(
     session: Session,
     filters: Filters,
     plan: Plan,
+    telling: Telling,
     save_batches: Annotated[
         Path | None,
         typer.Option(
@@ -234,7 +237,7 @@ def preview(
     ] = None,
 ) -> None:
     """Show what scan create with the same options would do now. Nothing is stored."""
-    answer = session.client().preview(plan.spec(filters))
+    answer = session.client().preview(plan.spec(filters, telling))
     if save_batches is not None:
         from controller.cli.batch_file import save
 
@@ -252,6 +255,7 @@ def create(
     session: Session,
     filters: Filters,
     plan: Plan,
+    telling: Telling,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not show and ask first.")] = False,
     watch: Annotated[
         bool | None,
@@ -266,7 +270,7 @@ def create(
     from common.errors import Unavailable
     from controller.cli.progress import follow
 
-    spec, client, printer = plan.spec(filters), session.client(), session.printer
+    spec, client, printer = plan.spec(filters, telling), session.client(), session.printer
     if session.asks and not yes:
         would = client.preview(spec)
         printer.remark_lines(preview_lines(would))

@@ -18,6 +18,7 @@ from controller.cli.printer import Format
 from controller.cli.scan import Plan, preview_lines
 from controller.cli.selection import Filters
 from controller.cli.table import Column, Table
+from controller.cli.telling import Telling
 from controller.cli.when import local_text, weekdays_of, weekdays_text
 from controller.cli.words import plural, utc, word
 
@@ -150,7 +151,7 @@ class Task:
         typer.Option("--allow-overlap", help="Run although the ticket before is still open.", rich_help_panel=_TASK),
     ] = False
 
-    def message(self, name: str, when: When, filters: Filters, plan: Plan) -> pb.ScheduledTask:
+    def message(self, name: str, when: When, filters: Filters, plan: Plan, telling: Telling) -> pb.ScheduledTask:
         """Return what the API takes."""
         from common.pb.v1 import schedule_pb2 as pb
 
@@ -162,7 +163,7 @@ class Task:
             agency=self.agency,
             risk_level=pb.RiskLevel.Value(f"RISK_LEVEL_{self.risk.value}"),
             schedule=when.schedule(),
-            spec=plan.spec(filters),
+            spec=plan.spec(filters, telling),
             missed_runs=pb.MissedRunPolicy.Value(f"MISSED_RUN_POLICY_{self.missed.name}"),
             allow_overlap=self.allow_overlap,
         )
@@ -188,9 +189,11 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="schedule")
 
 
-def preview(session: Session, called: ScheduleArgument, when: When, filters: Filters, plan: Plan, task: Task) -> None:
+def preview(
+    session: Session, called: ScheduleArgument, when: When, filters: Filters, plan: Plan, telling: Telling, task: Task
+) -> None:
     """Show when schedule create with the same options would run, and what its scan would be now. Nothing is stored."""
-    answer = session.client().preview_schedule(task.message(called, when, filters, plan))
+    answer = session.client().preview_schedule(task.message(called, when, filters, plan, telling))
     session.printer.one(answer, lambda: [*_runs_ahead(answer.task), "", *preview_lines(answer.ticket)])
     session.printer.remark("Make it with: patchctl schedule create (same options)")
 
@@ -201,11 +204,12 @@ def create(
     when: When,
     filters: Filters,
     plan: Plan,
+    telling: Telling,
     task: Task,
     disabled: Annotated[bool, typer.Option("--disabled", help="Do not let it run yet.")] = False,
 ) -> None:
     """Make a scheduled scan, and let it run unless it has to be approved first. Whom --all means is decided at each run."""
-    message = task.message(called, when, filters, plan)
+    message = task.message(called, when, filters, plan, telling)
     made = session.client().create_schedule(message, enable=not disabled and task.risk is not Risk.HIGH)
     _changed(session, made)
 

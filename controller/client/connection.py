@@ -9,12 +9,13 @@ from typing import Self
 from controller.client.baselines import BaselineCalls
 from controller.client.fleet import FleetCalls
 from controller.client.line import DEFAULT_TIMEOUT_SECONDS, Line, checked_address, checked_join, checked_token
+from controller.client.notifications import NotificationCalls
 from controller.client.reports import ReportCalls
 from controller.client.schedules import ScheduleCalls
 from controller.client.tickets import TicketCalls
 
 
-class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls):
+class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls, NotificationCalls):
     """Every call of the controller's API. A context manager: leaving it ends the connection. Threads may share it."""
 
     def __init__(self, line: Line) -> None:
@@ -24,6 +25,7 @@ class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls)
         TicketCalls.__init__(self, line)
         ScheduleCalls.__init__(self, line)
         ReportCalls.__init__(self, line)
+        NotificationCalls.__init__(self, line)
         self.address = line.address
         self._line = line
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 
-from common.pb.v1 import fleet_pb2, ticket_pb2
+from common.pb.v1 import fleet_pb2, notification_pb2, ticket_pb2
 
 _LARGEST_TENTHS: Final = 2**32 - 1
 
@@ -36,6 +36,7 @@ def scan_of(
     ticket_timeout: timedelta | None = None,
     offline_wait: timedelta | None = None,
     offline_until: datetime | None = None,
+    notification: notification_pb2.NotificationPolicy | None = None,
 ) -> ticket_pb2.TicketSpec:
     """Say what to scan. What is left out gets the controller's default.
 
@@ -70,6 +71,7 @@ def scan_of(
         unreachable_after=None if unreachable_after is None else duration_of(unreachable_after),
         ticket_timeout=None if ticket_timeout is None else duration_of(ticket_timeout),
         offline=_offline_of(offline_wait, offline_until),
+        notification=notification,
     )
 
 

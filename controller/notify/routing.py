@@ -31,7 +31,7 @@ def _of_shift(
     if key is None:
         return
     if shift is None:
-        matter = f"there is no shift {key}; make it with: patchctl shift create {key.scenario} {key.role}"
+        matter = f"there is no shift {key}; make it with: patchctl shift create {key}"
         yield _unreachable(notice, NOBODY, matter, f"shift:{key}")
         return
     duty = on_duty(shift, notice.at)

@@ -11,6 +11,7 @@ from common.errors import InvalidArgument, Violation
 from controller.fleet.groups import wrong_with
 from controller.fleet.model import Selector
 from controller.fleet.selection import read_network
+from controller.notify.validate import check_policy
 from controller.schedules.validate import wrong_with_windows
 from controller.tickets.model import TicketSpec
 from controller.tickets.policies import BatchPolicy, BatchPolicyKind, Canary
@@ -51,6 +52,7 @@ def check_spec(spec: TicketSpec) -> None:
         *_duration("ticket_timeout", spec.ticket_timeout, LONGEST_TICKET, zero=True),
         *_offline(spec),
         *wrong_with_windows(spec.maintenance_windows),
+        *check_policy(spec.notification),
     ]
     if wrong:
         raise InvalidArgument(tuple(wrong))

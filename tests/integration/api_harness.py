@@ -25,6 +25,7 @@ from common.pb.v1 import (
     baseline_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
+    notification_pb2_grpc,
     report_pb2_grpc,
     schedule_pb2_grpc,
     ticket_pb2_grpc,
@@ -64,6 +65,7 @@ class Stubs:
         self.reports: Any = report_pb2_grpc.ReportServiceStub(self.channel)
         self.schedules: Any = schedule_pb2_grpc.ScheduleServiceStub(self.channel)
         self.account: Any = account_pb2_grpc.AccountServiceStub(self.channel)
+        self.notifications: Any = notification_pb2_grpc.NotificationServiceStub(self.channel)
         self.agents: Any = agent_pb2_grpc.AgentServiceStub(self.channel)
 
 

@@ -17,6 +17,7 @@ from common.pb.v1 import (
     agent_pb2,
     baseline_pb2,
     fleet_pb2,
+    notification_pb2,
     report_pb2,
     schedule_pb2,
     ticket_pb2,
@@ -29,7 +30,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PROTOS = sorted((ROOT / "proto").rglob("*.proto"))
 FILES: list[FileDescriptor] = [
     m.DESCRIPTOR
-    for m in (types_pb2, agent_pb2, fleet_pb2, baseline_pb2, ticket_pb2, report_pb2, schedule_pb2, account_pb2)
+    for m in (
+        types_pb2,
+        agent_pb2,
+        fleet_pb2,
+        baseline_pb2,
+        ticket_pb2,
+        report_pb2,
+        schedule_pb2,
+        account_pb2,
+        notification_pb2,
+    )
 ]
 METHODS = [
     f"/{service.full_name}/{method.name}"

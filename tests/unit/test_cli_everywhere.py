@@ -68,6 +68,9 @@ def test_no_command_is_missing() -> None:
         *(f"schedule {x}" for x in ("create", "preview", "list", "show", "edit", "enable", "disable")),
         *(f"schedule {x}" for x in ("delete", "approve", "reject", "history")),
         *(f"report {x}" for x in ("list", "show", "summary", "why", "export", "verify", "trend")),
+        *(f"contact {x}" for x in ("create", "edit", "list", "show", "delete")),
+        *(f"shift {x}" for x in ("create", "edit", "list", "show", "delete", "who", "override add", "override remove")),
+        *(f"notifications {x}" for x in ("list", "show", "test", "retry", "channels")),
         *(f"advisory {x}" for x in ("list", "show", "affected")),
     }
 

@@ -114,7 +114,7 @@ class TestRouting:
             (
                 to(shift=KEY),
                 None,
-                "there is no shift patching/primary; make it with: patchctl shift create patching primary",
+                "there is no shift patching/primary; make it with: patchctl shift create patching/primary",
             ),
             (
                 to(shift=KEY),

@@ -5,6 +5,7 @@ Tickets: a scan of many instances, in batches that stop themselves when too many
 
 from collections import abc as _abc
 from common.pb.v1 import fleet_pb2 as _fleet_pb2
+from common.pb.v1 import notification_pb2 as _notification_pb2
 from common.pb.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -510,6 +511,7 @@ class TicketSpec(_message.Message):
     MAINTENANCE_WINDOWS_FIELD_NUMBER: _builtins.int
     TICKET_TIMEOUT_FIELD_NUMBER: _builtins.int
     OFFLINE_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people, at most 100 characters."""
     baseline: _builtins.str
@@ -548,6 +550,10 @@ class TicketSpec(_message.Message):
     def offline(self) -> Global___OfflinePolicy:
         """Runs to instances that are offline: absent means that they fail. With a wait offline instances can be selected."""
 
+    @_builtins.property
+    def notification(self) -> _notification_pb2.NotificationPolicy:
+        """Of which events whom to tell; absent means nobody. INVALID_ARGUMENT when somebody named is not there or cannot be reached."""
+
     def __init__(
         self,
         *,
@@ -562,10 +568,11 @@ class TicketSpec(_message.Message):
         maintenance_windows: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
         ticket_timeout: _duration_pb2.Duration | None = ...,
         offline: Global___OfflinePolicy | None = ...,
+        notification: _notification_pb2.NotificationPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_policy", b"batch_policy", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_policy", b"batch_policy", "notification", b"notification", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "notification", b"notification", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
