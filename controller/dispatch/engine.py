@@ -222,6 +222,9 @@ class Engine:
                 driver.taken, driver.inbox = driver.inbox[:_MOST_AT_ONCE], driver.inbox[_MOST_AT_ONCE:]
                 try:
                     delay = await self._turn(driver)
+                except Unavailable as unavailable:
+                    self._not_now(driver, driver.taken, unavailable)
+                    delay = _STORE_RETRY
                 except Exception:  # a fault of ours must not leave the ticket without a driver
                     log.exception("ticket could not be driven", extra={"ticket": driver.ticket.id})
                     for request in driver.taken:
@@ -251,6 +254,8 @@ class Engine:
 
     async def _turn(self, driver: _Driver) -> timedelta | None:
         """Apply what came in and what is due; return how long to wait for more, None when the ticket is at rest."""
+        if driver.in_doubt:
+            await self._reread(driver)
         before, now = driver.ticket, self._clock.now()
         ticket, answered = before, list[_Request]()
         due = driver.deadlines.due(now)
@@ -268,21 +273,16 @@ class Engine:
                 self._claim(ticket, event)
             saved = await self._save(ticket) if ticket is not before else before
         except Conflict as conflict:
-            self._doubt(driver, ticket)
-            driver.ticket = await self._store.load(before.id)  # another replica drives it: theirs is the truth
-            self._settle_claims(driver, before.out)
-            for instance_id in before.waiting:
-                self._claims.stop_waiting(instance_id, before.id)
-            self._take_up(driver)
+            self._doubt(
+                driver, ticket
+            )  # another replica drives it, or an earlier save was written after all: read it again
             log.warning("ticket was changed elsewhere", extra={"ticket": before.id, "conflict": str(conflict)})
             driver.inbox[:0] = [r for r in answered if not r.answer.done()]
             return timedelta(0)
         except Unavailable as unavailable:
-            log.error("ticket could not be stored", extra={"ticket": before.id, "error": str(unavailable)})  # noqa: TRY400
             self._doubt(driver, ticket)
             self._watch(driver, due, now)
-            for request in answered:
-                _fail(request, unavailable)
+            self._not_now(driver, answered, unavailable)
             return _STORE_RETRY
         except Exception:
             self._doubt(driver, ticket)
@@ -290,7 +290,6 @@ class Engine:
             raise
         driver.ticket = saved
         self._tell(before, ticket)
-        self._settle_claims(driver, ())
         failpoints.reached("engine.told")
         for request in answered:
             if not request.answer.done():
@@ -340,21 +339,30 @@ class Engine:
                 pass
 
     def _doubt(self, driver: _Driver, after: Ticket) -> None:
-        """Keep the claims of what may or may not be stored until that is known: an error does not say that nothing was written."""
-        before = driver.ticket
+        """Keep the claims of what may or may not be stored until it is read: an error does not say that nothing was written."""
+        before, driver.in_doubt = driver.ticket, True
         for instance_id in after.unsaved_runs:
             if instance_id in after.out and instance_id not in before.out:
                 driver.doubtful.add(instance_id)
             if instance_id in after.waiting and instance_id not in before.waiting:
                 self._claims.stop_waiting(instance_id, after.id)
 
-    def _settle_claims(self, driver: _Driver, held: Iterable[InstanceId]) -> None:
-        """Now that it is known what is stored, give up those claims in doubt, and of those held, that it does not have."""
-        ticket, claimed = driver.ticket, driver.doubtful.union(held)
-        driver.doubtful = set()
+    async def _reread(self, driver: _Driver) -> None:
+        """Go on from what is stored, and give up the claims that it does not have. Raises Unavailable: then the doubt stays."""
+        before = driver.ticket
+        stored = await self._store.load(before.id)
+        claimed, driver.doubtful, driver.in_doubt = driver.doubtful.union(before.out), set(), False
+        if stored.version != before.version:
+            driver.ticket = stored
+            for instance_id in before.waiting:
+                self._claims.stop_waiting(instance_id, before.id)
+            for instance_id, run_id in before.out.items():
+                if stored.out.get(instance_id) != run_id:
+                    self._steps.pop(run_id, None)
+            self._take_up(driver)
         for instance_id in claimed:
-            if instance_id not in ticket.out:
-                self._claims.release(instance_id, ticket.id)
+            if instance_id not in stored.out:
+                self._claims.release(instance_id, stored.id)
                 self._let_go_on(instance_id)
 
     def _watch(self, driver: _Driver, instances: Iterable[InstanceId], now: datetime) -> None:
@@ -377,6 +385,12 @@ class Engine:
             if waits_for is not None and others.get(first) is None and self._away.get(first) is None:
                 return
             del driver.again[first]
+
+    def _not_now(self, driver: _Driver, requests: Iterable[_Request], why: Unavailable) -> None:
+        """The store does not answer: neither do we."""
+        log.error("ticket could not be stored", extra={"ticket": driver.ticket.id, "error": str(why)})
+        for request in requests:
+            _fail(request, why)
 
     async def _save(self, ticket: Ticket) -> Ticket:
         failpoints.reached("engine.before_save")
@@ -428,6 +442,8 @@ class _Driver:
         self.wake = asyncio.Event()
         self.deadlines = Deadlines()
         """When which run is to be looked at."""
+        self.in_doubt = False
+        """A save failed, and what is stored has not been read since."""
         self.doubtful: set[InstanceId] = set()
         """Claims of runs of which it is not known whether they are stored as out."""
         self.again: dict[InstanceId, None] = {}

@@ -378,6 +378,27 @@ async def test_what_was_written_although_the_store_said_it_was_not_sets_the_inst
     assert (await world.store.tickets.load(second)).state is TicketState.FINISHED
 
 
+async def test_what_may_have_been_written_is_read_even_if_there_is_nothing_to_write_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = replace(ONE_BATCH, offline=OfflinePolicy(wait=timedelta(hours=1)))
+    first, save = await world.create(1, waits), world.store.tickets.save
+
+    async def written_and_lost(ticket: Ticket) -> Ticket:
+        await save(ticket)
+        raise Unavailable("the disk is full, after all was written")
+
+    monkeypatch.setattr(world.store.tickets, "save", written_and_lost)
+    (agent,) = world.connect(1)
+    await world.settle()
+    world.lose(agent)  # now its run would wait for it as before, had it not been written that it is out
+    monkeypatch.setattr(world.store.tickets, "save", save)
+    await world.clock.advance(3)
+    assert instance_id(1) in (await world.engine.get(first)).out
+    second = await world.create(1, ONE_BATCH, "T-2")
+    assert dict((await world.engine.get(second)).waiting) == {instance_id(1): first}
+
+
 async def test_a_run_that_waits_for_its_agent_goes_when_the_agent_comes(world: World) -> None:
     ticket_id = await world.create(1, replace(ONE_BATCH, offline=OfflinePolicy(wait=timedelta(hours=1))))
     assert dict((await world.engine.get(ticket_id)).waiting) == {instance_id(1): "agent"}
