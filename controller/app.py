@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from common import VERSION
 from common.clock import Clock, SystemClock
 from common.errors import Conflict, NotFound
 from common.ids import Ids, RandomIds
 from controller.api.account_service import AccountService
 from controller.api.agent_service import AgentService, Pacing
+from controller.api.audit_service import AuditService
 from controller.api.auth import Gate, calling_agent
 from controller.api.authority import CertificateDesk, Keyring, open_keyring
 from controller.api.baseline_service import BaselineService
@@ -25,6 +27,7 @@ from controller.api.making import TicketMaker
 from controller.api.notification_service import NotificationService
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
+from controller.api.recording import Recorder, RecordingInterceptor
 from controller.api.report_service import ReportService
 from controller.api.schedule_service import ScheduleService
 from controller.api.selecting import Selecting
@@ -192,10 +195,15 @@ class Controller:
             schedules=ScheduleService(store.schedules, store.tickets, scheduler, planner, clock, ids),
             accounts=AccountService(),
             notifications=NotificationService(store.contacts, store.outbox, parts.hub, clock, ids, parts.channels),
+            audit=AuditService(store.audit),
         )
 
         gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet))
-        interceptors = (fault_interceptor(ids), gate.interceptor())
+        recorder = Recorder(store.audit, clock)
+        gate.denied = recorder.denied
+        await recorder.note("controller started", VERSION)
+        running.push_async_callback(recorder.drain)
+        interceptors = (fault_interceptor(ids), gate.interceptor(), RecordingInterceptor(recorder))
         server = await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, services)
         scheduler.start()
         running.push_async_callback(scheduler.stop)

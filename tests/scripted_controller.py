@@ -12,13 +12,22 @@ import grpc
 from grpc_status import rpc_status
 
 from common.errors import PatchError
-from common.pb.v1 import account_pb2, baseline_pb2, fleet_pb2, notification_pb2, report_pb2, schedule_pb2, ticket_pb2
+from common.pb.v1 import (
+    account_pb2,
+    audit_pb2,
+    baseline_pb2,
+    fleet_pb2,
+    notification_pb2,
+    report_pb2,
+    schedule_pb2,
+    ticket_pb2,
+)
 from common.tls import Authority, Join
 from controller.api.faults import status_of
 
 TOKEN = "pwo_correct-horse"
 Answer = Callable[[Any], Any]
-_FILES = (account_pb2, baseline_pb2, fleet_pb2, notification_pb2, report_pb2, schedule_pb2, ticket_pb2)
+_FILES = (account_pb2, audit_pb2, baseline_pb2, fleet_pb2, notification_pb2, report_pb2, schedule_pb2, ticket_pb2)
 
 
 class ScriptedController:

@@ -129,6 +129,8 @@ ACCESS: Final[Mapping[str, Need]] = {
     "/patchwarden.v1.NotificationService/TestNotification": Role.OPERATOR,
     "/patchwarden.v1.NotificationService/RetryNotification": Role.OPERATOR,
     "/patchwarden.v1.NotificationService/ListChannels": Role.VIEWER,
+    "/patchwarden.v1.AuditService/ListAuditEntries": Role.ADMIN,
+    "/patchwarden.v1.AuditService/ListAuditChain": Role.ADMIN,
     "/grpc.health.v1.Health/Check": Peer.ANY,
     "/grpc.health.v1.Health/List": Peer.ANY,
     "/grpc.health.v1.Health/Watch": Peer.ANY,
@@ -198,6 +200,8 @@ class Gate:
         self._fleet = fleet
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, OperatorToken]] = OrderedDict()
+        self.denied: Callable[[Operator, str, Context, PatchError], Awaitable[None]] = _tell_nobody
+        """Awaited with each call that an operator may not make, before he is told."""
 
     def interceptor(self) -> Interceptor:
         """Return the interceptor that asks this gate before each call."""
@@ -233,9 +237,11 @@ class Gate:
                 f"{who} says nothing about who you are: this needs an operator's token; {_LOGIN_HELP}"
             )
         if _RANK[found.role] < _RANK[need]:
-            raise PermissionDenied(
+            error = PermissionDenied(
                 f"{found.name} is {found.role}: {method.rpartition('/')[2]} needs the role {need}; ask an admin for a token"
             )
+            await self.denied(found, method, context, error)
+            raise error
         return found
 
     async def _operator(self, context: Context) -> Operator | None:
@@ -280,3 +286,7 @@ class Gate:
                 "sentence": str(error),
             },
         )
+
+
+async def _tell_nobody(caller: Operator, method: str, context: Context, error: PatchError) -> None:
+    """Stand in for whoever wants to know what was denied."""

@@ -18,6 +18,8 @@ from common.pb.v1 import (
     account_pb2_grpc,
     agent_pb2,
     agent_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     baseline_pb2,
     baseline_pb2_grpc,
     fleet_pb2,
@@ -32,7 +34,6 @@ from common.pb.v1 import (
     ticket_pb2_grpc,
 )
 from controller.api.authority import Keyring
-from controller.api.interception import Interceptor
 from controller.settings import parse_listen
 
 SERVICES: Final = tuple(
@@ -46,6 +47,7 @@ SERVICES: Final = tuple(
         schedule_pb2,
         account_pb2,
         notification_pb2,
+        audit_pb2,
     )
     for descriptor in file.DESCRIPTOR.services_by_name.values()
 )
@@ -65,6 +67,7 @@ class Services:
     schedules: schedule_pb2_grpc.ScheduleServiceServicer
     accounts: account_pb2_grpc.AccountServiceServicer
     notifications: notification_pb2_grpc.NotificationServiceServicer
+    audit: audit_pb2_grpc.AuditServiceServicer
 
     def register(self, server: aio.Server) -> None:
         """Make a server serve them."""
@@ -76,6 +79,7 @@ class Services:
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(self.schedules, server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(self.accounts, server)
         notification_pb2_grpc.add_NotificationServiceServicer_to_server(self.notifications, server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
 
 
 def options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
@@ -122,7 +126,11 @@ class Server:
 
 
 async def serve(
-    listen: str, keyring: Keyring, max_message_bytes: int, interceptors: Sequence[Interceptor], services: Services
+    listen: str,
+    keyring: Keyring,
+    max_message_bytes: int,
+    interceptors: Sequence[aio.ServerInterceptor],
+    services: Services,
 ) -> Server:
     """Begin to serve. Raises Rejected when the address cannot be had."""
     server = aio.server(interceptors=interceptors, options=options(max_message_bytes))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from common.pb.v1 import account_pb2, baseline_pb2, fleet_pb2, schedule_pb2, ticket_pb2, types_pb2
+from common.pb.v1 import account_pb2, audit_pb2, baseline_pb2, fleet_pb2, schedule_pb2, ticket_pb2, types_pb2
 from controller.api.checks import Checks
+from controller.audit.model import AuditKind
 from controller.compliance.model import (
     AssignmentScope,
     Category,
@@ -157,6 +158,7 @@ ASSIGNMENT_SCOPE: Final = Words(
 )
 EXCEPTION_SCOPE: Final = Words(ExceptionScope, baseline_pb2.ExceptionScope, "EXCEPTION_SCOPE")
 EXCEPTION_MATCH: Final = Words(ExceptionMatch, baseline_pb2.ExceptionMatch, "EXCEPTION_MATCH")
+AUDIT_KIND: Final = Words(AuditKind, audit_pb2.AuditKind, "AUDIT_KIND")
 ROLE: Final = Words(Role, account_pb2.Role, "ROLE")
 TICKET_STATE: Final = Words(TicketState, ticket_pb2.TicketState, "TICKET_STATE")
 ABNORMAL_CAUSE: Final = Words(AbnormalCause, ticket_pb2.AbnormalCause, "ABNORMAL_CAUSE")

@@ -9,6 +9,7 @@ import typer
 from controller.cli import (
     account,
     advisories,
+    audit,
     baseline,
     cmdb,
     contacts,
@@ -50,6 +51,7 @@ for module in (
     contacts,
     shifts,
     notifications,
+    audit,
     evaluate,
 ):
     module.add_to(app)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from controller.client.audit import AuditCalls
 from controller.client.baselines import BaselineCalls
 from controller.client.fleet import FleetCalls
 from controller.client.line import DEFAULT_TIMEOUT_SECONDS, Line, checked_address, checked_join, checked_token
@@ -15,7 +16,7 @@ from controller.client.schedules import ScheduleCalls
 from controller.client.tickets import TicketCalls
 
 
-class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls, NotificationCalls):
+class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls, NotificationCalls, AuditCalls):
     """Every call of the controller's API. A context manager: leaving it ends the connection. Threads may share it."""
 
     def __init__(self, line: Line) -> None:
@@ -26,6 +27,7 @@ class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls,
         ScheduleCalls.__init__(self, line)
         ReportCalls.__init__(self, line)
         NotificationCalls.__init__(self, line)
+        AuditCalls.__init__(self, line)
         self.address = line.address
         self._line = line
 

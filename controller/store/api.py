@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from controller.audit.model import AuditEntry, AuditFilter, Deed, Head
 from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, Kept, PatchException
 from controller.fleet.clones import Sighting
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
@@ -454,6 +455,26 @@ class SightingStore(Protocol):
         ...
 
 
+class AuditStore(Protocol):
+    """What was done and tried, in a chain of hashes (controller/audit). Nothing in it is ever changed or deleted."""
+
+    async def append(self, deed: Deed) -> AuditEntry:
+        """Write a deed at the end of the chain; return the entry that it became. Two at once take two places."""
+        ...
+
+    async def head(self) -> Head:
+        """Return where the chain ends."""
+        ...
+
+    async def entries_after(self, number: int, limit: int) -> tuple[AuditEntry, ...]:
+        """Return the entries with greater numbers, ascending, as they are stored, whether the chain holds or not."""
+        ...
+
+    async def newest(self, wanted: AuditFilter, limit: int, before: int | None) -> tuple[AuditEntry, ...]:
+        """Return wanted entries with numbers below `before` (None: all), newest first."""
+        ...
+
+
 class Store(Protocol):
     """All of them, over one database."""
 
@@ -466,6 +487,7 @@ class Store(Protocol):
     contacts: ContactStore
     sightings: SightingStore
     schedules: ScheduleStore
+    audit: AuditStore
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

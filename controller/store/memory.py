@@ -28,6 +28,7 @@ from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
 from controller.store.api import (
     AssessmentStore,
+    AuditStore,
     BaselineStore,
     ContactStore,
     FleetStore,
@@ -38,6 +39,7 @@ from controller.store.api import (
     TicketStore,
 )
 from controller.store.memory_assessments import MemoryAssessments
+from controller.store.memory_audit import MemoryAudit
 from controller.store.memory_outbox import MemoryContacts, MemoryOutbox
 from controller.store.memory_schedules import MemorySchedules
 from controller.store.memory_sightings import MemorySightings
@@ -61,6 +63,7 @@ class MemoryStore:
         self.assessments: AssessmentStore = MemoryAssessments(fleet)
         self.sightings: SightingStore = MemorySightings()
         self.schedules: ScheduleStore = MemorySchedules()
+        self.audit: AuditStore = MemoryAudit()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

@@ -7,6 +7,7 @@ import pytest
 from controller.store.memory import MemoryStore
 from tests.conformance.contracts.assessments import AssessmentStoreContract
 from tests.conformance.contracts.assignments import AssignmentStoreContract
+from tests.conformance.contracts.audit import AuditStoreContract
 from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
@@ -58,4 +59,8 @@ class TestMemoryContacts(ContactStoreContract):
 
 
 class TestMemorySchedules(ScheduleStoreContract):
+    pass
+
+
+class TestMemoryAudit(AuditStoreContract):
     pass

@@ -12,6 +12,7 @@ from controller.store.api import Store
 from controller.store.sqlite import SqliteStore
 from tests.conformance.contracts.assessments import AssessmentStoreContract
 from tests.conformance.contracts.assignments import AssignmentStoreContract
+from tests.conformance.contracts.audit import AuditStoreContract
 from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
@@ -101,4 +102,8 @@ class TestSqliteContacts(ContactStoreContract):
 
 
 class TestSqliteSchedules(ScheduleStoreContract):
+    pass
+
+
+class TestSqliteAudit(AuditStoreContract):
     pass

@@ -22,6 +22,7 @@ from common.pb.v1 import (
     account_pb2_grpc,
     agent_pb2,
     agent_pb2_grpc,
+    audit_pb2_grpc,
     baseline_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
@@ -66,6 +67,7 @@ class Stubs:
         self.schedules: Any = schedule_pb2_grpc.ScheduleServiceStub(self.channel)
         self.account: Any = account_pb2_grpc.AccountServiceStub(self.channel)
         self.notifications: Any = notification_pb2_grpc.NotificationServiceStub(self.channel)
+        self.audit: Any = audit_pb2_grpc.AuditServiceStub(self.channel)
         self.agents: Any = agent_pb2_grpc.AgentServiceStub(self.channel)
 
 

@@ -60,6 +60,7 @@ def test_no_command_is_missing() -> None:
         *(f"instances {x}" for x in ("list", "show", "tag", "set", "delete")),
         "cmdb import",
         *(f"instances {x}" for x in ("retire", "restore", "release", "merge")),
+        *(f"audit {x}" for x in ("list", "verify")),
         *(f"tokens {x}" for x in ("create", "list", "revoke")),
         *(f"baseline {x}" for x in ("list", "show", "create", "set-default", "delete")),
         *(f"baseline {x}" for x in ("assign", "unassign", "assignments", "try")),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from controller.store.api import (
     AssessmentStore,
+    AuditStore,
     BaselineStore,
     ContactStore,
     FleetStore,
@@ -16,6 +17,7 @@ from controller.store.api import (
     TicketStore,
 )
 from controller.store.sqlite.assessments import SqliteAssessments
+from controller.store.sqlite.audit import SqliteAudit
 from controller.store.sqlite.baselines import SqliteBaselines
 from controller.store.sqlite.contacts import SqliteContacts
 from controller.store.sqlite.database import Database, Synchronous
@@ -42,6 +44,7 @@ class SqliteStore:
         self.contacts: ContactStore = SqliteContacts(database)
         self.sightings: SightingStore = SqliteSightings(database)
         self.schedules: ScheduleStore = SqliteSchedules(database)
+        self.audit: AuditStore = SqliteAudit(database)
 
     @classmethod
     def open(cls, path: Path, *, synchronous: Synchronous = "FULL") -> SqliteStore:
