@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from common import evr
@@ -15,7 +15,6 @@ from common.nevra import Nevra
 from controller.compliance.entries import Entries
 from controller.compliance.model import (
     Advisory,
-    Available,
     Baseline,
     Category,
     CustomPackage,
@@ -24,6 +23,7 @@ from controller.compliance.model import (
     Rule,
     Severity,
 )
+from controller.compliance.offers import BuildKey, Offers, RepositoryContent, key_of, offers_of
 from controller.compliance.required import (
     BY_HAND,
     REQUIRED,
@@ -36,15 +36,6 @@ from controller.compliance.required import (
 )
 from controller.fleet import products
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryContent:
-    """What one repository holds. `available` is None when its list of packages was not read."""
-
-    id: str
-    advisories: Sequence[Advisory]
-    available: Sequence[Available] | None = None
 
 
 @dataclass(slots=True)
@@ -65,29 +56,130 @@ def compile_approvals(
     streams: Iterable[Stream],
     product: str,
     first_seen: Mapping[str, datetime],
+    *,
+    offers: Offers | None = None,
 ) -> Approved:
     """Return what `baseline` requires of an instance with this product, these repositories and these enabled module streams.
 
-    `first_seen` says when advisories were first seen; one that is absent counts as seen on `as_of`.
+    `first_seen` says when advisories were first seen; one that is absent counts as seen on `as_of`. `offers` is what `offers_of` says of
+    these repositories, for callers that remember it.
     """
     contents = sorted(repositories, key=lambda content: content.id)
-    rules = applicable_rules(baseline, product)
-    enabled = {f"{stream.name}:{stream.stream}" for stream in streams}
-    seen = _FirstSeen(first_seen, as_of)
-    lists = _Lists(baseline)
+    asked = _Asked(baseline, as_of, streams, product, first_seen, offers or offers_of(contents))
+    return _compile(contents, asked, None)
+
+
+def recompile(
+    before: Approved,
+    change: Change,
+    repositories: Iterable[RepositoryContent],
+    baseline: Baseline,
+    as_of: date,
+    streams: Iterable[Stream],
+    product: str,
+    first_seen: Mapping[str, datetime],
+    offers: Offers,
+) -> Approved:
+    """Return what `compile_approvals` does, given what it said before these repositories' advisories changed, and how they did.
+
+    All else must be the same as it was for `before`; the cost depends on the change.
+    """
+    contents = sorted(repositories, key=lambda content: content.id)
+    part = _compile(contents, _Asked(baseline, as_of, streams, product, first_seen, offers), change)
+    names, seen = change.names, change.advisories
+    obsoleted = dict(before.obsoleted)
+    for old, several in before.obsoleted.items():
+        if any(o.by.name in names for o in several):
+            del obsoleted[old]
+            if kept := tuple(o for o in several if o.by.name not in names):
+                obsoleted[old] = kept
+    for old, several in part.obsoleted.items():
+        obsoleted[old] = _most_important((*obsoleted.get(old, ()), *several))
+    return replace(
+        before,
+        lines={key: line for key, line in before.lines.items() if key[0] not in names} | dict(part.lines),
+        names=frozenset(name for name in before.names if name[0] not in names) | part.names,
+        without_advisory={n: key for n, key in before.without_advisory.items() if n[0] not in names}
+        | dict(part.without_advisory),
+        first_seen_used=tuple(
+            sorted({(a, day) for a, day in before.first_seen_used if a not in seen}.union(part.first_seen_used))
+        ),
+        obsoleted=obsoleted,
+        restart=frozenset(r for r in before.restart if r[0] not in names) | part.restart,
+        in_modules=frozenset(n for n in before.in_modules if n not in names) | part.in_modules,
+        security={key: found for key, found in before.security.items() if key[0] not in names} | dict(part.security),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What of some updateinfo files differs from before."""
+
+    advisories: AbstractSet[str]
+    """Ids."""
+    names: AbstractSet[str]
+    """Of the packages that these advisories name, as they were or as they are."""
+
+
+def change_of(before: Sequence[Advisory], after: Sequence[Advisory]) -> Change:
+    """Say what two editions of an updateinfo file differ in, by what they say. Order counts, as it does in answers."""
+    start, end = 0, 0
+    least = min(len(before), len(after))
+    while start < least and before[start] == after[start]:
+        start += 1
+    while end < least - start and before[-1 - end] == after[-1 - end]:
+        end += 1
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    common = set(old).intersection(new)
+    stayed = [a for a in old if a in common]
+    if stayed == [a for a in new if a in common] and len(stayed) == len(common):
+        old, new = [a for a in old if a not in common], [a for a in new if a not in common]
+    differs = (*old, *new)
+    return Change({a.id for a in differs}, {p.nevra.name for a in differs for p in a.packages})
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of the repositories."""
+
+    baseline: Baseline
+    as_of: date
+    streams: Iterable[Stream]
+    product: str
+    first_seen: Mapping[str, datetime]
+    offers: Offers
+
+
+def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Change | None) -> Approved:
+    """Compile all (None), or only the names of a change."""
+    as_of, offers, only = asked.as_of, asked.offers, change.names if change is not None else None
+    rules = applicable_rules(asked.baseline, asked.product)
+    enabled = {f"{stream.name}:{stream.stream}" for stream in asked.streams}
+    seen = _FirstSeen(asked.first_seen, as_of)
+    lists = _Lists(asked.baseline)
     versions = defaultdict[LineKey, dict[bytes, _Version]](dict)
-    mentioned = set[tuple[str, str, bytes]]()
+    mentioned, restart, in_modules = set[BuildKey](), set[BuildKey](), set[str]()
     for content in contents:
         for advisory in content.advisories:
+            packages = advisory.packages
+            if change is not None:
+                packages = tuple([p for p in packages if p.nevra.name in change.names])
+                if not packages and advisory.id not in change.advisories:
+                    continue
             approvals = [
                 a for number, rule in rules if (a := _approve(number, rule, advisory, as_of, seen)) is not None
             ]
             approvals += lists.of_advisory(advisory)
             is_security = advisory.category is Category.SECURITY
-            for package in advisory.packages:
+            for package in packages:
                 build = package.nevra
-                key = build.key
-                mentioned.add((build.name, build.arch, key))
+                key = key_of(build)
+                build_key = (build.name, build.arch, key)
+                mentioned.add(build_key)
+                if package.reboot_suggested:
+                    restart.add(build_key)
+                if package.module and package.module in enabled:
+                    in_modules.add(build.name)
                 by_hand = lists.of_build(build, advisory)
                 rejected = lists.rejects(build)
                 for modular in _applies_to(package.module, enabled):
@@ -101,10 +193,14 @@ def compile_approvals(
                     version.security |= is_security
                     version.modular |= bool(package.module)
                     version.rejected |= rejected
-    offered, obsoletes, everything_read = _offered(contents)
+    builds: Iterable[BuildKey] = offers.builds
+    if only is not None:
+        builds = [key for name in only for key in offers.names.get(name, ())]
     without = dict[tuple[str, str], bytes]()
-    for (name, arch, key), (repository, build, build_time) in offered.items():
-        if (name, arch, key) in mentioned or is_modular(build.release):
+    for build_key in builds:
+        repository, build, build_time = offers.builds[build_key]
+        name, arch, key = build_key
+        if build_key in mentioned or is_modular(build.release):
             continue  # which stream a modular build belongs to, only its advisory or the modules file can tell
         if lists.rejects(build):
             continue
@@ -123,28 +219,16 @@ def compile_approvals(
     lines = {
         line_key: line
         for line_key, found in sorted(versions.items())
-        if (line := _line(line_key, found, offered, everything_read)) is not None
+        if (line := _line(line_key, found, offers)) is not None
     }
     return Approved(
         lines,
         frozenset((name, arch) for name, arch, _ in lines),
         without,
         seen.used(),
-        obsoleted=_obsoleted(lines, obsoletes),
-        restart=frozenset(
-            (p.nevra.name, p.nevra.arch, p.nevra.key)
-            for content in contents
-            for advisory in content.advisories
-            for p in advisory.packages
-            if p.reboot_suggested
-        ),
-        in_modules=frozenset(
-            p.nevra.name
-            for content in contents
-            for advisory in content.advisories
-            for p in advisory.packages
-            if p.module and p.module in enabled
-        ),
+        obsoleted=_obsoleted(lines, offers.obsoletes),
+        restart=frozenset(restart),
+        in_modules=frozenset(in_modules),
         blocked=lists.blocked,
         blocked_words=lists.blocked_words,
         security=_not_yet_approved(versions, lines),
@@ -308,30 +392,9 @@ def _applies_to(module: str, enabled: AbstractSet[str]) -> tuple[bool, ...]:
     return (False, True) if module in enabled else ()
 
 
-Offered = Mapping[tuple[str, str, bytes], tuple[str, Nevra, int]]
-
-
-Obsoletes = Mapping[tuple[str, str, bytes], tuple[str, ...]]
-
-
-def _offered(contents: Iterable[RepositoryContent]) -> tuple[Offered, Obsoletes, bool]:
-    """Return what repositories offer, by name, arch and key, what of it replaces others, and whether all could be asked."""
-    found = dict[tuple[str, str, bytes], tuple[str, Nevra, int]]()
-    obsoletes = dict[tuple[str, str, bytes], tuple[str, ...]]()
-    everything_read = True
-    for content in contents:
-        if content.available is None:
-            everything_read = False
-            continue
-        for build in content.available:
-            key = (build.nevra.name, build.nevra.arch, build.nevra.key)
-            found.setdefault(key, (content.id, build.nevra, build.build_time))
-            if build.obsoletes:
-                obsoletes.setdefault(key, build.obsoletes)
-    return found, obsoletes, everything_read
-
-
-def _obsoleted(lines: Mapping[LineKey, Line], obsoletes: Obsoletes) -> dict[str, tuple[Obsoletion, ...]]:
+def _obsoleted(
+    lines: Mapping[LineKey, Line], obsoletes: Mapping[BuildKey, tuple[str, ...]]
+) -> dict[str, tuple[Obsoletion, ...]]:
     """Find what the required builds replace. Only targets count: what an older version replaced may have come back since."""
     found = defaultdict[str, list[Obsoletion]](list)
     for name, arch, key in obsoletes:
@@ -344,9 +407,11 @@ def _obsoleted(lines: Mapping[LineKey, Line], obsoletes: Obsoletes) -> dict[str,
                 continue  # rpm's own rule: a package replaces its older versions anyway
             if (obsoletion := _obsoletion(Nevra(name, *line.target.evr, arch), line, rest)) is not None:
                 found[old].append(obsoletion)
-    return {
-        old: tuple(sorted(several, key=lambda o: (-o.level, o.by.name, o.by.arch))) for old, several in found.items()
-    }
+    return {old: _most_important(several) for old, several in found.items()}
+
+
+def _most_important(several: Iterable[Obsoletion]) -> tuple[Obsoletion, ...]:
+    return tuple(sorted(several, key=lambda o: (-o.level, o.by.name, o.by.arch)))
 
 
 def _obsoletion(by: Nevra, line: Line, condition: str) -> Obsoletion | None:
@@ -363,18 +428,18 @@ def _obsoletion(by: Nevra, line: Line, condition: str) -> Obsoletion | None:
     return Obsoletion(by, line, relation, number, bare, release) if bare and relation.strip("<=>") == "" else None
 
 
-def _line(
-    line_key: LineKey, versions: Mapping[bytes, _Version], offered: Offered, everything_read: bool
-) -> Line | None:
+def _line(line_key: LineKey, versions: Mapping[bytes, _Version], offers: Offers) -> Line | None:
     approved = [key for key, version in versions.items() if version.approvals]
     if not approved:
         return None
     name, arch, _ = line_key
     target = max(approved)
     # R4's "lowest available approved build above it" has nothing to choose from: the target is the highest approved build.
-    gone = everything_read and (name, arch, target) not in offered
+    gone = offers.everything_read and (name, arch, target) not in offers.builds
     return Line(
-        tuple(_step(key, versions[key], offered.get((name, arch, key))) for key in sorted(versions) if key <= target),
+        tuple(
+            _step(key, versions[key], offers.builds.get((name, arch, key))) for key in sorted(versions) if key <= target
+        ),
         gone,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 
 from pyroaring import FrozenBitMap
 
@@ -13,7 +14,7 @@ from common.manifest import Manifest
 from common.nevra import Nevra
 from controller.compliance.exceptions import Excuse, Excuses
 from controller.compliance.host import Host
-from controller.compliance.judge import Judged, PackageTable, line_of
+from controller.compliance.judge import Judged, PackageTable, Spelled, line_of
 from controller.compliance.model import (
     Assessment,
     Attempt,
@@ -128,6 +129,8 @@ def _level(
     table: PackageTable,
 ) -> Level:
     """Return the highest level among what is missing or pending."""
+    if not (obsoleted or pending or late):
+        return judged.worst(missing)
     found = [judged.worst(missing - FrozenBitMap(obsoleted) if obsoleted else missing)]
     found += [obsoletion.level for obsoletion in obsoleted.values()]
     for number, running in pending.items():
@@ -299,15 +302,23 @@ def _seen_to(verdict: Verdict) -> int:
     return len(verdict.satisfied) + len(verdict.missing) + len(verdict.rejected) + len(verdict.excepted)
 
 
-def non_compliant_keys(verdict: Verdict, table: PackageTable) -> tuple[str, ...]:
+def non_compliant_keys(verdict: Verdict, table: PackageTable) -> Spelled:
     """Return the keys (name.arch) of what is missing, rejected or pending, in order."""
-    return tuple(sorted(table.keys([*verdict.missing, *verdict.rejected, *verdict.pending, *verdict.late])))
+    if not (verdict.rejected or verdict.pending or verdict.late):
+        return Spelled(verdict.missing, table)
+    return Spelled(FrozenBitMap([*verdict.missing, *verdict.rejected, *verdict.pending, *verdict.late]), table)
 
 
 def running_kernel(manifest: Manifest) -> Nevra | None:
     """Return the package of the running kernel; None when it is not known, or when there is none."""
+    return _parsed(manifest.running_kernel_package)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Nevra | None:
+    """Remembered: a fleet runs few kernels."""
     try:
-        return nevra.parse(manifest.running_kernel_package)
+        return nevra.parse(text)
     except ValueError:
         return None
 
@@ -318,6 +329,8 @@ def _running_kernel(
     """Find the kernel packages that are installed well enough and run in an older version than required (R7)."""
     running = running_kernel(manifest)
     if running is None:
+        if not manifest.install_only:
+            return {}, False
         kernels = (table[number].nevra.name for number in satisfied & table.kernels)
         return {}, any(name in manifest.install_only and not name.endswith("-devel") for name in kernels)
     pending = dict[int, Nevra]()

@@ -22,7 +22,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -31,7 +31,8 @@ from pyroaring import FrozenBitMap
 from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
 from controller.compliance import undetermined
-from controller.compliance.approvals import RepositoryContent, compile_approvals, compile_custom
+from controller.compliance.approvals import Change, change_of, compile_approvals, compile_custom, recompile
+from controller.compliance.compiled import Compiled, Question
 from controller.compliance.evaluate import (
     NOTHING,
     Verdict,
@@ -45,10 +46,10 @@ from controller.compliance.evaluate import (
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
 from controller.compliance.items import Items
-from controller.compliance.judge import NOTHING_JUDGED, Judged, PackageTable, judge, older_builds
+from controller.compliance.judge import NOTHING_JUDGED, PackageTable, judge, judge_again, older_builds
 from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
+from controller.compliance.offers import Offers, RepositoryContent, offers_of
 from controller.compliance.required import Approved
-from controller.compliance.undetermined import Asks
 from controller.inventory.model import Package, Snapshot
 
 __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
@@ -58,35 +59,11 @@ _MAX_SNAPSHOTS: Final = 1 << 17
 _MAX_ORDERS: Final = 4096
 _MAX_VERDICTS: Final = 1 << 14
 """Of all compiled approvals together; a verdict takes some kilobytes. Approvals are compiled anew each day, so none grows old."""
+_MAX_OFFERS: Final = 8
 _UNREADABLE: Final = "!"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_MANIFEST: Final = Manifest(os=OsRelease())
 _NOTHING_APPROVED: Final = Approved({}, frozenset(), {})
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What compiled approvals depend on, but for first_seen."""
-
-    repositories: tuple[tuple[str, str, str], ...]
-    baseline: Baseline
-    day: date
-    streams: tuple[Stream, ...]
-    product: str
-
-
-_Same = tuple[bytes, str, tuple[str, ...], int, str | None]
-"""What a verdict depends on besides what was compiled."""
-
-
-@dataclass(slots=True)
-class _Compiled:
-    approved: Approved
-    metadata_digest: str
-    advisory_counts: Mapping[str, int] = field(default_factory=dict)
-    judged: Judged = NOTHING_JUDGED
-    asks: Asks | None = None
-    verdicts: dict[_Same, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +75,14 @@ class _Last:
     product: str
     repositories: tuple[Repository, ...]
     streams: tuple[Stream, ...]
-    compiled: _Compiled
+    compiled: Compiled
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
     assessment: Assessment
     verdict: Verdict
-    compiled: _Compiled
+    compiled: Compiled
 
 
 class Evaluator:
@@ -126,7 +103,8 @@ class Evaluator:
         self._records = dict[str, int]()
         self._unreadable = dict[str, str]()
         self._first_seen = dict[str, datetime]()
-        self._compiled = OrderedDict[_Question, _Compiled]()
+        self._compiled = OrderedDict[Question, Compiled]()
+        self._offers = OrderedDict[tuple[tuple[str, str], ...], Offers]()
         self._last: _Last | None = None
         self._kept = 0
         self._older_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
@@ -217,7 +195,7 @@ class Evaluator:
         if baseline is not None and product and undetermined.family_of(product) == baseline.operating_system:
             compiled = self._same_as_last(manifest, baseline, as_of, product)
         else:
-            compiled = _Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
+            compiled = Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
         verdict = self._decide(host, manifest, compiled)
         excuses = self._excuses(host, as_of, exceptions)
         if excuses:
@@ -247,7 +225,7 @@ class Evaluator:
             self._live = (exceptions, as_of, live)
         return live.of(host.instance.id, host.instance.application_group)
 
-    def _decide(self, host: Host, manifest: Manifest, compiled: _Compiled) -> Verdict:
+    def _decide(self, host: Host, manifest: Manifest, compiled: Compiled) -> Verdict:
         """Decide, or remember what was decided for an instance that has the same installed and runs the same."""
         if host.snapshot is None:
             return replace(NOTHING, not_applicable=len(compiled.approved.custom or compiled.approved.names))
@@ -259,7 +237,10 @@ class Evaluator:
             manifest.boot_time,
             details,
         )
-        if (known := compiled.verdicts.get(same)) is not None:
+        if (known := compiled.known(same)) is not None:
+            if same not in compiled.verdicts and self._kept < _MAX_VERDICTS:
+                compiled.verdicts[same] = known
+                self._kept += 1
             return known
         compiled.judged = judged = judge(compiled.approved, self._table, compiled.judged)
         newest = self._newest(host.snapshot)
@@ -302,7 +283,7 @@ class Evaluator:
                 self._older_by_snapshot.popitem(last=False)
         return snapshot.packages - older if older else snapshot.packages
 
-    def _same_as_last(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Compiled:
+    def _same_as_last(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> Compiled:
         """Compile, unless the one before asked the same: hashing a baseline takes longer than all the rest."""
         last = self._last
         if (
@@ -318,11 +299,11 @@ class Evaluator:
         self._last = _Last(baseline, as_of, product, manifest.repositories, manifest.streams, compiled)
         return compiled
 
-    def _compile(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Compiled:
+    def _compile(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> Compiled:
         day = as_of.astimezone(UTC).date()
         if baseline.custom:
             return self._compile_custom(baseline, day)
-        question = _Question(
+        question = Question(
             self._named(manifest.repositories),
             baseline,
             day,
@@ -332,24 +313,68 @@ class Evaluator:
         compiled = self._compiled.get(question)
         if compiled is None or not self._still_seen(compiled.approved, day):
             self._kept -= len(compiled.verdicts) if compiled is not None else 0
-            contents = [self._content(*names) for names in question.repositories]
-            approved = compile_approvals(contents, baseline, day, manifest.streams, product, self._first_seen)
-            compiled = _Compiled(
-                approved,
-                _metadata_digest(question.repositories, approved.first_seen_used),
-                {name: len(self._updateinfo[name]) for _, name, _ in question.repositories if _is_read(name)},
-                asks=undetermined.what_it_asks(baseline, product),
-            )
+            compiled = self._compile_anew(question)
             self._compiled[question] = compiled
             self._trim({name for _, *files in question.repositories for name in files})
         self._compiled.move_to_end(question)
         return compiled
 
-    def _compile_custom(self, baseline: Baseline, day: date) -> _Compiled:
+    def _compile_anew(self, question: Question) -> Compiled:
+        contents = [self._content(*names) for names in question.repositories]
+        asked = (contents, question.baseline, question.day, question.streams, question.product, self._first_seen)
+        offers = self._offers_of(question.repositories, contents)
+        judged, base, changed = NOTHING_JUDGED, None, NOTHING.newest
+        if (before := self._base(question)) is None:
+            approved = compile_approvals(*asked, offers=offers)
+        else:
+            base, change = before
+            approved = recompile(base.approved, change, *asked, offers=offers)
+            was, now = base.approved.obsoleted, approved.obsoleted
+            replaced = {old for old in was.keys() | now.keys() if was.get(old) != now.get(old)}
+            changed = self._table.named(change.names | replaced)
+            judged = judge_again(approved, self._table, base.judged, changed)
+            base.base = None  # one step back is enough, and all of them would never be let go
+        return Compiled(
+            approved,
+            _metadata_digest(question.repositories, approved.first_seen_used),
+            {name: len(self._updateinfo[name]) for _, name, _ in question.repositories if _is_read(name)},
+            judged,
+            undetermined.what_it_asks(question.baseline, question.product),
+            base=base,
+            changed=changed,
+        )
+
+    def _base(self, question: Question) -> tuple[Compiled, Change] | None:
+        """Return what was compiled last for the same question about other editions of the same updateinfo files, and what changed."""
+        lists = [(identifier, primary) for identifier, _, primary in question.repositories]
+        for known, compiled in reversed(self._compiled.items()):
+            if (
+                replace(known, repositories=()) == replace(question, repositories=())
+                and [(identifier, primary) for identifier, _, primary in known.repositories] == lists
+                and self._still_seen(compiled.approved, question.day)
+            ):
+                pairs = [(a, b) for (_, a, _), (_, b, _) in zip(known.repositories, question.repositories, strict=True)]
+                if all(a in self._updateinfo and b in self._updateinfo for a, b in pairs if a != b):
+                    changes = [change_of(self._updateinfo[a], self._updateinfo[b]) for a, b in pairs if a != b]
+                    ids = frozenset(i for change in changes for i in change.advisories)
+                    return compiled, Change(ids, frozenset(n for change in changes for n in change.names))
+        return None
+
+    def _offers_of(self, names: Iterable[tuple[str, str, str]], contents: Sequence[RepositoryContent]) -> Offers:
+        key = tuple((identifier, primary) for identifier, _, primary in names)
+        if (found := self._offers.get(key)) is None:
+            found = self._offers[key] = offers_of(contents)
+            if len(self._offers) > _MAX_OFFERS:
+                self._offers.popitem(last=False)
+        else:
+            self._offers.move_to_end(key)
+        return found
+
+    def _compile_custom(self, baseline: Baseline, day: date) -> Compiled:
         """Compile the rows of a custom baseline: no repository has a say, so one serves all instances."""
-        question = _Question((), baseline, day, (), "")
+        question = Question((), baseline, day, (), "")
         if (compiled := self._compiled.get(question)) is None:
-            compiled = self._compiled[question] = _Compiled(
+            compiled = self._compiled[question] = Compiled(
                 compile_custom(baseline.custom), _metadata_digest((), ()), asks=undetermined.what_it_asks(baseline, "")
             )
             self._trim(set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -68,8 +69,8 @@ class Answer:
     """The answer for one instance and one baseline, without items: what is kept and counted."""
 
     assessment: Assessment
-    non_compliant_keys: tuple[str, ...]
-    """Keys (name.arch) of the non-compliant items: what `AssessmentStore.put_assessment` takes as `items`."""
+    non_compliant_keys: Sequence[str]
+    """Keys (name.arch) of the non-compliant items, in order: what `AssessmentStore.put_assessment` takes as `items`."""
 
 
 @dataclass(frozen=True, slots=True)

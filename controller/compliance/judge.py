@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, overload
 
 from pyroaring import BitMap, FrozenBitMap
 
@@ -37,6 +37,7 @@ class PackageTable:
         """Make an empty table."""
         self._packages = list[Package | None]([None])
         self._names = dict[tuple[str, str], BitMap]()
+        self._archs = defaultdict[str, list[str]](list)
         self._kernels = BitMap()
         self._keys = list[str]([""])
         self._spelled = dict[tuple[str, str], str]()
@@ -56,6 +57,7 @@ class PackageTable:
             name = (package.nevra.name, package.nevra.arch)
             if name not in self._names:
                 self._names[name] = BitMap()
+                self._archs[name[0]].append(name[1])
             self._names[name].add(package.id)
             self._keys += [""] * (package.id - len(self._keys))
             self._keys.append(self._spelled.setdefault(name, f"{name[0]}.{name[1]}"))
@@ -74,13 +76,18 @@ class PackageTable:
             found = list(map(self._keys.__getitem__, package_ids))
         except IndexError:
             raise ValueError("a package was not learnt") from None
-        if "" in found:
+        if not all(found):
             raise ValueError("a package was not learnt")
         return found
 
     def builds(self, name: str, arch: str) -> BitMap | FrozenBitMap:
         """Return the ids of all builds of a name.arch."""
         return self._names.get((name, arch), _NOTHING)
+
+    def named(self, names: Iterable[str]) -> FrozenBitMap:
+        """Return the ids of all builds of some names, whatever their architecture."""
+        found = [self._names[name, arch] for name in names for arch in self._archs.get(name, ())]
+        return FrozenBitMap(BitMap.union(*found)) if found else _NOTHING
 
     @property
     def kernels(self) -> BitMap:
@@ -90,6 +97,61 @@ class PackageTable:
     def after(self, package_id: int) -> Iterator[Package]:
         """Return the packages with greater ids, ascending."""
         return (package for package in self._packages[package_id + 1 :] if package is not None)
+
+
+class Spelled(Sequence[str]):
+    """The keys (name.arch) of some packages, in order and each once: a tuple that is made when somebody looks into it.
+
+    Most answers of a fleet are counted and compared only, and to spell a key takes longer than to decide about its package.
+    """
+
+    __slots__ = ("_ids", "_spelled", "_table")
+
+    def __init__(self, ids: FrozenBitMap, table: PackageTable) -> None:
+        """Spell packages that `table` knows, of which no two have one key."""
+        self._ids = ids
+        self._table = table
+        self._spelled: tuple[str, ...] | None = None
+
+    def _tuple(self) -> tuple[str, ...]:
+        if self._spelled is None:
+            self._spelled = tuple(sorted(self._table.keys(self._ids.to_array())))
+        return self._spelled
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
+        return self._tuple()[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tuple())
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Spelled):
+            if self._table is other._table and self._ids == other._ids:
+                return True
+            return self._tuple() == other._tuple()
+        return isinstance(other, tuple) and self._tuple() == other
+
+    def __hash__(self) -> int:
+        return hash(self._tuple())
+
+    def __repr__(self) -> str:
+        return repr(self._tuple())
+
+    def without(self, other: Spelled) -> frozenset[str]:
+        """Return the keys that stand here and not there; only packages that are not in both are spelled."""
+        if self._table is not other._table:
+            return frozenset(self).difference(other)
+        keys = self._table.keys
+        return frozenset(keys((self._ids - other._ids).to_array())).difference(
+            keys((other._ids - self._ids).to_array())
+        )
 
 
 def older_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
@@ -134,7 +196,7 @@ class Judged:
     without_advisory: FrozenBitMap
     """A newer build is offered that no advisory mentions and no rule asks for."""
     levels: Mapping[Level, FrozenBitMap] = field(default_factory=dict)
-    """`behind`, apart by level."""
+    """`behind`, apart by level, the highest first."""
     blocked: FrozenBitMap = _NOTHING
     """On the rejected list with BLOCK."""
     obsoleted: Mapping[int, Obsoletion] = field(default_factory=dict)
@@ -144,9 +206,10 @@ class Judged:
 
     def worst(self, missing: FrozenBitMap) -> Level:
         """Return the highest level of some packages that are behind."""
-        return next(
-            (lvl for lvl in sorted(self.levels, reverse=True) if missing.intersect(self.levels[lvl])), Level.UNSPECIFIED
-        )
+        for level, behind in self.levels.items():
+            if missing.intersect(behind):
+                return level
+        return Level.UNSPECIFIED
 
 
 NOTHING_JUDGED: Final = Judged(0, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
@@ -169,11 +232,32 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
     """Judge the packages that came after `before`, and return the verdicts of all."""
     if before.last_id == table.last_id:
         return before
+    return _judge(approved, table.after(before.last_id), before, table.last_id)
+
+
+def judge_again(approved: Approved, table: PackageTable, before: Judged, changed: FrozenBitMap) -> Judged:
+    """Return the verdicts of the packages that `before` has, when those of some changed."""
+    stayed = Judged(
+        before.last_id,
+        before.behind - changed,
+        before.satisfied - changed,
+        before.covered_names - changed,
+        before.without_advisory - changed,
+        {level: found - changed for level, found in before.levels.items()},
+        before.blocked - changed,
+        {number: o for number, o in before.obsoleted.items() if number not in changed},
+        before.restart - changed,
+    )
+    packages = (table[number] for number in changed if number <= before.last_id)
+    return _judge(approved, packages, stayed, before.last_id)
+
+
+def _judge(approved: Approved, packages: Iterable[Package], before: Judged, last_id: int) -> Judged:
     satisfied, covered, without = list[int](), list[int](), list[int]()
     behind = defaultdict[Level, list[int]](list)
     blocked, restart, obsoleted = list[int](), list[int](), dict(before.obsoleted)
     names, newer, custom = approved.names, approved.without_advisory, approved.custom
-    for package in table.after(before.last_id):
+    for package in packages:
         build = package.nevra
         name = (build.name, build.arch)
         if name in names or build.name in custom:
@@ -198,12 +282,12 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
     for level, ids in behind.items():
         levels[level] = levels.get(level, _NOTHING) | FrozenBitMap(ids)
     return Judged(
-        table.last_id,
+        last_id,
         FrozenBitMap.union(*levels.values()) if levels else _NOTHING,
         before.satisfied | FrozenBitMap(satisfied),
         before.covered_names | FrozenBitMap(covered),
         before.without_advisory | FrozenBitMap(without),
-        levels,
+        dict(sorted(levels.items(), reverse=True)),
         before.blocked | FrozenBitMap(blocked),
         obsoleted,
         before.restart | FrozenBitMap(restart),

@@ -58,7 +58,7 @@ def changes(before: Iterable[Answer], after: Iterable[Answer]) -> Changes:
             raise ValueError(f"answer {compared} is of {was.instance_id} before and of {will.instance_id} after")
         if one.non_compliant_keys == other.non_compliant_keys and (was.status, was.level) == (will.status, will.level):
             continue
-        old, new = set(one.non_compliant_keys), set(other.non_compliant_keys)
+        old, new = frozenset(one.non_compliant_keys), frozenset(other.non_compliant_keys)
         change = Change(
             was.instance_id,
             was.status,

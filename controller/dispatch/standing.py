@@ -7,6 +7,7 @@ same key, the same answer. A mark stands for a key between two runs of the contr
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -41,7 +42,7 @@ class Standing:
     """An instance's deciding answer, as long as it holds."""
 
     assessment: Assessment
-    non_compliant: tuple[str, ...] | None
+    non_compliant: Sequence[str] | None
     """Keys (name.arch) of what keeps it from complying; None when the answer was taken from the store, which does not say."""
     earliest: datetime | None
     """Since when the one of these that stands longest does."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from common.clock import Clock
 from controller.compliance.evaluator import Answer
+from controller.compliance.judge import Spelled
 from controller.compliance.model import Assessment, AssignmentScope, Baseline
 from controller.dispatch.assess import Assessor
 from controller.dispatch.decisions import Decisions
@@ -84,6 +85,8 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[tuple[str,
     """Return what came and what went, each in order; keys stand in each once."""
     if before == after:
         return (), ()
+    if isinstance(before, Spelled) and isinstance(after, Spelled):
+        return tuple(sorted(after.without(before))), tuple(sorted(before.without(after)))
     old = frozenset(before)
     came = [key for key in after if key not in old]
     if len(after) - len(came) == len(before):

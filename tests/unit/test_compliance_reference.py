@@ -675,6 +675,76 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
             )
 
 
+@st.composite
+def editions(draw: st.DrawFn) -> tuple[World, list[list[PackageLine]], list[list[Advisory]]]:
+    """A world, what several of its hosts have installed, and its updateinfo file as it changes: advisories come, go, change and move."""
+    world = draw(worlds())
+    hosts = [
+        world.installed,
+        *draw(st.lists(st.lists(lines, max_size=8, unique_by=lambda line: line.nevra), max_size=2)),
+    ]
+    found = [world.advisories]
+    for _ in range(draw(st.integers(1, 3))):
+        now = list(found[-1])
+        for _ in range(draw(st.integers(1, 2))):
+            place = draw(st.integers(0, len(now)))
+            match draw(st.sampled_from(["add", "add", "drop", "change", "move"])):
+                case "add":
+                    now.insert(place, draw(advisories(draw(st.integers(0, 9)))))
+                case "drop" if now:
+                    now.pop(place % len(now))
+                case "change" if now:
+                    now[place % len(now)] = draw(advisories(place))
+                case _ if now:
+                    now.insert(place, now.pop())
+        found.append(now)
+    return world, hosts, found
+
+
+@settings(max_examples=150, deadline=None)
+@given(editions(), st.booleans())
+def test_R1_metadata_that_changed_is_answered_as_if_it_had_always_been_so(
+    given_: tuple[World, list[list[PackageLine]], list[list[Advisory]]], several: bool
+) -> None:
+    """Only what an edition changes is compiled and judged anew, and verdicts it does not touch are kept: the answers must not show it."""
+    world, hosts, found = given_
+    shared = Evaluator()
+    ids = {line: n for n, line in enumerate(dict.fromkeys(line for host in hosts for line in host), 1)}
+    known = 0
+    for number, edition in enumerate([*found, found[0]]):
+        repository = replace(a_repository(), updateinfo=f"{number:064x}")
+        shared.add_updateinfo(repository.updateinfo, edition, world.first_seen)
+        shared.add_primary(repository.primary, world.offers)
+        for place, installed in enumerate(hosts):
+            if several and number == 0 and place:
+                continue  # some packages are learnt, and some hosts asked, only after the first change
+            new = [line for line in installed if ids[line] > known]
+            shared.learn(
+                Package(ids[line], line.nevra, line.module, line.nevra.key) for line in sorted(new, key=ids.__getitem__)
+            )
+            known = max([known, *(ids[line] for line in new)])
+            there = replace(
+                world, installed=installed, advisories=edition, late=world.late & {x.nevra for x in installed}
+            )
+            said = replace(manifest_of(there), repositories=(repository,))
+            content, _ = encode_packages((line, 0, "") for line in installed)
+            snapshot = Snapshot(digest.of(content), FrozenBitMap(ids[line] for line in installed))
+            host = Host(an_instance(1), said, snapshot=snapshot, collected_at=NOW, details=details_of(there))
+            together = shared.evaluate(host, world.baseline, NOW, exceptions=world.exceptions, everything=True)
+            alone = evaluate(
+                host,
+                installed,
+                {repository.updateinfo: edition},
+                {repository.primary: world.offers},
+                world.baseline,
+                NOW,
+                exceptions=world.exceptions,
+                first_seen=world.first_seen,
+                everything=True,
+            )
+            assert together == alone, number
+
+
 def with_prefix(number: int, advisory: Advisory) -> Advisory:
     return Advisory(
         **{f: getattr(advisory, f) for f in advisory.__dataclass_fields__} | {"id": f"{number}-{advisory.id}"}

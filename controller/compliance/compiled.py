@@ -1,0 +1,56 @@
+"""What was compiled for a question, and the verdicts that were given by it. Records of the evaluator's; they decide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from pyroaring import FrozenBitMap
+
+from common.manifest import Stream
+from controller.compliance.evaluate import NOTHING, Verdict
+from controller.compliance.judge import NOTHING_JUDGED, Judged
+from controller.compliance.model import Baseline
+from controller.compliance.required import Approved
+from controller.compliance.undetermined import Asks
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What compiled approvals depend on, but for first_seen."""
+
+    repositories: tuple[tuple[str, str, str], ...]
+    baseline: Baseline
+    day: date
+    streams: tuple[Stream, ...]
+    product: str
+
+
+Same = tuple[bytes, str, tuple[str, ...], int, str | None]
+"""What a verdict depends on besides what was compiled."""
+
+
+@dataclass(slots=True)
+class Compiled:
+    approved: Approved
+    metadata_digest: str
+    advisory_counts: Mapping[str, int] = field(default_factory=dict)
+    judged: Judged = NOTHING_JUDGED
+    asks: Asks | None = None
+    verdicts: dict[Same, Verdict] = field(default_factory=dict)
+    base: Compiled | None = None
+    """What was compiled before the advisories changed: its verdicts on hosts without a changed package are still right."""
+    changed: FrozenBitMap = NOTHING.newest
+    """Builds of which something else is required than by `base`, or may be."""
+
+    def known(self, same: Same) -> Verdict | None:
+        """Return what was decided, here or before the advisories changed."""
+        found = self.verdicts.get(same)
+        if found is not None or self.base is None:
+            return found
+        before = self.base.verdicts.get(same)
+        if before is None or before.newest.intersect(self.changed):
+            return None
+        more = len(self.approved.names) - len(self.base.approved.names)
+        return replace(before, not_applicable=before.not_applicable + more) if more else before

@@ -1,0 +1,62 @@
+"""What repositories offer, looked up by name: read once for all baselines and days."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
+from typing import Final
+
+from common.nevra import Nevra
+from controller.compliance.model import Advisory, Available
+
+BuildKey = tuple[str, str, bytes]
+"""Name, architecture and the key of the version."""
+
+key_of: Final = lru_cache(maxsize=1 << 16)(attrgetter("key"))
+"""Remembers the keys of builds: the same advisories are compiled for each baseline and each day."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryContent:
+    """What one repository holds. `available` is None when its list of packages was not read."""
+
+    id: str
+    advisories: Sequence[Advisory]
+    available: Sequence[Available] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What some repositories offer together."""
+
+    builds: Mapping[BuildKey, tuple[str, Nevra, int]]
+    """The first repository that offers a build, the build, and when it was built."""
+    obsoletes: Mapping[BuildKey, tuple[str, ...]]
+    """What a build says that it replaces."""
+    names: Mapping[str, Sequence[BuildKey]]
+    """The builds of each name."""
+    everything_read: bool
+    """Whether all repositories could be asked."""
+
+
+def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
+    """Read the lists of packages of some repositories, which must stand in order of their ids."""
+    builds = dict[BuildKey, tuple[str, Nevra, int]]()
+    obsoletes = dict[BuildKey, tuple[str, ...]]()
+    names = defaultdict[str, list[BuildKey]](list)
+    everything_read = True
+    for content in contents:
+        if content.available is None:
+            everything_read = False
+            continue
+        for build in content.available:
+            key = (build.nevra.name, build.nevra.arch, build.nevra.key)
+            if key not in builds:
+                builds[key] = (content.id, build.nevra, build.build_time)
+                names[key[0]].append(key)
+            if build.obsoletes:
+                obsoletes.setdefault(key, build.obsoletes)
+    return Offers(builds, obsoletes, names, everything_read)
