@@ -94,6 +94,8 @@ class AdvisorySpec:
     reboot_suggested: bool = False
     module: str | None = None
     """name:stream:version:context:arch of the collection; None for a plain one."""
+    others: tuple[tuple[str | None, tuple[str, ...]], ...] = ()
+    """More collections: module and packages of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +173,29 @@ def updateinfo_xml(repository: str, advisories: Iterable[AdvisorySpec]) -> bytes
         references = ET.SubElement(update, "references")
         for cve in advisory.cves:
             ET.SubElement(references, "reference", href="", id=cve, type="cve", title=cve)
-        collection = ET.SubElement(ET.SubElement(update, "pkglist"), "collection", short=repository)
-        ET.SubElement(collection, "name").text = repository
-        if advisory.module:
-            keys = ("name", "stream", "version", "context", "arch")
-            ET.SubElement(collection, "module", dict(zip(keys, advisory.module.split(":"), strict=True)))
-        for each in map(nevra.parse, advisory.packages):
-            package = ET.SubElement(
-                collection,
-                "package",
-                {"name": each.name, "epoch": str(each.epoch), "version": each.version, "release": each.release}
-                | {"arch": each.arch, "src": f"{each.name}-{each.version}-{each.release}.src.rpm"},
-            )
-            ET.SubElement(package, "filename").text = f"{each.name}-{each.version}-{each.release}.{each.arch}.rpm"
-            if advisory.reboot_suggested:
-                ET.SubElement(package, "reboot_suggested").text = "True"
+        lists = ET.SubElement(update, "pkglist")
+        for module, packages in ((advisory.module, advisory.packages), *advisory.others):
+            collection = ET.SubElement(lists, "collection", short=repository)
+            ET.SubElement(collection, "name").text = repository
+            if module:
+                keys = ("name", "stream", "version", "context", "arch")
+                ET.SubElement(collection, "module", dict(zip(keys, module.split(":"), strict=True)))
+            for each in map(nevra.parse, packages):
+                _advised(collection, each, reboot_suggested=advisory.reboot_suggested)
     ET.indent(updates)
     return bytes(ET.tostring(updates, encoding="UTF-8", xml_declaration=True))
+
+
+def _advised(collection: ET.Element, build: Nevra, *, reboot_suggested: bool) -> None:
+    package = ET.SubElement(
+        collection,
+        "package",
+        {"name": build.name, "epoch": str(build.epoch), "version": build.version, "release": build.release}
+        | {"arch": build.arch, "src": f"{build.name}-{build.version}-{build.release}.src.rpm"},
+    )
+    ET.SubElement(package, "filename").text = f"{build.name}-{build.version}-{build.release}.{build.arch}.rpm"
+    if reboot_suggested:
+        ET.SubElement(package, "reboot_suggested").text = "True"
 
 
 def install_root(
@@ -265,13 +273,17 @@ def _rpm_home() -> tempfile.TemporaryDirectory[str]:
 
 
 def _rounds(packages: Iterable[PackageSpec]) -> list[list[PackageSpec]]:
-    """Group packages so that one spec file can build each group: a name once, and one build time and vendor."""
+    """Group packages so that one spec file can build each group: a name once, and one build time, vendor and target."""
     seen, groups = Counter[tuple[object, ...]](), defaultdict[tuple[object, ...], list[PackageSpec]](list)
     for package in packages:
-        kind = (package.build_time, package.vendor, package.name)
-        groups[package.build_time, package.vendor, seen[kind]].append(package)
+        kind = (package.build_time, package.vendor, _target(package), package.name)
+        groups[package.build_time, package.vendor, _target(package), seen[kind]].append(package)
         seen[kind] += 1
     return list(groups.values())
+
+
+def _target(package: PackageSpec) -> str:
+    return _ARCH if package.arch == "noarch" else package.arch
 
 
 def _rpmbuild(packages: Sequence[PackageSpec], wanted: Mapping[PackageSpec, Path]) -> None:
@@ -281,7 +293,7 @@ def _rpmbuild(packages: Sequence[PackageSpec], wanted: Mapping[PackageSpec, Path
         defines = [("_topdir", str(top)), ("_dbpath", str(top / "db")), ("_rpmfilename", "%%{NAME}.%%{ARCH}.rpm")]
         flags = [flag for key, value in (*defines, *_DEFINES) for flag in ("--define", f"{key} {value}")]
         _run(
-            ["rpmbuild", "--quiet", "-bb", f"--target={_ARCH}", *flags, str(top / "all.spec")],
+            ["rpmbuild", "--quiet", "-bb", f"--target={_target(packages[0])}", *flags, str(top / "all.spec")],
             environment={"HOME": name, "SOURCE_DATE_EPOCH": str(packages[0].build_time)},
         )
         for package in packages:

@@ -79,11 +79,12 @@ def builds(rng: random.Random) -> Iterator[PackageSpec]:
     for name in NAMES:
         evrs = rng.sample([(v, r, e) for v in VERSIONS for r in RELEASES for e in (0, 0, 1, 2)], 5)
         for version, release, epoch in dict.fromkeys(evrs):
-            yield PackageSpec(name, version, release, epoch, rng.choice(("x86_64", "x86_64", "noarch")))
+            yield PackageSpec(name, version, release, epoch, rng.choice(("x86_64", "x86_64", "noarch", "i686")))
     for module in STREAMS:
         name, stream = module.split(":")
         for version in (f"{stream}.1", f"{stream}.2"):
             yield PackageSpec(name, version, "1.module+el9+7", modularity=f"{module}:9:c0ffee")
+        yield PackageSpec(name, f"{stream}.1", "3.el9")  # the same name, outside any module
 
 
 def build_kernels(folder: Path) -> dict[Nevra, Path]:
@@ -119,12 +120,15 @@ def run(command: Sequence[str], home: Path) -> str:
     return done.stdout
 
 
-def modules_yaml(defaults: Sequence[str], modules: Sequence[str] = STREAMS) -> str:
-    """Describe all streams, and which ones are the default of their module."""
+def modules_yaml(
+    defaults: Sequence[str], modules: Sequence[str] = STREAMS, contexts: Sequence[str] = ("c0ffee",)
+) -> str:
+    """Describe streams, and which ones are the default of their module."""
     described = "".join(
-        f"---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: '{stream}'\n  version: 9\n  context: c0ffee\n"
+        f"---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: '{stream}'\n  version: 9\n  context: {context}\n"
         "  arch: x86_64\n  summary: s\n  description: d\n  license:\n    module: [MIT]\n...\n"
         for name, stream in (module.split(":") for module in modules)
+        for context in contexts
     )
     return described + "".join(
         f"---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: {name}\n  stream: '{stream}'\n  profiles: {{}}\n...\n"
@@ -132,8 +136,12 @@ def modules_yaml(defaults: Sequence[str], modules: Sequence[str] = STREAMS) -> s
     )
 
 
-def set_streams(rng: random.Random, root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Enable and disable modules, and return the default streams and those that count: enabled ones, and defaults nobody touched."""
+def set_streams(rng: random.Random, root: Path, described: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Enable and disable modules, and return the default streams and those that count: enabled ones, and defaults nobody touched.
+
+    A stream is enabled as dnf does it: with a copy of its description, for the day when no repository describes it any more.
+    """
+    (root / "var/lib/dnf/modulefailsafe").mkdir(parents=True)
     touched, counting = set[str](), list[str]()
     for module in rng.sample(STREAMS, len(STREAMS)):
         name, stream = module.split(":")
@@ -143,10 +151,12 @@ def set_streams(rng: random.Random, root: Path) -> tuple[tuple[str, ...], tuple[
         touched.add(name)
         if state == "enabled":
             counting.append(module)
+            copy = modules_yaml((), (module,), ("c0ffee", "decaf"))
+            (root / f"var/lib/dnf/modulefailsafe/{module}:x86_64.yaml").write_text(copy)
         (root / f"etc/dnf/modules.d/{name}.module").write_text(
             f"[{name}]\nname={name}\nstream={stream if state == 'enabled' else ''}\nprofiles=\nstate={state}\n"
         )
-    drawn = [module for module in rng.sample(STREAMS, len(STREAMS)) if rng.random() < 0.6]
+    drawn = [module for module in rng.sample(described, len(described)) if rng.random() < 0.6]
     defaults = {module.split(":")[0]: module for module in drawn}  # one stream of a module
     counting += [module for name, module in defaults.items() if name not in touched]
     return tuple(defaults.values()), tuple(sorted(counting))
@@ -170,6 +180,7 @@ def advisories(rng: random.Random, pool: Pool, prefix: str) -> Iterator[Advisory
             named = [Nevra(name, 0, rng.choice(versions), "1.module+el9+7", "x86_64")]
         else:
             named = [vary(rng, build) for build in rng.choices(known, k=rng.randint(1, 4))]
+        others = (other_collection(rng, known),) if rng.random() < 0.1 else ()
         yield AdvisorySpec(
             f"{prefix}-{number}",
             rng.choice(TYPES),
@@ -178,11 +189,33 @@ def advisories(rng: random.Random, pool: Pool, prefix: str) -> Iterator[Advisory
             "2023-03-21 00:00:00",
             "an advisory",
             ("CVE-2023-0001",),
-            tuple(str(build) for build in dict.fromkeys(named)),
-            module=f"{module}:{rng.choice('79')}:{rng.choice(('c0ffee', 'c0ffee', 'decaf'))}:{rng.choice(('x86_64', 'i686'))}"
-            if module
-            else None,
+            tuple(str(build) for build in dict.fromkeys(named)) if rng.random() < 0.95 else (),
+            module=a_build_of(rng, module) if module else None,
+            others=others,
         )
+
+
+def a_build_of(rng: random.Random, module: str) -> str:
+    context = rng.choice(("c0ffee", "c0ffee", "decaf"))
+    return f"{module}:{rng.choice('79')}:{context}:{rng.choice(('x86_64', 'i686'))}"
+
+
+def other_collection(rng: random.Random, known: Sequence[Nevra]) -> tuple[str | None, tuple[str, ...]]:
+    """Choose what else an advisory is about, of a module or not."""
+    module = a_build_of(rng, rng.choice(STREAMS)) if rng.random() < 0.5 else None
+    return module, tuple(str(vary(rng, build)) for build in rng.sample(known, 2))
+
+
+def repeated(rng: random.Random, told: Sequence[AdvisorySpec]) -> Iterator[AdvisorySpec]:
+    """Tell some advisories again, as another repository or a later edition would: with other packages, dates or type."""
+    for advisory in rng.sample(told, min(4, len(told))):
+        if rng.random() < 0.5:
+            yield advisory
+        else:
+            later = f"2023-03-{rng.randint(22, 29)} 00:00:00"
+            kind, severity = rng.choice(((advisory.type, advisory.severity), ("security", "Low"), ("bugfix", "")))
+            kept = tuple(name for name in advisory.packages if rng.random() < 0.7)
+            yield replace(advisory, updated=later, type=kind, severity=severity, packages=kept)
 
 
 def installed_packages(rng: random.Random, pool: Pool) -> list[Path]:
@@ -238,18 +271,24 @@ def enable_repository(root: Path, identifier: str, repository: Path) -> Path:
 def make_world(rng: random.Random, pool: Pool, folder: Path) -> World:
     root = folder / "root"
     installed = make_root(root, installed_packages(rng, pool), pool.home)
-    defaults, streams = set_streams(rng, root)
-    repositories = list[Path]()
-    for identifier in ("base", "updates")[: rng.randint(1, 2)]:
+    described = STREAMS if rng.random() < 0.7 else tuple(m for m in STREAMS if rng.random() < 0.5)
+    defaults, streams = set_streams(rng, root, described)
+    repositories, told = list[Path](), list[AdvisorySpec]()
+    for number, identifier in enumerate(("base", "updates", "extras")[: rng.randint(1, 3)]):
         offered = tuple(rng.sample(list(pool.plain), 4))
-        repository = build_repository(
-            RepositorySpec(
-                identifier, offered, tuple(advisories(rng, pool, identifier)), modules=modules_yaml(defaults)
-            ),
-            folder / identifier,
-            pool.home / "packages",
+        own = [*advisories(rng, pool, identifier), *repeated(rng, told)] if number or rng.random() < 0.9 else []
+        own += repeated(rng, own) if rng.random() < 0.3 else ()
+        told += own
+        spec = RepositorySpec(
+            identifier,
+            offered,
+            tuple(own),
+            with_updateinfo=rng.random() < 0.9,
+            modules=modules_yaml(defaults, described) if described and (not number or rng.random() < 0.5) else "",
         )
-        repositories.append(enable_repository(root, identifier, repository))
+        repositories.append(
+            enable_repository(root, identifier, build_repository(spec, folder / identifier, pool.home / "packages"))
+        )
     kernels = [build for build in installed if build.name in ("kernel", "kernel-core")]
     running = rng.choice([*kernels, *kernels, None]) if kernels else None
     return World(root, tuple(repositories), installed, running, streams)
