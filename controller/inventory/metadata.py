@@ -8,6 +8,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import mmap
+import re
 import sqlite3
 import tempfile
 import zlib
@@ -28,6 +30,12 @@ from controller.inventory import advisories
 
 MAX_UPDATEINFO_BYTES: Final = 256 << 20
 MAX_PRIMARY_BYTES: Final = 1 << 30
+MAX_ADVISORIES: Final = 50_000
+"""In one file; the largest vendors have some thousands."""
+MAX_LISTED: Final = 20_000
+"""Packages, references or collections of one advisory."""
+MAX_LISTED_IN_ALL: Final = 2_000_000
+"""As many as fit into a file of the largest size, when each is described as vendors do."""
 _CHUNK: Final = 1 << 20
 _MAX_WINDOW: Final = 128 << 20
 _SQLITE: Final = b"SQLite format 3\0"
@@ -43,6 +51,8 @@ _COMPRESSIONS: Final[tuple[tuple[bytes, str, Callable[[BytesIO], Any]], ...]] = 
         ),
     ),
 )
+_LISTED: Final = {b"package": "packages", b"reference": "references", b"collection": "collections"}
+_COUNTED: Final = re.compile(rb"<(update|package|reference|collection)[\s/>]")
 _FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 
@@ -63,6 +73,7 @@ def parse_updateinfo(
     """
     with unpacked(content, max_bytes) as path:
         _check_root(path, "updates")
+        _check_lengths(path)
         found = createrepo_c.UpdateInfo()
         _run(createrepo_c.xml_parse_updateinfo, str(path), found)
         return tuple(_advisory(number, record, applies) for number, record in enumerate(found.updates, 1))
@@ -146,6 +157,33 @@ def _check_root(path: Path, expected: str) -> None:
         raise MetadataError(
             f"its outermost element is <{names[0]}>, not <{expected}>" if names else "is not XML: it has no element"
         )
+
+
+def _check_lengths(path: Path) -> None:
+    """Raise when a list is longer than any vendor's: createrepo_c takes the square of a list's length to read it.
+
+    Some kilobytes unpack to a hundred million bytes of nothing but `<update/>`, which is hours of work.
+    """
+    total, advisories, listed = 0, 0, dict.fromkeys(_LISTED, 0)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for match in _COUNTED.finditer(content):
+            name = match[1]
+            if name == b"update":
+                advisories += 1
+                listed = dict.fromkeys(_LISTED, 0)
+                if advisories > MAX_ADVISORIES:
+                    raise MetadataError(f"holds more than {MAX_ADVISORIES:,} advisories, which is the limit")
+                continue
+            total += 1
+            if total > MAX_LISTED_IN_ALL:
+                raise MetadataError(
+                    f"lists more than {MAX_LISTED_IN_ALL:,} packages and references, which is the limit"
+                )
+            listed[name] += 1
+            if listed[name] > MAX_LISTED:
+                raise MetadataError(
+                    f"holds an advisory with more than {MAX_LISTED:,} {_LISTED[name]}, which is the limit"
+                )
 
 
 def _run(parse: Callable[..., object], *arguments: object, **options: object) -> None:

@@ -31,7 +31,7 @@ _CHECKSUMS: Final[Mapping[str, str]] = {
     **{name: name for name in ("sha1", "sha224", "sha256", "sha384", "sha512")},
 }
 _PRIMARY: Final = ("primary", "primary_db")
-_VERBS: Final = ("is ", "has ", "holds ", "declares ")
+_VERBS: Final = ("is ", "has ", "holds ", "lists ", "declares ")
 
 
 @dataclass(frozen=True, slots=True)

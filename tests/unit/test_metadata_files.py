@@ -107,6 +107,35 @@ def test_a_bomb_is_refused_when_it_passes_the_limit(compress: Callable[[bytes], 
         parse_updateinfo(bomb, max_bytes=1 << 20)
 
 
+@pytest.mark.parametrize(
+    ("head", "unit", "words"),
+    [
+        (b"<updates>", b"<update/>", "holds more than 50,000 advisories, which is the limit"),
+        (b"<updates><update><pkglist><collection>", b"<package />", "an advisory with more than 20,000 packages"),
+        (b"<updates><update><references>", b"<reference/>", "an advisory with more than 20,000 references"),
+        (
+            b"<updates>",
+            b"<update>" + b"<reference/>" * 15_000 + b"<package/>" * 10_000 + b"</update>",
+            "lists more than 2,000,000 packages and references",
+        ),
+        (b"<updates><update><pkglist>", b"<collection\n/>", "an advisory with more than 20,000 collections"),
+    ],
+)
+def test_a_bomb_of_small_elements_is_refused_before_it_takes_the_square_of_its_length(
+    head: bytes, unit: bytes, words: str
+) -> None:
+    """Sixteen kilobytes once took more than ten minutes."""
+    bomb = gzip.compress(head + unit * ((24 << 20) // len(unit)))
+    assert len(bomb) < 1 << 17
+    with pytest.raises(MetadataError, match=words):
+        parse_updateinfo(bomb)
+
+
+def test_what_the_largest_vendors_publish_is_far_from_the_limits() -> None:
+    many = updates(*(an_update(packages=BASH * 100) for _ in range(400)), an_update(packages=BASH * 5_000))
+    assert sum(len(advisory.packages) for advisory in parse_updateinfo(many)) == 45_000
+
+
 @pytest.mark.slow
 def test_a_bomb_of_two_gibibytes_is_refused_by_the_default_limit() -> None:
     compressor, parts = zstandard.ZstdCompressor().compressobj(), list[bytes]()
