@@ -33,6 +33,8 @@ Same = tuple[bytes, str, tuple[str, ...], int, str | None]
 
 @dataclass(slots=True)
 class Compiled:
+    """Approvals of one question, and what was judged and decided by them."""
+
     approved: Approved
     metadata_digest: str
     advisory_counts: Mapping[str, int] = field(default_factory=dict)
@@ -42,7 +44,9 @@ class Compiled:
     base: Compiled | None = None
     """What was compiled before the advisories changed: its verdicts on hosts without a changed package are still right."""
     changed: FrozenBitMap = NOTHING.newest
-    """Builds of which something else is required than by `base`, or may be."""
+    """Builds of which something else is required than by `base`, or may be: of those with ids up to `learnt`."""
+    learnt: int = 0
+    """The last package id that was known when `changed` was found."""
 
     def known(self, same: Same) -> Verdict | None:
         """Return what was decided, here or before the advisories changed."""
@@ -52,5 +56,7 @@ class Compiled:
         before = self.base.verdicts.get(same)
         if before is None or before.newest.intersect(self.changed):
             return None
+        if before.newest and before.newest.max() > self.learnt:
+            return None  # `base` is still asked by hosts with older metadata, also about builds that came later
         more = len(self.approved.names) - len(self.base.approved.names)
         return replace(before, not_applicable=before.not_applicable + more) if more else before

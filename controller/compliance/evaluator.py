@@ -342,6 +342,7 @@ class Evaluator:
             undetermined.what_it_asks(question.baseline, question.product),
             base=base,
             changed=changed,
+            learnt=self._table.last_id,
         )
 
     def _base(self, question: Question) -> tuple[Compiled, Change] | None:
