@@ -20,6 +20,11 @@ from tests.scripted_controller import ScriptedController
 from tests.scripted_patchctl import FAILED_RUN, a_ticket, logged_in, started  # noqa: F401 - fixtures
 
 
+def _heed_ctrl_c() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and children inherit that: not so on a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process on a terminal of its own, and everything it showed."""
 
@@ -29,7 +34,9 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         words = [sys.executable, "-c", "from controller.cli.main import main; main()", *arguments]
         variables = os.environ | {"TERM": "xterm"} | environment
-        self.process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables)
+        self.process = subprocess.Popen(
+            words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables, preexec_fn=_heed_ctrl_c
+        )
         os.close(theirs)
 
     def until(self, text: str, seconds: float = 15) -> None:
