@@ -20,11 +20,14 @@ _MOST: Final = 60
 
 
 def trend_lines(points: Sequence[report_pb2.TrendPoint], width: int | None) -> Iterator[str | Table]:
-    """Yield what people see: a bar a day, as long as there were instances, and its numbers."""
+    """Yield what people see: a bar a day, as long as there were instances, and its numbers. Days before the first instance are one line."""
     room = max(_LEAST, min(_MOST, (width or 80) - _OTHERS))
     most = max((_total(p) for p in points), default=0)
     yield f"Compliance of {plural(most, 'instance')} over {plural(len(points), 'day')}, each at its end (UTC), the last now"
     yield f"{_MARKS[0]} compliant  {_MARKS[1]} non-compliant  {_MARKS[2]} undetermined"
+    empty = next((day for day, point in enumerate(points) if _total(point)), 0)
+    if empty:
+        yield f"No instances before {points[empty].date}."
     columns = (
         Column("day"),
         Column("", least=room),
@@ -42,7 +45,7 @@ def trend_lines(points: Sequence[report_pb2.TrendPoint], width: int | None) -> I
             str(p.counts.undetermined),
             share(p.counts.compliant, _total(p)),
         )
-        for p in points
+        for p in points[empty:]
     ]
     yield Table(columns, rows)
 

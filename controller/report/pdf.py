@@ -41,6 +41,8 @@ _ATTRIBUTES: Final = {
 MAX_INSTANCES: Final = 2_000
 """Of one file. A PDF is written when all of its pages are known, and they are in memory until then."""
 MAX_PAGES: Final = 10_000
+_TITLE_AND_BEGINNING: Final = 150
+"""A part's title stands on one page with the first of what it is the title of."""
 
 
 class TooMuchForPdf(ValueError):
@@ -175,6 +177,7 @@ def _instance(report: text.Document) -> Sequence[str | Cell]:
 
 
 def _findings(sheet: Sheet, reports: Iterable[text.Document]) -> None:
+    sheet.keep(_TITLE_AND_BEGINNING)
     sheet.heading("What is not compliant, and why")
     told = False
     for report in reports:
@@ -221,6 +224,7 @@ def _finding(sheet: Sheet, item: text.Document, report: text.Document) -> None:
 
 
 def _inputs(sheet: Sheet, reports: Iterable[text.Document]) -> None:
+    sheet.keep(_TITLE_AND_BEGINNING)
     sheet.heading("Inputs")
     sheet.paragraph(
         "Each answer is a function of five inputs: installed packages, repository metadata, baseline, exceptions, and the instant. "

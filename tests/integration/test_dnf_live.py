@@ -6,7 +6,8 @@ the running kernel.
 
 Streams count because somebody enabled them, or as the default of their module; `--module-streams` names both, the agent finds both.
 Dnf leaves out an advisory for a context that no repository describes while one describes the stream, and so does our list of advisories.
-The verdict is another matter: there the name and the stream decide.
+The verdict is another matter: there the name and the stream decide. A stream that no repository describes counts for dnf by the copy of its
+description that enabling it has left on the host (`modulefailsafe`), and for us because it is enabled.
 """
 
 from __future__ import annotations

@@ -187,8 +187,8 @@ def test_the_trend_is_drawn_with_characters_in_80_columns(
     assert patchctl("report", "trend", "--days", "3").stdout.splitlines() == [
         "Compliance of 8 instances over 3 days, each at its end (UTC), the last now",
         "█ compliant  ▒ non-compliant  ░ undetermined",
+        "No instances before 2026-11-21.",
         "day                             compliant  non-compliant  undetermined   share",
-        "2026-11-20                              0              0             0       -",
         "2026-11-21  █████░░░░                   2              0             2  50.0 %",
         "2026-11-22  ███████████▒▒▒▒▒░░          5              2             1  62.5 %",
     ]
