@@ -40,7 +40,7 @@ from controller.tickets.model import (
     TicketSpec,
     TicketState,
 )
-from controller.tickets.plan import given_up_at, next_deadline, plan
+from controller.tickets.plan import given_up_at, next_deadline, offline_until, plan
 from controller.tickets.policies import (
     BatchPolicy,
     BatchPolicyKind,
@@ -156,7 +156,10 @@ class AnyTicket(RuleBasedStateMachine):
         assert not sent & self.busy.keys(), "an instance has one run out at a time"
         assert not sent or before.soak_until is None or before.soak_until <= event.at
         assert not sent or verdict(before) is Verdict.GO
-        assert not sent or not before.spec.offline.waits or not sent & self.absent.keys()
+        until = offline_until(before)
+        away = {i for i in sent & self.absent.keys() if until is not None}
+        retried = {i for i in away if until is not None and event.at >= until and before.runs[i].attempt}
+        assert away == retried, "who is away is waited for; only what is retried after that is sent all the same"
         assert after is before or after.changed_at == event.at
         self.ticket = after
 
