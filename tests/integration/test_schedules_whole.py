@@ -213,8 +213,11 @@ async def test_a_ticket_waits_for_its_window_and_says_so(harness: Harness) -> No
     assert not agent.assigned
 
 
-@pytest.mark.parametrize("place", ["scheduler.ticket_made", "scheduler.before_history", "scheduler.history_stored"])
-def test_killed_between_its_ticket_and_its_history_a_run_makes_one_ticket(
+@pytest.mark.parametrize(
+    "place",
+    ["scheduler.before_ticket", "scheduler.ticket_made", "scheduler.before_history", "scheduler.history_stored"],
+)
+def test_killed_while_it_makes_its_ticket_and_its_history_a_run_makes_one_ticket(
     tmp_path: Path, centos_host: RealHost, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     with RealFleet(tmp_path) as fleet:
