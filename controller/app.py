@@ -121,11 +121,14 @@ class Controller:
             running.push_async_callback(store.close)
         keyring = open_keyring(data, settings.hosts, self.clock.now())
         await seed(store.baselines, self.clock.now())
-        await take_tokens(data, store.fleet)
-        self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now())
+        recorder = Recorder(store.audit, self.clock)
+        running.push_async_callback(recorder.drain)
+        await recorder.note("controller started", VERSION)
+        await take_tokens(data, store.fleet, recorder.note)
+        self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now(), recorder.note)
         parts = await self._build(store, channels, running)
         self._notify(store, parts, running)
-        self._server = await self._serve(store, keyring, parts, running)
+        self._server = await self._serve(store, keyring, parts, recorder, running)
         running.push_async_callback(self._stop_serving, self._server, parts)
         write(data / ADDRESS, f"{self._server.address}\n".encode(), mode=0o644)
         running.callback((data / ADDRESS).unlink, missing_ok=True)
@@ -156,7 +159,9 @@ class Controller:
         sending.add_done_callback(_log_failure)
         running.push_async_callback(_cancel, sending)
 
-    async def _serve(self, store: Store, keyring: Keyring, parts: _Parts, running: AsyncExitStack) -> Server:
+    async def _serve(
+        self, store: Store, keyring: Keyring, parts: _Parts, recorder: Recorder, running: AsyncExitStack
+    ) -> Server:
         settings, clock, ids = self.settings, self.clock, self.ids
         desk = CertificateDesk(keyring.authority, store.fleet, clock, settings.certificate_lifetime)
         clones = CloneWatch(store.sightings, store.fleet, parts.sessions, parts.hub, clock)
@@ -198,11 +203,8 @@ class Controller:
             audit=AuditService(store.audit),
         )
 
-        gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet))
-        recorder = Recorder(store.audit, clock)
+        gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet, recorder.note))
         gate.denied = recorder.denied
-        await recorder.note("controller started", VERSION)
-        running.push_async_callback(recorder.drain)
         interceptors = (fault_interceptor(ids), gate.interceptor(), RecordingInterceptor(recorder))
         server = await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, services)
         scheduler.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -36,8 +37,15 @@ def leave_token(data: Path, name: str, ids: Ids, now: datetime) -> str:
     return secret
 
 
-async def take_tokens(data: Path, fleet: FleetStore) -> bool:
-    """Take the tokens that were left in the folder; return whether there were any. One that cannot be read is logged and left."""
+Note = Callable[[str, str, str], Awaitable[None]]
+"""Writes something down that is no call of an operator: what, about what, and details."""
+
+
+async def take_tokens(data: Path, fleet: FleetStore, note: Note) -> bool:
+    """Take the tokens that were left in the folder; return whether there were any. One that cannot be read is logged and left.
+
+    Each is noted before it can be used.
+    """
     taken = False
     for path in sorted((data / FOLDER).glob("*.json")):
         try:
@@ -45,6 +53,7 @@ async def take_tokens(data: Path, fleet: FleetStore) -> bool:
         except (Rejected, ValueError, KeyError, TypeError) as error:
             log.warning("operator token cannot be read", extra={"file": str(path), "error": str(error)})
             continue
+        await note("operator token taken", token.id, f"{token.name}, {token.role}, from the data folder")
         await fleet.put_operator_token(token)
         path.unlink(missing_ok=True)
         log.info("operator token taken", extra={"token": token.id, "operator": token.name})
@@ -52,15 +61,15 @@ async def take_tokens(data: Path, fleet: FleetStore) -> bool:
     return taken
 
 
-async def first_token(data: Path, fleet: FleetStore, ids: Ids, now: datetime) -> str | None:
+async def first_token(data: Path, fleet: FleetStore, ids: Ids, now: datetime, note: Note) -> str | None:
     """Make the first admin's token if there is no operator yet, keep it in DATA/admin-token, and return it; else None."""
     if await fleet.has_operator_tokens():
         return None
     secret = new_secret(OPERATOR_PREFIX)
     write(data / FIRST_TOKEN, f"{secret}\n".encode(), mode=0o600)  # first: a crash here costs a token nobody knows
-    await fleet.put_operator_token(
-        OperatorToken(ids.new("O-", 8), digest.of(secret.encode()), "admin", Role.ADMIN, now)
-    )
+    token = OperatorToken(ids.new("O-", 8), digest.of(secret.encode()), "admin", Role.ADMIN, now)
+    await note("operator token made", token.id, f"{token.name}, {token.role}, the first one")
+    await fleet.put_operator_token(token)
     return secret
 
 

@@ -33,6 +33,7 @@ CHANNEL: Final = Words(Channel, pb.Channel, "CHANNEL")
 STATE: Final = Words(MessageState, pb.NotificationState, "NOTIFICATION_STATE")
 MAX_VALUES: Final = 1000
 _DAYS: Final = 7
+_NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def policy(sent: pb.NotificationPolicy, checks: Checks, field: str = "notification") -> NotificationPolicy:
@@ -207,10 +208,10 @@ def _instant(field: str, sent: Timestamp | None, checks: Checks) -> datetime:
     else:
         try:
             at = sent.ToDatetime(tzinfo=UTC)
-            if 1971 <= at.year <= 9000:
-                return at
         except (ValueError, OverflowError):
-            pass
+            at = _NO_TIME
+        if 1971 <= at.year <= 9000:
+            return at
         checks.refuse(field, "is out of range")
     return datetime(2000, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
@@ -113,17 +113,3 @@ def read_head(text: str) -> Head:
         return Head(int(number), bytes.fromhex(hexadecimal))
     except ValueError:
         raise ValueError(f"{text[:80]!r} is not a head: its hash is not hexadecimal") from None
-
-
-def split_attempts(entries: Iterable[AuditEntry]) -> Iterator[tuple[AuditEntry, AuditEntry | None]]:
-    """Pair attempts with how they ended, in the order of the attempts; what is neither stands alone.
-
-    An attempt without an end is one that is under way, or one in whose midst the controller died.
-    """
-    ordered = list(entries)
-    ends = {entry.deed.attempt: entry for entry in ordered if entry.deed.attempt}
-    there = {entry.number for entry in ordered}
-    for entry in ordered:
-        if entry.deed.attempt and entry.deed.attempt in there:
-            continue
-        yield entry, ends.get(entry.number)

@@ -13,13 +13,14 @@ from common import digest, settings, tls
 from common.errors import Conflict, InvalidArgument, Rejected
 from controller.api.authority import SERVER_LIFETIME, open_keyring
 from controller.api.operators import first_token, leave_token, take_tokens
+from controller.api.recording import Recorder
 from controller.app import seed
 from controller.compliance.presets import public_baselines
 from controller.fleet.model import ResourceType, Role
 from controller.settings import Settings, parse_listen
 from controller.store.memory import MemoryStore
 from tests.builders import NOW, a_baseline
-from tests.fakes import SequentialIds
+from tests.fakes import FakeClock, SequentialIds
 
 HOSTS = ("127.0.0.1", "localhost")
 DAY = timedelta(days=1)
@@ -117,13 +118,15 @@ def test_a_first_start_that_was_cut_short_is_begun_again(tmp_path: Path) -> None
 
 async def test_the_first_admin_s_token_is_made_once_and_kept_for_the_owner_only(tmp_path: Path) -> None:
     store, ids = MemoryStore(), SequentialIds()
-    secret = await first_token(tmp_path, store.fleet, ids, NOW)
+    secret = await first_token(tmp_path, store.fleet, ids, NOW, Recorder(store.audit, FakeClock()).note)
     assert secret is not None
     assert (tmp_path / "admin-token").read_text().strip() == secret
     assert mode(tmp_path / "admin-token") == 0o600
     token = await store.fleet.find_operator_token(digest.of(secret.encode()))
     assert (token.role, token.expires_at) == (Role.ADMIN, None)
-    assert await first_token(tmp_path, store.fleet, ids, NOW) is None
+    assert await first_token(tmp_path, store.fleet, ids, NOW, Recorder(store.audit, FakeClock()).note) is None
+    [made] = await store.audit.entries_after(0, 9)
+    assert (made.deed.method, made.deed.subject) == ("operator token made", token.id)
 
 
 async def test_a_token_that_was_left_is_taken_once_and_its_secret_was_never_on_disk(tmp_path: Path) -> None:
@@ -133,9 +136,13 @@ async def test_a_token_that_was_left_is_taken_once_and_its_secret_was_never_on_d
     assert secret not in file.read_text()
     assert mode(file) == 0o600
     (tmp_path / "operators/broken.json").write_text("{}")
-    assert await take_tokens(tmp_path, store.fleet)
-    assert not await take_tokens(tmp_path, store.fleet)
-    assert (await store.fleet.find_operator_token(digest.of(secret.encode()))).name == "eve"
+    assert await take_tokens(tmp_path, store.fleet, Recorder(store.audit, FakeClock()).note)
+    assert not await take_tokens(tmp_path, store.fleet, Recorder(store.audit, FakeClock()).note)
+    eve = await store.fleet.find_operator_token(digest.of(secret.encode()))
+    assert eve.name == "eve"
+    [taken] = await store.audit.entries_after(0, 9)
+    assert (taken.deed.method, taken.deed.subject) == ("operator token taken", eve.id)
+    assert secret not in str(taken)
 
 
 async def test_public_baselines_are_seeded_once() -> None:
