@@ -8,6 +8,7 @@ import random
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from common import VERSION
@@ -39,6 +40,7 @@ from controller.channels.transport import ChildTransport, mail_domain
 from controller.compliance.presets import public_baselines
 from controller.dispatch.assess import Assessor
 from controller.dispatch.clone_watch import CloneWatch
+from controller.dispatch.comeback import comeback
 from controller.dispatch.engine import Engine
 from controller.dispatch.intake import Intake
 from controller.dispatch.notifier import Notifier
@@ -59,8 +61,6 @@ ADDRESS: Final = "address"
 _GRACE: Final = timedelta(seconds=3)
 _GOODBYE_SECONDS: Final = 0.2
 """Real time that streams get to say goodbye before they end."""
-_MOST_SETTLING: Final = timedelta(seconds=30)
-"""How long schedules wait, at most, for agents to come back to a new process: nobody can be selected before."""
 _COMEBACKS_A_SECOND: Final = 500
 """How many agents a new process should see a second when all come back."""
 
@@ -189,7 +189,7 @@ class Controller:
             store.tickets,
             maker.make_scheduled,
             clock,
-            settling=min(_MOST_SETTLING, 2 * settings.heartbeat_interval),
+            settled=partial(comeback, store.fleet, parts.sessions, clock),
         )
         services = Services(
             agents=agents,

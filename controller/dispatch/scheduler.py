@@ -52,10 +52,10 @@ class Scheduler:
         tickets: TicketStore,
         make: Make,
         clock: Clock,
-        settling: timedelta = timedelta(0),
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Join the parts; `start` begins, after `settling`: agents have to come back before anybody can be selected."""
-        self._settling = settling
+        """Join the parts; `start` begins, after `settled`: agents have to come back before anybody can be selected."""
+        self._settled = settled
         self._store = store
         self._tickets = tickets
         self._make = make
@@ -78,7 +78,8 @@ class Scheduler:
         self._changed.set()
 
     async def _run(self) -> None:
-        await self._clock.sleep(self._settling.total_seconds())
+        if self._settled is not None:
+            await self._settled()
         while True:
             self._changed.clear()
             try:

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from common.errors import NotFound, Rejected, Unavailable
+from controller.dispatch.comeback import comeback
 from controller.dispatch.scheduler import Made, Scheduler
+from controller.fleet.sessions import Sessions
 from controller.schedules.model import MissedRunPolicy, Schedule, ScheduledTask, ScheduleKind, ScheduleRun
 from controller.store.memory import MemoryStore
 from controller.tickets.model import AbnormalCause, Counts, TicketId, TicketSpec, TicketState
-from tests.builders import MINUTE, NOW, a_schedule, a_ticket
+from tests.builders import MINUTE, NOW, a_schedule, a_ticket, an_instance, instance_id
 from tests.fakes import FakeClock
 
 HOUR = timedelta(hours=1)
@@ -277,14 +280,40 @@ async def test_once_fires_once(world: World) -> None:
     assert await world.history(task) == [("12:31", "T-1")]
 
 
-async def test_it_waits_for_agents_to_come_back_before_the_first_run(world: World) -> None:
+async def a_restart(world: World, seen: dict[int, timedelta]) -> tuple[ScheduledTask, Sessions]:
+    """Begin a controller that was away for half an hour, with a run to make up for; `seen`: when agents spoke before."""
+    fleet = [an_instance(number, last_seen_at=world.clock.now() - ago) for number, ago in seen.items()]
+    await world.store.fleet.rewrite(lambda _: fleet)
     task = await world.add()
     world.clock.jump(30 * MINUTE)
-    world.scheduler = Scheduler(
-        world.store.schedules, world.store.tickets, world.make, world.clock, settling=timedelta(seconds=30)
-    )
+    sessions = Sessions(world.clock, MINUTE)
+    settled = partial(comeback, world.store.fleet, sessions, world.clock)
+    world.scheduler = Scheduler(world.store.schedules, world.store.tickets, world.make, world.clock, settled=settled)
     world.scheduler.start()
-    await world.clock.advance(29)
+    return task, sessions
+
+
+async def test_after_a_restart_it_waits_until_the_agents_that_were_connected_are_back(world: World) -> None:
+    task, sessions = await a_restart(world, {1: timedelta(0), 2: MINUTE})
+    await world.clock.advance(10)
+    sessions.open(instance_id(1))
+    await world.clock.advance(10)
     assert world.asked == []
+    sessions.open(instance_id(2))
     await world.clock.advance(1)
+    assert await world.history(task) == [("13:00", "T-1")]
+
+
+async def test_it_does_not_wait_for_agents_that_were_away_before(world: World) -> None:
+    task, sessions = await a_restart(world, {1: timedelta(0), 2: HOUR})
+    sessions.open(instance_id(1))
+    await world.clock.advance(1)
+    assert await world.history(task) == [("13:00", "T-1")]
+
+
+async def test_an_agent_that_does_not_come_back_holds_schedules_up_for_45_seconds(world: World) -> None:
+    task, _ = await a_restart(world, {1: timedelta(0)})
+    await world.clock.advance(44)
+    assert world.asked == []
+    await world.clock.advance(2)
     assert await world.history(task) == [("13:00", "T-1")]
