@@ -20,4 +20,6 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
             role=ROLE.to_wire(caller.role),
             expires_at=timestamp(caller.expires_at),
             controller_version=VERSION,
+            account=caller.account,
+            enterprise_projects=caller.enterprise_projects,
         )

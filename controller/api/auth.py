@@ -20,7 +20,8 @@ from common import digest, tls
 from common.clock import Clock
 from common.errors import NotFound, PatchError, PermissionDenied, Unauthenticated
 from controller.api.interception import Context, Interceptor
-from controller.fleet.model import InstanceId, OperatorToken, Role
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId, OperatorToken, Role
+from controller.fleet.scope import Scope
 from controller.store.api import FleetStore
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,14 @@ class Operator:
     name: str
     role: Role
     expires_at: datetime | None
+    account: str = DEFAULT_ACCOUNT
+    enterprise_projects: tuple[str, ...] = ()
+    """Those to which the operator is bound; empty means all of the account."""
+
+    @property
+    def scope(self) -> Scope:
+        """What of the fleet the operator may see."""
+        return Scope(frozenset({self.account}), frozenset(self.enterprise_projects))
 
 
 _OPERATOR: ContextVar[Operator] = ContextVar("operator")
@@ -254,7 +263,7 @@ class Gate:
         token = await self._find(digest.of(secret.strip().encode()))
         if token.expires_at is not None and token.expires_at <= self._clock.now():
             raise Unauthenticated(f"the token {token.id} of {token.name} has expired; {_LOGIN_HELP}")
-        return Operator(token.id, token.name, token.role, token.expires_at)
+        return Operator(token.id, token.name, token.role, token.expires_at, token.account, token.enterprise_projects)
 
     async def _find(self, secret_hash: bytes) -> OperatorToken:
         now = self._clock.monotonic()

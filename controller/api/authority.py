@@ -169,9 +169,13 @@ class CertificateDesk:
             raise self._refused(
                 instance_id, f"the enrolment token {found.id} expired at {found.expires_at:%Y-%m-%d %H:%M} UTC"
             )
-        new = replace(placed(instance_id, found.placement, placement, now), machine_id=machine_id)
+        new = replace(
+            placed(instance_id, found.placement, placement, now, account=found.account), machine_id=machine_id
+        )
         instance = await self._instance(new, found)
-        known = adopted(instance, await self._fleet.instances()) if found.used_by is None else None
+        known = None
+        if found.used_by is None:  # only what its own account's CMDB said: a token takes nothing from another account
+            known = adopted(instance, [i for i in await self._fleet.instances() if i.account == instance.account])
         if known is not None:  # the CMDB said before where it stands
             instance = merged(instance, known)
         try:

@@ -200,6 +200,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
             created_by=operator().name,
             created_at=now,
             expires_at=now + life,
+            account=operator().account,
         )
         await self._store.put_enrolment_token(token)
         log.info("enrolment token made", extra={"token": token.id, "by": token.created_by})

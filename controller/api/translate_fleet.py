@@ -77,6 +77,7 @@ def selector(sent: fleet_pb2.Selector, checks: Checks) -> Selector:
         report_newer_than=_length(checks, sent, "report_newer_than"),
         lifecycles=LIFECYCLE.read_all(checks, "selector.lifecycles", sent.lifecycles),
         view=VIEW.read_optional(checks, "selector.view", sent.view),
+        accounts=tuple(sent.accounts),
     )
 
 
@@ -117,6 +118,7 @@ def selector_message(read: Selector) -> fleet_pb2.Selector:
         report_newer_than=None if read.report_newer_than is None else duration(read.report_newer_than),
         lifecycles=[LIFECYCLE.to_wire(place) for place in read.lifecycles],
         view=VIEW.to_wire(read.view),
+        accounts=read.accounts,
     )
 
 
@@ -173,6 +175,7 @@ def instance_message(
         replaced_by_instance_id=instance.replaced_by or "",
         cmdb=_cmdb_message(instance.cmdb),
         machine_id=instance.machine_id,
+        account=instance.account,
     )
 
 
@@ -269,4 +272,5 @@ def enrolment_token_message(token: EnrolmentToken) -> fleet_pb2.EnrolmentToken:
         used_at=timestamp(token.used_at),
         used_by_instance_id=token.used_by or "",
         revoked_at=timestamp(token.revoked_at),
+        account=token.account,
     )

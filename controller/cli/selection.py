@@ -124,6 +124,10 @@ class Filters:
         list[str] | None,
         typer.Option(metavar="GLOB", help="Glob over the OS, e.g. 'CentOS*'; repeat it.", rich_help_panel=_PANEL),
     ] = None
+    account: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Account, of those you may see; repeat it.", rich_help_panel=_PANEL),
+    ] = None
     cluster: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="CCE cluster: its nodes; repeat it.", rich_help_panel=_PANEL),
@@ -198,6 +202,7 @@ class Filters:
             tags=self.tag or (),
             operating_systems=self.os or (),
             clusters=self.cluster or (),
+            accounts=self.account or (),
             addresses=self.ip or (),
             agent_states=[types_pb2.AgentState.Value(f"AGENT_STATE_{state}") for state in states],
             statuses=[types_pb2.InstanceStatus.Value(f"INSTANCE_STATUS_{status}") for status in self.compliance or ()],

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from controller.compliance.status import InstanceStatus
 
 InstanceId = NewType("InstanceId", str)
+
+DEFAULT_ACCOUNT: Final = "default"
+"""The single account of a new controller; everything older than accounts belongs to it."""
 
 
 class ResourceType(StrEnum):
@@ -169,6 +172,8 @@ class Instance:
     quarantine: Quarantine | None = None
     """The last one, also when it is over."""
     cmdb: CmdbEntry | None = None
+    account: str = DEFAULT_ACCOUNT
+    """Whose it is: the account of the enrolment token with which its host was let in. Nobody edits it."""
 
     @property
     def quarantined(self) -> bool:
@@ -213,6 +218,8 @@ class Selector:
     """The last report is at most so old."""
     lifecycles: tuple[Lifecycle, ...] = ()
     view: View | None = None
+    accounts: tuple[str, ...] = ()
+    """Narrows to these accounts; it never widens what the caller may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +236,8 @@ class EnrolmentToken:
     used_at: datetime | None = None
     used_by: InstanceId | None = None
     revoked_at: datetime | None = None
+    account: str = DEFAULT_ACCOUNT
+    """The account to which the host that uses it will belong."""
 
 
 class Role(StrEnum):
@@ -249,3 +258,6 @@ class OperatorToken:
     role: Role
     created_at: datetime
     expires_at: datetime | None = None
+    account: str = DEFAULT_ACCOUNT
+    enterprise_projects: tuple[str, ...] = ()
+    """Those of the account that its operator may see and act on; empty means all."""

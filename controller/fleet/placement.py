@@ -12,7 +12,7 @@ from typing import Final
 
 from common.errors import InvalidArgument, Violation
 from controller.fleet.groups import wrong_with
-from controller.fleet.model import Instance, InstanceId, OperatingSystem, Placement, ResourceType
+from controller.fleet.model import DEFAULT_ACCOUNT, Instance, InstanceId, OperatingSystem, Placement, ResourceType
 
 FIELDS: Final = (
     "name",
@@ -73,6 +73,7 @@ def placed(
     agent: Placement,
     now: datetime,
     hostname: str = "",
+    account: str = DEFAULT_ACCOUNT,
 ) -> Instance:
     """Return the new instance of an agent that enrols; without any name it is called by its id.
 
@@ -94,6 +95,7 @@ def placed(
         enrolled_at=now,
         tags=merged.tags,
         edited=said(token),
+        account=account,
     )
 
 

@@ -268,6 +268,8 @@ def _test(selector: Selector, known: Known) -> _Test:
 def _tests_of_itself(selector: Selector) -> list[_Test]:
     """One test for each field that is said: of what an instance is."""
     tests = list[_Test]()
+    if accounts := frozenset(selector.accounts):
+        tests.append(lambda i: i.account in accounts)
     if projects := frozenset(selector.enterprise_projects):
         tests.append(lambda i: i.enterprise_project in projects)
     if regions := frozenset(selector.regions):

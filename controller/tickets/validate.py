@@ -131,6 +131,7 @@ def _selector(selector: Selector) -> Iterator[Violation]:
         ("tags", selector.tags),
         ("operating_systems", selector.operating_systems),
         ("clusters", selector.clusters),
+        ("accounts", selector.accounts),
         ("addresses", selector.addresses),
     ):
         yield from _values(f"selector.{field}", values)

@@ -72,6 +72,26 @@ async def test_an_old_database_keeps_its_baselines_and_its_defaults(tmp_path: Pa
     await store.close()
 
 
+async def test_what_is_older_than_accounts_belongs_to_the_default_account(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate.apply(connection, migrate.numbered(PACKAGE)[:8], "it")
+    connection.execute(
+        "INSERT INTO instance (id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at, tags,"
+        " operating_system, ip_address, agent_version, machine_id, stopped, edited)"
+        " VALUES ('i-1', 'old', 'default', '', '', 'ECS', '', 0, '{}', '{}', '', '', '', 0, '[]')"
+    )
+    connection.execute("INSERT INTO operator_token VALUES ('O-1', x'01', 'admin', 'ADMIN', 0, NULL)")
+    connection.execute("INSERT INTO enrolment_token VALUES ('E-1', x'02', '', '{}', 'admin', 0, 1, NULL, NULL, NULL)")
+    connection.close()
+    store = SqliteStore.open(path)
+    (instance,) = await store.fleet.instances()
+    operator, enrolment = await store.fleet.find_operator_token(b"\x01"), await store.fleet.get_enrolment_token("E-1")
+    assert (instance.account, operator.account, enrolment.account) == ("default", "default", "default")
+    assert operator.enterprise_projects == ()  # all of the account, as before
+    await store.close()
+
+
 async def test_migrations_run_once(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "it.db")
     await store.fleet.put_instance(an_instance(1))

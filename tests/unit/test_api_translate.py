@@ -129,6 +129,7 @@ selectors = st.builds(
     names=lists,
     tags=st.lists(texts.filter(lambda t: not t.startswith("=")), max_size=3).map(tuple),
     operating_systems=lists,
+    accounts=lists,
     clusters=lists,
     addresses=st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
     agent_states=st.lists(st.sampled_from(AgentState), unique=True).map(tuple),

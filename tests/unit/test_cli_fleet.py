@@ -35,7 +35,7 @@ def test_instances_list_sends_every_filter(server: ScriptedController) -> None:
     server.answers["ListInstances"] = instances()
     options = (
         "--region r1 --region r2 --zone a --project p --resource-type bms --group web --name w* --tag k=v --os C*"
-        " --cluster cce-1 --ip 10.0.0.0/16 --agent online --agent none --compliance non_compliant --report-older 26h"
+        " --account acme --cluster cce-1 --ip 10.0.0.0/16 --agent online --agent none --compliance non_compliant --report-older 26h"
         " --report-newer 7d --lifecycle quarantined --view cmdb_resources --stale"
     )
     assert patchctl("instances", "list", *options.split(), "-o", "json", "--selectable").exit_code == 0
@@ -51,6 +51,7 @@ def test_instances_list_sends_every_filter(server: ScriptedController) -> None:
         names=["w*"],
         tags=["k=v"],
         operating_systems=["C*"],
+        accounts=["acme"],
         clusters=["cce-1"],
         addresses=["10.0.0.0/16"],
         agent_states=[types_pb2.AGENT_STATE_ONLINE, types_pb2.AGENT_STATE_UNSPECIFIED],

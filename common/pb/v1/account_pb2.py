@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ommon/pb/v1/account.proto\x12\x0epatchwarden.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rWhoAmIRequest\"\x8e\x01\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04role\x18\x02 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63ontroller_version\x18\x04 \x01(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32Y\n\x0e\x41\x63\x63ountService\x12G\n\x06WhoAmI\x12\x1d.patchwarden.v1.WhoAmIRequest\x1a\x1e.patchwarden.v1.WhoAmIResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ommon/pb/v1/account.proto\x12\x0epatchwarden.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rWhoAmIRequest\"\xbc\x01\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04role\x18\x02 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63ontroller_version\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x1b\n\x13\x65nterprise_projects\x18\x06 \x03(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32Y\n\x0e\x41\x63\x63ountService\x12G\n\x06WhoAmI\x12\x1d.patchwarden.v1.WhoAmIRequest\x1a\x1e.patchwarden.v1.WhoAmIResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'common.pb.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=241
-  _globals['_ROLE']._serialized_end=321
+  _globals['_ROLE']._serialized_start=287
+  _globals['_ROLE']._serialized_end=367
   _globals['_WHOAMIREQUEST']._serialized_start=79
   _globals['_WHOAMIREQUEST']._serialized_end=94
   _globals['_WHOAMIRESPONSE']._serialized_start=97
-  _globals['_WHOAMIRESPONSE']._serialized_end=239
-  _globals['_ACCOUNTSERVICE']._serialized_start=323
-  _globals['_ACCOUNTSERVICE']._serialized_end=412
+  _globals['_WHOAMIRESPONSE']._serialized_end=285
+  _globals['_ACCOUNTSERVICE']._serialized_start=369
+  _globals['_ACCOUNTSERVICE']._serialized_end=458
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 Who is asking."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -73,15 +75,23 @@ class WhoAmIResponse(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     CONTROLLER_VERSION_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ENTERPRISE_PROJECTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The operator's name."""
     role: Global___Role.ValueType
     """What the operator may do."""
     controller_version: _builtins.str
     """The controller's version."""
+    account: _builtins.str
+    """The account in which the operator works."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the token ends; absent when it does not."""
+
+    @_builtins.property
+    def enterprise_projects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The enterprise projects to which the operator is bound; empty means all of the account."""
 
     def __init__(
         self,
@@ -90,10 +100,12 @@ class WhoAmIResponse(_message.Message):
         role: Global___Role.ValueType = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         controller_version: _builtins.str = ...,
+        account: _builtins.str = ...,
+        enterprise_projects: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller_version", b"controller_version", "expires_at", b"expires_at", "name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "controller_version", b"controller_version", "enterprise_projects", b"enterprise_projects", "expires_at", b"expires_at", "name", b"name", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -196,6 +196,7 @@ class Selector(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     OPERATING_SYSTEMS_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     AGENT_STATES_FIELD_NUMBER: _builtins.int
@@ -245,6 +246,10 @@ class Selector(_message.Message):
         """Globs over the OS product name, e.g. "CentOS*", case-insensitive."""
 
     @_builtins.property
+    def accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts. It narrows what the caller may see, and never widens it."""
+
+    @_builtins.property
     def clusters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """CCE clusters by name: their nodes."""
 
@@ -285,6 +290,7 @@ class Selector(_message.Message):
         names: _abc.Iterable[_builtins.str] | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         operating_systems: _abc.Iterable[_builtins.str] | None = ...,
+        accounts: _abc.Iterable[_builtins.str] | None = ...,
         clusters: _abc.Iterable[_builtins.str] | None = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         agent_states: _abc.Iterable[_types_pb2.AgentState.ValueType] | None = ...,
@@ -296,7 +302,7 @@ class Selector(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_newer_than", b"report_newer_than", "report_older_than", b"report_older_than"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "agent_states", b"agent_states", "all", b"all", "application_groups", b"application_groups", "clusters", b"clusters", "enterprise_projects", b"enterprise_projects", "instances", b"instances", "lifecycles", b"lifecycles", "names", b"names", "operating_systems", b"operating_systems", "regions", b"regions", "report_newer_than", b"report_newer_than", "report_older_than", b"report_older_than", "resource_types", b"resource_types", "statuses", b"statuses", "tags", b"tags", "view", b"view", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "addresses", b"addresses", "agent_states", b"agent_states", "all", b"all", "application_groups", b"application_groups", "clusters", b"clusters", "enterprise_projects", b"enterprise_projects", "instances", b"instances", "lifecycles", b"lifecycles", "names", b"names", "operating_systems", b"operating_systems", "regions", b"regions", "report_newer_than", b"report_newer_than", "report_older_than", b"report_older_than", "resource_types", b"resource_types", "statuses", b"statuses", "tags", b"tags", "view", b"view", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +444,7 @@ class Instance(_message.Message):
     BASELINE_NAME_FIELD_NUMBER: _builtins.int
     BASELINE_VERSION_FIELD_NUMBER: _builtins.int
     BASELINE_SOURCE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
     LIFECYCLE_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
@@ -482,6 +489,8 @@ class Instance(_message.Message):
     """Its version."""
     baseline_source: _builtins.str
     """What made it the deciding one: "instance", "group", "project" or "default"."""
+    account: _builtins.str
+    """Whose it is."""
     cluster: _builtins.str
     """The CCE cluster of which it is a node."""
     lifecycle: Global___Lifecycle.ValueType
@@ -555,6 +564,7 @@ class Instance(_message.Message):
         baseline_name: _builtins.str = ...,
         baseline_version: _builtins.int = ...,
         baseline_source: _builtins.str = ...,
+        account: _builtins.str = ...,
         cluster: _builtins.str = ...,
         lifecycle: Global___Lifecycle.ValueType = ...,
         quarantine: Global___Quarantine | None = ...,
@@ -566,7 +576,7 @@ class Instance(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "cmdb", b"cmdb", "enrolled_at", b"enrolled_at", "operating_system", b"operating_system", "quarantine", b"quarantine", "reported_at", b"reported_at", "retired_at", b"retired_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_since", b"agent_since", "agent_state", b"agent_state", "agent_version", b"agent_version", "application_group", b"application_group", "baseline_name", b"baseline_name", "baseline_source", b"baseline_source", "baseline_version", b"baseline_version", "cluster", b"cluster", "cmdb", b"cmdb", "enrolled_at", b"enrolled_at", "enterprise_project", b"enterprise_project", "id", b"id", "ip_address", b"ip_address", "level", b"level", "lifecycle", b"lifecycle", "machine_id", b"machine_id", "name", b"name", "not_selectable", b"not_selectable", "not_selectable_help", b"not_selectable_help", "operating_system", b"operating_system", "quarantine", b"quarantine", "reasons", b"reasons", "region", b"region", "replaced_by_instance_id", b"replaced_by_instance_id", "reported_at", b"reported_at", "resource_type", b"resource_type", "retired_at", b"retired_at", "retired_by", b"retired_by", "status", b"status", "stopped", b"stopped", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "agent_since", b"agent_since", "agent_state", b"agent_state", "agent_version", b"agent_version", "application_group", b"application_group", "baseline_name", b"baseline_name", "baseline_source", b"baseline_source", "baseline_version", b"baseline_version", "cluster", b"cluster", "cmdb", b"cmdb", "enrolled_at", b"enrolled_at", "enterprise_project", b"enterprise_project", "id", b"id", "ip_address", b"ip_address", "level", b"level", "lifecycle", b"lifecycle", "machine_id", b"machine_id", "name", b"name", "not_selectable", b"not_selectable", "not_selectable_help", b"not_selectable_help", "operating_system", b"operating_system", "quarantine", b"quarantine", "reasons", b"reasons", "region", b"region", "replaced_by_instance_id", b"replaced_by_instance_id", "reported_at", b"reported_at", "resource_type", b"resource_type", "retired_at", b"retired_at", "retired_by", b"retired_by", "status", b"status", "stopped", b"stopped", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1310,6 +1320,7 @@ class EnrolmentToken(_message.Message):
     USED_AT_FIELD_NUMBER: _builtins.int
     USED_BY_INSTANCE_ID_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the token in lists and logs."""
     note: _builtins.str
@@ -1318,6 +1329,8 @@ class EnrolmentToken(_message.Message):
     """Who made it."""
     used_by_instance_id: _builtins.str
     """The instance that used it."""
+    account: _builtins.str
+    """The account to which the host that uses it will belong."""
     @_builtins.property
     def placement(self) -> _agent_pb2.Placement:
         """What the token fixes; empty fields are left to the agent."""
@@ -1350,10 +1363,11 @@ class EnrolmentToken(_message.Message):
         used_at: _timestamp_pb2.Timestamp | None = ...,
         used_by_instance_id: _builtins.str = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "placement", b"placement", "revoked_at", b"revoked_at", "used_at", b"used_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "id", b"id", "note", b"note", "placement", b"placement", "revoked_at", b"revoked_at", "used_at", b"used_at", "used_by_instance_id", b"used_by_instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "id", b"id", "note", b"note", "placement", b"placement", "revoked_at", b"revoked_at", "used_at", b"used_at", "used_by_instance_id", b"used_by_instance_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -165,6 +165,8 @@ class SqliteFleet:
             "role": token.role.value,
             "created_at": micros(token.created_at),
             "expires_at": micros_or_none(token.expires_at),
+            "account": token.account,
+            "enterprise_projects": canonical(list(token.enterprise_projects)),
         }
         try:
             await self._database.execute(_SQL["put_operator_token"], parameters)
@@ -176,8 +178,17 @@ class SqliteFleet:
         row = await self._database.row(_SQL["find_operator_token"], {"secret_hash": secret_hash})
         if row is None:
             raise NotFound("operator token", "with this secret")
-        token_id, stored_hash, name, role, created_at, expires_at = row
-        return OperatorToken(token_id, stored_hash, name, Role(role), moment(created_at), moment_or_none(expires_at))
+        token_id, stored_hash, name, role, created_at, expires_at, account, projects = row
+        return OperatorToken(
+            token_id,
+            stored_hash,
+            name,
+            Role(role),
+            moment(created_at),
+            moment_or_none(expires_at),
+            account,
+            tuple(json.loads(projects)),
+        )
 
     async def has_operator_tokens(self) -> bool:
         """Say whether any operator's token exists."""
@@ -212,6 +223,7 @@ def _instance_parameters(instance: Instance) -> Parameters:
         "replaced_by": instance.replaced_by,
         "quarantine": None if instance.quarantine is None else to_json(instance.quarantine),
         "cmdb": None if instance.cmdb is None else to_json(instance.cmdb),
+        "account": instance.account,
     }
 
 
@@ -242,6 +254,7 @@ def _instance(row: Row) -> Instance:
         replaced_by,
         quarantine,
         cmdb,
+        account,
     ) = row
     return Instance(
         id=instance_id,
@@ -269,6 +282,7 @@ def _instance(row: Row) -> Instance:
         replaced_by=replaced_by,
         quarantine=None if quarantine is None else from_json(Quarantine, quarantine),
         cmdb=None if cmdb is None else from_json(CmdbEntry, cmdb),
+        account=account,
     )
 
 
@@ -284,6 +298,7 @@ def _put_enrolment_token(db: sqlite3.Connection, token: EnrolmentToken) -> None:
         "used_at": micros_or_none(token.used_at),
         "used_by": token.used_by,
         "revoked_at": micros_or_none(token.revoked_at),
+        "account": token.account,
     }
     try:
         db.execute(_SQL["put_enrolment_token"], parameters)
@@ -292,7 +307,19 @@ def _put_enrolment_token(db: sqlite3.Connection, token: EnrolmentToken) -> None:
 
 
 def _enrolment_token(row: Row) -> EnrolmentToken:
-    token_id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by, revoked_at = row
+    (
+        token_id,
+        secret_hash,
+        note,
+        placement,
+        created_by,
+        created_at,
+        expires_at,
+        used_at,
+        used_by,
+        revoked_at,
+        account,
+    ) = row
     return EnrolmentToken(
         id=token_id,
         secret_hash=secret_hash,
@@ -304,4 +331,5 @@ def _enrolment_token(row: Row) -> EnrolmentToken:
         used_at=moment_or_none(used_at),
         used_by=used_by,
         revoked_at=moment_or_none(revoked_at),
+        account=account,
     )

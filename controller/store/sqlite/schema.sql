@@ -28,7 +28,8 @@ CREATE TABLE instance (
   retired_by TEXT NOT NULL DEFAULT '',
   replaced_by TEXT,
   quarantine TEXT,
-  cmdb TEXT
+  cmdb TEXT,
+  account TEXT NOT NULL DEFAULT 'default'
 ) STRICT, WITHOUT ROWID;
 
 -- From where an instance's agent spoke, on which boot of which machine: two that overlap are two hosts.
@@ -52,7 +53,8 @@ CREATE TABLE enrolment_token (
   expires_at INTEGER NOT NULL,
   used_at INTEGER,
   used_by TEXT,
-  revoked_at INTEGER
+  revoked_at INTEGER,
+  account TEXT NOT NULL DEFAULT 'default'
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX enrolment_token_newest ON enrolment_token (created_at, id);
@@ -63,7 +65,9 @@ CREATE TABLE operator_token (
   name TEXT NOT NULL,
   role TEXT NOT NULL,
   created_at INTEGER NOT NULL,
-  expires_at INTEGER
+  expires_at INTEGER,
+  account TEXT NOT NULL DEFAULT 'default',
+  enterprise_projects TEXT NOT NULL DEFAULT '[]' -- of its account; none means all
 ) STRICT, WITHOUT ROWID;
 
 -- What hosts say ------------------------------------------------------------------------------------------------------

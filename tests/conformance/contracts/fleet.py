@@ -50,6 +50,7 @@ class FleetStoreContract:
                 QuarantineCause.MACHINE_ID, NOW, (instance_id(8),), ("10.0.0.1", "fd00::1"), NOW + MINUTE, "ben"
             ),
             cmdb=CmdbEntry("c-7", NOW, frozenset({"zone", "tags"}), NOW + MINUTE),
+            account="acme",
         )
         await store.fleet.put_instance(instance)
         assert await store.fleet.get_instance(instance.id) == instance
@@ -278,9 +279,17 @@ class FleetStoreContract:
         assert await store.fleet.instances() == tuple(won)
         assert (await store.fleet.get_enrolment_token("E-1")).used_by == won[0].id
 
+    async def test_an_enrolment_token_keeps_its_account(self, store: Store) -> None:
+        await store.fleet.put_enrolment_token(an_enrolment_token(1, account="acme"))
+        assert (await store.fleet.get_enrolment_token("E-1")).account == "acme"
+        used = await store.fleet.enrol(digest.of(b"secret-1"), an_instance(1, account="acme"))
+        assert used.account == "acme"
+
     async def test_an_operator_token_is_found_by_its_hash(self, store: Store) -> None:
         assert not await store.fleet.has_operator_tokens()
-        token = an_operator_token(1, Role.ADMIN, expires_at=NOW + MINUTE)
+        token = an_operator_token(
+            1, Role.ADMIN, expires_at=NOW + MINUTE, account="acme", enterprise_projects=("bank", "shop")
+        )
         await store.fleet.put_operator_token(token)
         await store.fleet.put_operator_token(an_operator_token(2))
         assert await store.fleet.has_operator_tokens()
