@@ -88,9 +88,15 @@ class Snapshots:
 
     async def packages_after(self, package_id: int) -> tuple[Package, ...]:
         """Return all interned packages with a greater id, ascending."""
-        return await self._database.read(
-            lambda db: tuple(map(_package, db.execute(_SQL["packages_after"], {"id": package_id})))
-        )
+
+        def work(db: sqlite3.Connection) -> tuple[Package, ...]:
+            keys = dict[bytes, bytes]()  # equal ones are kept once, as evr.key does
+            return tuple(
+                _package((*row, keys.setdefault(evr_key, evr_key)))
+                for *row, evr_key in db.execute(_SQL["packages_after"], {"id": package_id})
+            )
+
+        return await self._database.read(work)
 
     def _add(self, db: sqlite3.Connection, digest: bytes, ids: BitMap) -> None:
         bases, sample = self._known_bases(db), self._sample(ids)
