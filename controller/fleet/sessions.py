@@ -93,7 +93,7 @@ class Sessions:
     def presence(self, instance: Instance) -> Presence:
         """Say where an instance's agent is."""
         session = self._open.get(instance.id)
-        if session is not None:
+        if session is not None and not session.closed.is_set():  # a closed one only has not noticed yet
             if session.heard_at >= self._clock.now() - self._patience:
                 return Presence(AgentState.ONLINE, session.since)
             return Presence(AgentState.OFFLINE, session.heard_at)
