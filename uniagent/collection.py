@@ -109,10 +109,12 @@ async def collect(
         grace = _STOP_SECONDS
         raise
     finally:
-        if child.returncode is None:
-            await family.end(child.pid, grace)
-            await child.wait()
-        _pid_file(spool.parent).unlink(missing_ok=True)
+        try:
+            if child.returncode is None:
+                await family.end(child.pid, grace)
+                await child.wait()
+        finally:
+            _pid_file(spool.parent).unlink(missing_ok=True)
     if status != 0:
         raise CollectionFailed(said or f"the collector ended with {_ending(status)} and said nothing")
     return read_result(spool)

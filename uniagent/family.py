@@ -50,7 +50,10 @@ def words(pid: int) -> list[str]:
 
 
 async def end(pid: int, grace_seconds: float) -> None:
-    """Ask a process to end, give it that long to end its children in good order, then end all that is left of them."""
+    """Ask a process to end, give it that long to end its children in good order, then end all that is left of them.
+
+    Cancelled, it gives no more time: all of them are ended at once.
+    """
     members = set(family(pid))
     with contextlib.suppress(ProcessLookupError):  # gone already
         os.kill(pid, signal.SIGTERM)
@@ -59,11 +62,13 @@ async def end(pid: int, grace_seconds: float) -> None:
             while look(pid) is not None:  # noqa: ASYNC110 - it may be nobody's child that we could wait for
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
+        pass
+    finally:
         members |= set(family(pid))
-    for member in members:
-        if _runs(member):
-            with contextlib.suppress(ProcessLookupError):  # gone just now
-                os.kill(member.pid, signal.SIGKILL)
+        for member in members:
+            if _runs(member):
+                with contextlib.suppress(ProcessLookupError):  # gone just now
+                    os.kill(member.pid, signal.SIGKILL)
     for _ in range(_LAST_POLLS):  # dying takes a moment, longer in the middle of a read from a slow disk
         if not any(_runs(member) for member in members):
             return

@@ -30,6 +30,8 @@ print("collecting", flush=True)
 time.sleep(60)
 """
 
+DEAF = STUBBORN.replace("lambda *_: sys.exit(3)", "signal.SIG_IGN")
+
 
 def script(code: str, spool: Path) -> list[str]:
     return [sys.executable, "-c", code, str(spool)]
@@ -89,17 +91,25 @@ async def test_a_collector_that_cannot_be_started_is_a_failure(spool: Path) -> N
 
 
 async def running(spool: Path) -> list[int]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (spool / "pids").exists() or not (text := (spool / "pids").read_text()):
             await asyncio.sleep(0.02)
     return [int(word) for word in text.split()]
 
 
+async def have_ended(pids: list[int]) -> None:
+    async with asyncio.timeout(60):
+        while any(family.look(pid) is not None for pid in pids):  # whom a busy machine has not let die yet
+            await asyncio.sleep(0.02)
+
+
 async def test_one_that_hangs_is_ended_with_all_it_started_in_whatever_session(spool: Path) -> None:
-    with pytest.raises(CollectionTimedOut):
-        await collect(script(STUBBORN, spool), spool, 1.5)
-    pids = await running(spool)
-    assert [family.look(pid) for pid in pids] == [None, None]
+    for seconds in (1.5, 6, 24):  # how long a busy machine takes to start two interpreters, nobody knows
+        with pytest.raises(CollectionTimedOut):
+            await collect(script(STUBBORN, spool), spool, seconds)
+        if (spool / "pids").exists():
+            break
+    await have_ended(await running(spool))
 
 
 async def test_cancelled_it_ends_them_as_well(spool: Path) -> None:
@@ -108,7 +118,19 @@ async def test_cancelled_it_ends_them_as_well(spool: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [family.look(pid) for pid in pids] == [None, None]
+    await have_ended(pids)
+
+
+async def test_cancelled_while_it_ends_them_in_good_order_it_ends_them_at_once(spool: Path) -> None:
+    task = asyncio.create_task(collect(script(DEAF, spool), spool))
+    pids = await running(spool)
+    task.cancel()
+    await asyncio.sleep(0)  # it has asked, and waits now
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await have_ended(pids)
+    assert not (spool.parent / "collector.pid").exists()
 
 
 async def test_one_left_by_a_killed_daemon_is_ended_before_the_next_begins(spool: Path) -> None:
@@ -119,7 +141,7 @@ async def test_one_left_by_a_killed_daemon_is_ended_before_the_next_begins(spool
     (spool / "left").write_text("")
     (spool / "cache").mkdir()
     assert await collection.fresh_spool(spool.parent) == spool
-    assert [family.look(pid) for pid in pids] == [None, None]
+    await have_ended(pids)
     assert [path.name for path in spool.iterdir()] == ["cache"]
     assert not pid_file.exists()
     await child.wait()
