@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -128,8 +129,17 @@ def _prepare(max_memory_bytes: int, said: str) -> None:
     os.dup2(handle, 2)
     os.close(handle)
     faulthandler.enable()
+    threading.Thread(target=_end_with_the_controller, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _end_with_the_controller() -> None:
+    """A controller that was killed cannot end its worker, which would wait for a file for ever."""
+    controller = multiprocessing.parent_process()
+    if controller is not None:
+        controller.join()
+        os._exit(1)
 
 
 def _be_ready() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import lzma
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -22,6 +26,7 @@ from controller.compliance.model import Category, Severity
 from controller.inventory import advisories, parse_worker
 from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
 from controller.inventory.parse_worker import MetadataParser
+from uniagent import family
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared/data"
@@ -325,6 +330,35 @@ async def test_the_parser_works_in_a_process_of_its_own_and_names_the_file_that_
         with pytest.raises(MetadataError, match="updateinfo efefefefefef: is not XML"):
             await parser.updateinfo("ef" * 32, b"rubbish")
         assert await parser.updateinfo("ab" * 32, ONE) == parse_updateinfo(ONE)
+
+
+KILLED = """
+import asyncio, multiprocessing, os, signal, sys
+from controller.inventory.parse_worker import MetadataParser
+from uniagent import family
+
+async def main():
+    parser = MetadataParser()
+    await parser.updateinfo("ab" * 32, b"<updates></updates>")
+    (worker,) = multiprocessing.active_children()
+    print(worker.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_a_worker_ends_with_a_controller_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py")]
+    killed = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    async with asyncio.timeout(60):
+        while family.look(int(killed.stdout)) is not None:  # whoever takes it over may leave its body lying about
+            await asyncio.sleep(0.02)
 
 
 def test_R11_a_fault_of_a_parser_is_a_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
