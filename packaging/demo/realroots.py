@@ -297,7 +297,18 @@ def _rpmbuild(packages: Sequence[PackageSpec], wanted: Mapping[PackageSpec, Path
             environment={"HOME": name, "SOURCE_DATE_EPOCH": str(packages[0].build_time)},
         )
         for package in packages:
-            (top / f"RPMS/{package.name}.{package.arch}.rpm").rename(wanted[package])
+            _keep(top / f"RPMS/{package.name}.{package.arch}.rpm", wanted[package], package.build_time)
+
+
+def _keep(built: Path, wanted: Path, build_time: int) -> None:
+    """Put a package into the cache unless another process was faster: who has linked that one already is to find it again."""
+    os.utime(built, (build_time, build_time))  # repositories tell it, and one spec is to give one repository
+    try:
+        wanted.hardlink_to(built)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        built.rename(wanted)
 
 
 def _spec_file(packages: Sequence[PackageSpec]) -> str:
