@@ -24,6 +24,7 @@ from common.pb.v1 import (
 )
 from common.tls import Authority, Join
 from controller.api.faults import status_of
+from tests.ports import free_port
 
 TOKEN = "pwo_correct-horse"
 Answer = Callable[[Any], Any]
@@ -41,7 +42,7 @@ class ScriptedController:
         self.answers: dict[str, Answer] = {}
         self.calls: list[tuple[str, Any]] = []
         self.deadlines: list[float | None] = []
-        self.port = 0
+        self.port = free_port()
         self._server: grpc.Server | None = None
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -14,21 +13,15 @@ from typing import Self
 from common.errors import Unavailable
 from controller.client import Client, connect
 from processes import Daemons
+from tests.ports import free_port
 
 PROGRAMS = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RealFleet:
     """Processes under one folder. On leaving the context all of them are ended."""
 
-    def __init__(self, folder: Path, *, heartbeat: str = "1s", report_interval: str = "0s") -> None:
+    def __init__(self, folder: Path, *, heartbeat: str = "10s", report_interval: str = "0s") -> None:
         """Write the controller's settings; nothing runs yet."""
         self.folder = folder
         self.data = folder / "data"
@@ -67,8 +60,9 @@ class RealFleet:
         )
 
     def wait_for_controller(self) -> None:
-        """Return when the controller serves."""
-        self.wait("the controller serves", lambda: (self.data / "address").exists())
+        """Return when the controller serves, and the admin's client has found it."""
+        self.wait("the controller serves", (self.data / "address").exists)
+        self.wait("the controller answers", lambda: bool(self.client.whoami()))
 
     def add_agent(self, name: str, root: Path, *, group: str = "web") -> None:
         """Start an agent of its own on a copy of an installation. The controller must be there."""
@@ -92,7 +86,7 @@ class RealFleet:
             f"{count} agents are there", lambda: len(list(self.client.list_instances(selectable_only=True))) == count
         )
 
-    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 120) -> None:
         """Return when `ready` says so; a controller that is away meanwhile is no answer."""
         deadline = time.monotonic() + seconds
         while True:
