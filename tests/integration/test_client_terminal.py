@@ -19,10 +19,13 @@ from common.pb.v1 import ticket_pb2 as pb
 from tests.scripted_controller import ScriptedController
 from tests.scripted_patchctl import FAILED_RUN, a_ticket, logged_in, started  # noqa: F401 - fixtures
 
-
-def _heed_ctrl_c() -> None:
-    """A shell starts what runs in its background with SIGINT ignored, and children inherit that: not so on a terminal."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+PATCHCTL = (
+    "import signal; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from controller.cli.main import main; main()"
+)
+"""A shell starts what runs in its background with SIGINT ignored, and children inherit that: not so on a terminal. It is mended there and
+not between fork and exec: in a copy of this process, which has a server, gRPC may end before it comes to that."""
 
 
 class Terminal:
@@ -32,14 +35,12 @@ class Terminal:
         self.shown = ""
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        words = [sys.executable, "-c", "from controller.cli.main import main; main()", *arguments]
+        words = [sys.executable, "-c", PATCHCTL, *arguments]
         variables = os.environ | {"TERM": "xterm"} | environment
-        self.process = subprocess.Popen(
-            words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables, preexec_fn=_heed_ctrl_c
-        )
+        self.process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables)
         os.close(theirs)
 
-    def until(self, text: str, seconds: float = 15) -> None:
+    def until(self, text: str, seconds: float = 60) -> None:
         """Read until `text` was shown."""
         end = time.monotonic() + seconds
         while text not in self.shown:
@@ -54,7 +55,7 @@ class Terminal:
         while self._read():
             pass
         os.close(self._ours)
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=60)
 
     def _read(self) -> bool:
         try:
@@ -73,7 +74,7 @@ def going_on() -> pb.WatchResponse:
 def script(server: ScriptedController, let_it_end: threading.Event) -> None:
     def watch(_: Any) -> Iterator[pb.WatchResponse]:
         yield going_on()
-        let_it_end.wait(15)
+        let_it_end.wait(60)
         yield pb.WatchResponse(ticket=a_ticket(pb.TICKET_STATE_ABNORMAL), failed=[FAILED_RUN])
 
     server.answers |= {
