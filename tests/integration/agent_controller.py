@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import zstandard
 from common import tls
 from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc
+from tests.ports import free_port
 
 WAIT = 60.0
 
@@ -71,13 +74,14 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
         self.acknowledge = True
         self.want = True
         self.welcome = True
+        self.seconds_a_chunk = 0.0
         self.report_interval = timedelta(0)
         self.heartbeat_interval = timedelta(seconds=30)
         self.sessions = list[Session]()
         self.left = list[str]()
         self.blobs = dict[str, bytes]()
         self.changed = asyncio.Condition()
-        self.port = 0
+        self.port = free_port()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -171,6 +175,8 @@ class Controller(agent_pb2_grpc.AgentServiceServicer):
 
     async def _answer(self, session: Session, message: pb.ConnectRequest) -> None:
         kind = message.WhichOneof("body")
+        if kind == "blob_chunk" and self.seconds_a_chunk:
+            await asyncio.sleep(self.seconds_a_chunk)
         if kind == "blob_chunk" and message.blob_chunk.last:
             digest = message.blob_chunk.digest
             chunks = [c for c in session.all("blob_chunk") if c.digest == digest]
@@ -208,6 +214,7 @@ class Agent:
             "name": "one",
             "root": str(folder / "root"),
         }
+        self._gate = folder / "gate"
         (folder / "root").mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.configure(**extra)
@@ -217,10 +224,34 @@ class Agent:
         self.config.write_text("".join(f'{k} = "{v}"\n' for k, v in self._settings.items() if v is not None))
 
     def start(self) -> None:
+        found_first = os.environ | {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uniagent", "run", "--config", str(self.config)], stderr=log, stdout=log
+                [sys.executable, "-m", "uniagent", "run", "--config", str(self.config)],
+                env=found_first,
+                stderr=log,
+                stdout=log,
             )
+
+    def hold_collections(self) -> None:
+        """Let every collection wait in the middle, until `let_go`: by a program that is found before the real rpm."""
+        database = self.folder / "root/var/lib/rpm"  # without one, rpm is not even asked
+        subprocess.run(["rpm", "--dbpath", database, "--initdb"], check=True)
+        rpm = self.folder / "bin/rpm"
+        rpm.parent.mkdir()
+        self._gate.touch()
+        waits = f"while [ -e '{self._gate}' ]; do sleep 0.05; done"
+        rpm.write_text(f"#!/bin/sh\ntouch '{self._gate}.reached'\n{waits}\nexec {shutil.which('rpm')} \"$@\"\n")
+        rpm.chmod(0o755)
+
+    async def until_held(self) -> None:
+        """Return when a collection waits."""
+        async with asyncio.timeout(WAIT):
+            while not self._gate.with_name("gate.reached").exists():
+                await asyncio.sleep(0.02)
+
+    def let_go(self) -> None:
+        self._gate.unlink()
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -245,6 +276,11 @@ class Agent:
         async with asyncio.timeout(WAIT):
             while self.said().count(text) < times:
                 await asyncio.sleep(0.05)
+
+    async def until_kept_nothing(self, *folders: str) -> None:
+        async with asyncio.timeout(WAIT):
+            while any(self.kept(folder) for folder in folders):
+                await asyncio.sleep(0.02)
 
     def kept(self, folder: str) -> list[str]:
         """Return the names of the files in a folder of the agent's state."""
