@@ -63,7 +63,7 @@ class FakeClock:
         """How many wait."""
         return sum(not woken.done() for _, _, woken in self._sleepers)
 
-    async def until_sleeping(self, count: int = 1, timeout_seconds: float = 5) -> None:
+    async def until_sleeping(self, count: int = 1, timeout_seconds: float = 60) -> None:
         """Return when so many wait; for code that does real I/O before it sleeps. Raise TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             while self.sleeping < count:

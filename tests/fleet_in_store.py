@@ -161,7 +161,7 @@ def a_version(baseline: Baseline, at: datetime) -> Baseline:
     return replace(baseline, created_at=at)
 
 
-async def until(true: Callable[[], Awaitable[bool]], timeout_seconds: float = 10) -> None:
+async def until(true: Callable[[], Awaitable[bool]], timeout_seconds: float = 60) -> None:
     """Return when it is true: what is awaited happens in threads that no clock of ours moves."""
     async with asyncio.timeout(timeout_seconds):
         while not await true():

@@ -43,7 +43,7 @@ def server() -> Iterator[ScriptedController]:
 
 @pytest.fixture
 def client(server: ScriptedController) -> Iterator[Client]:
-    with connect(server.address, server.join.pem, TOKEN, timeout_seconds=5) as connected:
+    with connect(server.address, server.join.pem, TOKEN, timeout_seconds=60) as connected:
         yield connected
 
 

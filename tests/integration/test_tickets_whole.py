@@ -99,7 +99,7 @@ async def test_an_offline_instance_can_be_selected_only_by_who_waits_for_it(harn
     ticket = await create(admin, offline=pb.OfflinePolicy(wait=Duration(seconds=3600)), batch_policy=ONE_AT_A_TIME)
     found = await until(admin, ticket.id, lambda t: t.waiting_for == pb.TICKET_WAIT_AGENTS)
     assert found.waiting_until.ToDatetime() - found.created_at.ToDatetime() == timedelta(hours=1)
-    spec.offline.until.FromDatetime(datetime(2027, 1, 1, tzinfo=UTC))
+    spec.offline.until.FromDatetime(datetime.now(UTC) + timedelta(days=1))
     refused = await refusal(admin.tickets.Preview(pb.PreviewRequest(spec=spec)))
     assert list(refused.fields) == ["offline"]
     spec.offline.Clear()
@@ -133,11 +133,11 @@ async def test_a_failed_instance_is_retried_alone_and_its_log_has_both_attempts(
 async def test_what_was_not_sent_when_the_tickets_time_was_over_is_canceled(harness: Harness, admin: Stubs) -> None:
     for n in (1, 2):
         await harness.connect(f"web-{n}", ready=False)
-    ticket = await create(admin, batch_policy=ONE_AT_A_TIME, ticket_timeout=Duration(seconds=1))
+    ticket = await create(admin, batch_policy=ONE_AT_A_TIME, ticket_timeout=Duration(seconds=4))
     ended = await until(admin, ticket.id, lambda t: t.HasField("timed_out_at"))
     assert (ended.state, ended.abnormal_cause) == (pb.TICKET_STATE_ABNORMAL, pb.ABNORMAL_CAUSE_TIMED_OUT)
     assert (ended.counts.timeout, ended.counts.canceled) == (1, 1)
-    assert ended.note == "its 1 s were over: 1 not sent, 1 without an answer"
+    assert ended.note == "its 4 s were over: 1 not sent, 1 without an answer"
 
 
 async def test_the_batches_of_a_preview_can_be_edited_and_sent_back(harness: Harness, admin: Stubs) -> None:

@@ -60,7 +60,7 @@ class Watch:
 
     async def ended(self) -> None:
         assert self.reading is not None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not self.reading.done():
                 await self.clock.advance(1)
                 await asyncio.sleep(0.01)

@@ -197,7 +197,7 @@ def test_a_login_that_fails_changes_nothing(
 
 def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-c", "from controller.cli.main import main; main()", *arguments]
-    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, env=os.environ | more)
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=os.environ | more)
 
 
 def test_the_program_prints_data_and_remarks_apart(server: ScriptedController) -> None:
@@ -220,5 +220,5 @@ def test_help_needs_neither_grpc_nor_the_messages() -> None:
         "import sys, controller.cli.main; "
         "print([m for m in ('grpc', 'google.protobuf', 'yaml', 'cryptography', 'rich.console') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
