@@ -32,6 +32,8 @@ from common.tls import Authority
 from controller.client import Client, Patience, connect, scan_of, tenths_of
 from tests.scripted_controller import TOKEN, ScriptedController, paged
 
+SECONDS = 60.0
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedController]:
@@ -43,7 +45,7 @@ def server() -> Iterator[ScriptedController]:
 
 @pytest.fixture
 def client(server: ScriptedController) -> Iterator[Client]:
-    with connect(server.address, server.join.pem, TOKEN, timeout_seconds=60) as connected:
+    with connect(server.address, server.join.pem, TOKEN, timeout_seconds=SECONDS) as connected:
         yield connected
 
 
@@ -59,7 +61,7 @@ def test_the_callers_token_and_a_deadline_travel_with_every_call(server: Scripte
     server.answers["WhoAmI"] = lambda _: account_pb2.WhoAmIResponse(name="ann", role=account_pb2.ROLE_ADMIN)
     assert client.whoami().name == "ann"
     assert server.deadlines[0] is not None
-    assert 0 < server.deadlines[0] <= 5
+    assert 0 < server.deadlines[0] <= SECONDS
 
 
 def test_pages_turn_themselves_and_the_request_stays_the_same(server: ScriptedController, client: Client) -> None:
