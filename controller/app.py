@@ -18,7 +18,7 @@ from common.ids import Ids, RandomIds
 from controller.api.account_service import AccountService
 from controller.api.agent_service import AgentService, Pacing
 from controller.api.audit_service import AuditService
-from controller.api.auth import Gate, calling_agent
+from controller.api.auth import ACCOUNTS, Gate, calling_agent
 from controller.api.authority import CertificateDesk, Keyring, open_keyring
 from controller.api.baseline_service import BaselineService
 from controller.api.faults import fault_interceptor
@@ -26,6 +26,7 @@ from controller.api.files import make_folder, write
 from controller.api.fleet_service import FleetService
 from controller.api.making import TicketMaker
 from controller.api.notification_service import NotificationService
+from controller.api.open_streams import OpenStreams, StreamInterceptor, end_those_refused
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
 from controller.api.recording import Recorder, RecordingInterceptor
@@ -46,12 +47,13 @@ from controller.dispatch.intake import Intake
 from controller.dispatch.notifier import Notifier
 from controller.dispatch.scheduler import Scheduler
 from controller.dispatch.watch import watch_silence
+from controller.fleet.model import InstanceId
 from controller.fleet.orders import Goodbye
 from controller.fleet.sessions import Sessions
 from controller.hub.local import LocalHub
 from controller.inventory.parse_worker import MetadataParser
 from controller.settings import Settings
-from controller.store.api import BaselineStore, Store
+from controller.store.api import BaselineStore, FleetStore, Store
 from controller.store.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
@@ -121,11 +123,11 @@ class Controller:
             running.push_async_callback(store.close)
         keyring = open_keyring(data, settings.hosts, self.clock.now())
         await seed(store.baselines, self.clock.now())
-        recorder = Recorder(store.audit, self.clock)
+        recorder = Recorder(store.audit, self.clock, partial(_account_of, store.fleet))
         running.push_async_callback(recorder.drain)
         await recorder.note("controller started", VERSION)
-        await take_tokens(data, store.fleet, recorder.note)
-        self.first_token = await first_token(data, store.fleet, self.ids, self.clock.now(), recorder.note)
+        await take_tokens(data, store.accounts, recorder.note)
+        self.first_token = await first_token(data, store.accounts, self.ids, self.clock.now(), recorder.note)
         parts = await self._build(store, channels, running)
         self._notify(store, parts, running)
         self._server = await self._serve(store, keyring, parts, recorder, running)
@@ -203,9 +205,18 @@ class Controller:
             audit=AuditService(store.audit),
         )
 
-        gate = Gate(store.fleet, clock, lambda: take_tokens(settings.data, store.fleet, recorder.note))
+        changes = running.enter_context(parts.hub.subscribe(ACCOUNTS))
+        gate = Gate(store.accounts, clock, changes, partial(take_tokens, settings.data, store.accounts, recorder.note))
+        running.push_async_callback(gate.drain)
         gate.denied = recorder.denied
-        interceptors = (fault_interceptor(ids), gate.interceptor(), RecordingInterceptor(recorder))
+        streams = OpenStreams()
+        ending = asyncio.create_task(end_those_refused(streams, gate), name="end streams that are refused")
+        ending.add_done_callback(_log_failure)
+        running.push_async_callback(_cancel, ending)
+        interceptors = (
+            *(fault_interceptor(ids), gate.interceptor()),
+            *(RecordingInterceptor(recorder), StreamInterceptor(streams)),
+        )
         server = await serve(settings.listen, keyring, settings.max_message_bytes, interceptors, services)
         scheduler.start()
         running.push_async_callback(scheduler.stop)
@@ -242,6 +253,10 @@ async def seed(store: BaselineStore, now: datetime) -> None:
                 await store.set_default(preset.id)
         except Conflict:
             log.warning("public baseline left out: its name is taken", extra={"baseline": preset.name})
+
+
+async def _account_of(store: FleetStore, instance_id: InstanceId) -> str:
+    return (await store.get_instance(instance_id)).account
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

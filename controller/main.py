@@ -81,10 +81,19 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser(
         "admin-token",
         help="make another admin token",
-        description="Make another admin token, for a controller that runs or will be started, and print it once.",
+        description="Make another admin token, for a controller that runs or will be started, and print it once. The controller takes it "
+        "when it starts or when the token is first used, and makes its user if there is none of that name.",
     )
     token.add_argument("--data", type=Path, metavar="DIR", required=True, help="the controller's data folder")
-    token.add_argument("--name", default="admin", help="who will use it, as logs and tickets will say (default admin)")
+    token.add_argument(
+        "--name",
+        help="who will use it, as logs and tickets will say: a new user, or one that is an admin (default admin, or admin@ACCOUNT)",
+    )
+    token.add_argument(
+        "--account",
+        default="default",
+        help="the account in which it is an admin's (default default, which manages the others)",
+    )
     token.set_defaults(command=_admin_token)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
@@ -137,13 +146,18 @@ def _print_login(settings: Settings, address: str, token: str) -> None:
 
 
 def _admin_token(options: argparse.Namespace) -> int:
-    from controller.api.operators import leave_token
+    from controller.accounts.model import DEFAULT_ACCOUNT
+    from controller.accounts.rules import why_no_account_name, why_no_user_name
+    from controller.api.operators import FIRST_ADMIN, leave_token
 
     if not options.data.is_dir():
         raise InvalidArgument.of("--data", f"{options.data} is no folder; it is the one that the controller runs with")
-    if not (0 < len(options.name) <= 64 and options.name.isprintable()):
-        raise InvalidArgument.of("--name", "must have 1 to 64 printable characters")
-    print(f"admin token: {leave_token(options.data, options.name, RandomIds(), SystemClock().now())}")
+    account = options.account
+    name = options.name or (FIRST_ADMIN if account == DEFAULT_ACCOUNT else f"{FIRST_ADMIN}@{account}")
+    for option, wrong in (("--account", why_no_account_name(account)), ("--name", why_no_user_name(name))):
+        if wrong:
+            raise InvalidArgument.of(option, wrong)
+    print(f"admin token: {leave_token(options.data, name, RandomIds(), SystemClock().now(), account)}")
     return 0
 
 

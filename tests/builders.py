@@ -11,6 +11,7 @@ from immutables import Map
 
 from common import digest, manifest, nevra
 from common.manifest import Manifest, OsRelease, PackageLine, Repository
+from controller.accounts.model import DEFAULT_ACCOUNT, OperatorToken, User
 from controller.compliance.model import (
     Advisory,
     AdvisoryPackage,
@@ -32,7 +33,6 @@ from controller.fleet.model import (
     Instance,
     InstanceId,
     OperatingSystem,
-    OperatorToken,
     Placement,
     ResourceType,
     Role,
@@ -273,6 +273,11 @@ def an_operator_token(number: int = 1, role: Role = Role.OPERATOR, **changes: An
     """A token O-1 and so on; its secret is "operator-1" and so on."""
     token = OperatorToken(f"O-{number}", digest.of(f"operator-{number}".encode()), f"operator-{number}", role, NOW)
     return replace(token, **changes)
+
+
+def a_user(number: int = 1, role: Role = Role.OPERATOR, **changes: Any) -> User:
+    """The user of `an_operator_token(number)`, in the account "default"."""
+    return replace(User(f"operator-{number}", DEFAULT_ACCOUNT, role, NOW), **changes)
 
 
 def an_assessment(number: int = 1, status: InstanceStatus = InstanceStatus.COMPLIANT, **changes: Any) -> Assessment:

@@ -61,6 +61,7 @@ MAY_NOT_IMPORT = {
     "controller/tickets": WORLD,
     "controller/compliance": WORLD,
     "controller/report": WORLD,
+    "controller/accounts": WORLD,
     "controller/audit": WORLD,
     "controller/notify": WORLD,
     "controller/schedules": WORLD,

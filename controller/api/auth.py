@@ -2,16 +2,18 @@
 
 Every peer shows a certificate of our CA (server.py): an agent's own, or the anonymous join credential. Agents are believed by their
 certificate alone. Operators say who they are with a token, as metadata `authorization: Bearer pwa_...`, whichever certificate carries it.
+What they may do is what both the token and its user may (controller/accounts).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -19,10 +21,13 @@ from typing import Any, Final
 from common import digest, tls
 from common.clock import Clock
 from common.errors import NotFound, PatchError, PermissionDenied, Unauthenticated
+from controller.accounts.model import OperatorToken, User
+from controller.accounts.rules import RANK, role_of, why_refused
 from controller.api.interception import Context, Interceptor
-from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId, OperatorToken, Role
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId, Role
 from controller.fleet.scope import Scope
-from controller.store.api import FleetStore
+from controller.hub.api import Subscription
+from controller.store.api import AccountStore
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,10 @@ _CACHE_SIZE: Final = 1024
 _CACHE_LIFE: Final = timedelta(seconds=15)
 _LOOK_EVERY: Final = timedelta(milliseconds=200)
 """Guessing tokens must not cost a look into a folder each."""
+_NOTE_USE_EVERY: Final = timedelta(minutes=1)
 _LOGIN_HELP: Final = "log in: patchctl login"
+ACCOUNTS: Final = "accounts"
+"""Topic of the hub on which it is said that accounts, users or tokens have changed."""
 
 
 class Peer(Enum):
@@ -139,8 +147,6 @@ ACCESS: Final[Mapping[str, Need]] = {
 }
 """What each RPC needs. A role may also do what those before it may."""
 
-_RANK: Final = {role: rank for rank, role in enumerate((Role.VIEWER, Role.OPERATOR, Role.ADMIN))}
-
 
 @dataclass(frozen=True, slots=True)
 class Agent:
@@ -157,11 +163,15 @@ class Operator:
 
     token_id: str
     name: str
+    """The user's."""
     role: Role
+    """What both the user and the token may."""
     expires_at: datetime | None
     account: str = DEFAULT_ACCOUNT
     enterprise_projects: tuple[str, ...] = ()
     """Those to which the operator is bound; empty means all of the account."""
+    secret_hash: bytes = field(default=b"", repr=False)
+    """Of the token: how to ask again whether it still holds."""
 
     @property
     def scope(self) -> Scope:
@@ -197,18 +207,30 @@ def calling_agent(context: Context) -> tuple[InstanceId, datetime]:
     return agent.instance_id, agent.not_after
 
 
+Look = Callable[[bytes], Awaitable[str]]
+"""Given the hash of a token that nobody knows, looks for new ones, and says why this one was not taken, if that is so."""
+
+
 class Gate:
     """Lets calls through or refuses them."""
 
     def __init__(
-        self, fleet: FleetStore, clock: Clock, look_for_new: Callable[[], Awaitable[bool]] | None = None
+        self, accounts: AccountStore, clock: Clock, changes: Subscription, look_for_new: Look | None = None
     ) -> None:
-        """Ask `fleet` for tokens; `look_for_new` is awaited when it does not know one, and says whether to ask again."""
+        """Ask `accounts` for tokens, and again once `changes` (of the topic ACCOUNTS) says so.
+
+        `look_for_new` is awaited when a token is not known; then it is looked for once more.
+        """
         self._look_for_new = look_for_new
         self._looked_at = -_LOOK_EVERY.total_seconds()
-        self._fleet = fleet
+        self._accounts = accounts
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[float, OperatorToken]] = OrderedDict()
+        self._changes = changes
+        self._known: OrderedDict[bytes, tuple[float, OperatorToken, User]] = OrderedDict()
+        self._age = 0
+        """How often what was known has been forgotten."""
+        self._noted: OrderedDict[str, datetime] = OrderedDict()
+        self._noting = set[asyncio.Task[None]]()
         self.denied: Callable[[Operator, str, Context, PatchError], Awaitable[None]] = _tell_nobody
         """Awaited with each call that an operator may not make, before he is told."""
 
@@ -245,7 +267,7 @@ class Gate:
             raise Unauthenticated(
                 f"{who} says nothing about who you are: this needs an operator's token; {_LOGIN_HELP}"
             )
-        if _RANK[found.role] < _RANK[need]:
+        if RANK[found.role] < RANK[need]:
             error = PermissionDenied(
                 f"{found.name} is {found.role}: {method.rpartition('/')[2]} needs the role {need}; ask an admin for a token"
             )
@@ -260,29 +282,84 @@ class Gate:
         scheme, _, secret = str(given[0]).partition(" ")
         if len(given) > 1 or scheme.lower() != "bearer" or not 0 < len(secret) <= _MAX_SECRET:
             raise Unauthenticated(f"the authorization metadata must be once 'Bearer' and a token; {_LOGIN_HELP}")
-        token = await self._find(digest.of(secret.strip().encode()))
-        if token.expires_at is not None and token.expires_at <= self._clock.now():
-            raise Unauthenticated(f"the token {token.id} of {token.name} has expired; {_LOGIN_HELP}")
-        return Operator(token.id, token.name, token.role, token.expires_at, token.account, token.enterprise_projects)
+        return await self.identify(digest.of(secret.strip().encode()))
 
-    async def _find(self, secret_hash: bytes) -> OperatorToken:
-        now = self._clock.monotonic()
+    async def identify(self, secret_hash: bytes) -> Operator:
+        """Return who speaks with the token of this hash, as he stands now; raise Unauthenticated."""
+        token, user = await self._find(secret_hash)
+        now = self._clock.now()
+        if refusal := why_refused(token, user, now):
+            raise Unauthenticated(f"{refusal}; {_LOGIN_HELP}")
+        self._note_use(token, now)
+        return Operator(
+            token.id,
+            user.name,
+            role_of(token, user),
+            token.expires_at,
+            user.account,
+            user.enterprise_projects,
+            secret_hash,
+        )
+
+    async def changed(self, timeout_seconds: float) -> None:
+        """Wait until something has changed, or so long."""
+        if await self._changes.wait(timeout_seconds):
+            self._forget()
+
+    async def drain(self) -> None:
+        """Wait for what is still being noted."""
+        await asyncio.gather(*self._noting, return_exceptions=True)
+
+    async def _find(self, secret_hash: bytes) -> tuple[OperatorToken, User]:
+        age, now = self._heard(), self._clock.monotonic()
         if (known := self._known.get(secret_hash)) is not None and now - known[0] < _CACHE_LIFE.total_seconds():
             self._known.move_to_end(secret_hash)
-            return known[1]
+            return known[1:]
         self._known.pop(secret_hash, None)
         try:
-            token = await self._fleet.find_operator_token(secret_hash)
+            found = await self._accounts.find_token(secret_hash)
         except NotFound:
             if self._look_for_new is None or now - self._looked_at < _LOOK_EVERY.total_seconds():
                 raise Unauthenticated(f"nobody has this token; {_LOGIN_HELP}") from None
             self._looked_at = now
-            await self._look_for_new()
+            if refusal := await self._look_for_new(secret_hash):
+                raise Unauthenticated(refusal) from None
             return await self._find(secret_hash)
-        self._known[secret_hash] = (now, token)
-        while len(self._known) > _CACHE_SIZE:
-            self._known.popitem(last=False)
-        return token
+        if self._heard() == age:  # else it may have been read before the change
+            self._known[secret_hash] = (now, *found)
+            while len(self._known) > _CACHE_SIZE:
+                self._known.popitem(last=False)
+        return found
+
+    def _heard(self) -> int:
+        """Forget everything if something has changed; return how often that was."""
+        if self._changes.poll():
+            self._forget()
+        return self._age
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._age += 1
+
+    def _note_use(self, token: OperatorToken, now: datetime) -> None:
+        """Note that a token was used, once a minute; nobody waits for it, and nobody is refused when it fails."""
+        last = self._noted.get(token.id, token.last_used_at)
+        if last is not None and now - last < _NOTE_USE_EVERY:
+            return
+        self._noted[token.id] = now
+        self._noted.move_to_end(token.id)
+        while len(self._noted) > _CACHE_SIZE:
+            self._noted.popitem(last=False)
+
+        async def note() -> None:
+            try:
+                await self._accounts.mark_used(token.id, now)
+            except PatchError as error:
+                log.warning("use of a token not noted", extra={"token": token.id, "error": str(error)})
+
+        task = asyncio.create_task(note(), name="note use of a token")
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
     def _log(self, method: str, context: Context, error: PatchError) -> None:
         shown: Mapping[str, Any] = context.auth_context()

@@ -24,7 +24,7 @@ from common.errors import PatchError
 from controller.api.auth import ACCESS, Operator, operator
 from controller.api.interception import Context, Handler
 from controller.audit.model import AuditKind, Deed
-from controller.fleet.model import Role
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId, Role
 from controller.store.api import AuditStore
 
 log = logging.getLogger(__name__)
@@ -55,18 +55,24 @@ def is_recorded(method: str) -> bool:
     return ACCESS.get(method) in (Role.OPERATOR, Role.ADMIN) and method not in READS
 
 
+AccountOf = Callable[[InstanceId], Awaitable[str]]
+"""Returns the account of an instance; raises NotFound."""
+
+
 class Recorder:
     """Writes deeds down."""
 
-    def __init__(self, store: AuditStore, clock: Clock) -> None:
-        """Write into `store`, dated by `clock`."""
+    def __init__(self, store: AuditStore, clock: Clock, account_of: AccountOf | None = None) -> None:
+        """Write into `store`, dated by `clock`; `account_of` is asked whose instance a host has become."""
+        self._account_of = account_of
         self._store = store
         self._clock = clock
         self._ending = set[asyncio.Task[None]]()
 
-    async def note(self, method: str, subject: str = "", detail: str = "") -> None:
+    async def note(self, method: str, subject: str = "", detail: str = "", account: str = DEFAULT_ACCOUNT) -> None:
         """Write down something that is no call of an operator. Raises Unavailable."""
-        await self._store.append(Deed(self._clock.now(), AuditKind.NOTED, method, subject=subject, detail=detail))
+        deed = Deed(self._clock.now(), AuditKind.NOTED, method, account, subject=subject, detail=detail)
+        await self._store.append(deed)
 
     async def denied(self, caller: Operator, method: str, context: Context, error: PatchError) -> None:
         """Write down that an operator tried what he may not do; nothing else depends on it, so that failing is logged only."""
@@ -100,8 +106,14 @@ class Recorder:
     async def noted(self, method: str, context: Context, response: object) -> None:
         """Write down what a host has done."""
         call = method.removeprefix("/patchwarden.v1.")
+        instance_id, account = subject_of(response), DEFAULT_ACCOUNT
+        if self._account_of is not None:
+            try:
+                account = await self._account_of(InstanceId(instance_id))
+            except PatchError as error:
+                log.warning("account of a host not known", extra={"instance": instance_id, "error": str(error)})
         peer = _peer(context)
-        await self._end(Deed(self._clock.now(), AuditKind.NOTED, call, peer=peer, subject=subject_of(response)))
+        await self._end(Deed(self._clock.now(), AuditKind.NOTED, call, account, peer=peer, subject=instance_id))
 
     async def drain(self) -> None:
         """Wait for what is still being written."""
@@ -123,6 +135,7 @@ class Recorder:
             self._clock.now(),
             kind,
             method.removeprefix("/patchwarden.v1."),
+            caller.account,
             operator=caller.name,
             token_id=caller.token_id,
             peer=_peer(context),

@@ -246,18 +246,3 @@ class Role(StrEnum):
     VIEWER = "VIEWER"
     OPERATOR = "OPERATOR"
     ADMIN = "ADMIN"
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorToken:
-    """A token with which an operator speaks. Only the hash of its secret is known."""
-
-    id: str
-    secret_hash: bytes
-    name: str
-    role: Role
-    created_at: datetime
-    expires_at: datetime | None = None
-    account: str = DEFAULT_ACCOUNT
-    enterprise_projects: tuple[str, ...] = ()
-    """Those of the account that its operator may see and act on; empty means all."""

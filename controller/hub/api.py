@@ -1,7 +1,7 @@
 """Hints between the parts of a controller, and later between replicas: "this topic changed" (DESIGN §7).
 
 A hint may be lost, doubled or late: whoever waits looks at the store again, and looks now and then without a hint too.
-Topics: `ticket/<id>`, `instances`, `outbox`.
+Topics: `ticket/<id>`, `instances`, `outbox`, `accounts`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ class Subscription(Protocol):
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Return True as soon as a topic changed since the last call, False after the timeout."""
+        ...
+
+    def poll(self) -> bool:
+        """Say whether a topic changed since the last call. What this process publishes is seen at once."""
         ...
 
 

@@ -36,6 +36,11 @@ class _Subscription:
         self.changed.clear()
         return True
 
+    def poll(self) -> bool:
+        changed = self.changed.is_set()
+        self.changed.clear()
+        return changed
+
 
 class LocalHub:
     """Hints inside one event loop. Call it from that loop only."""

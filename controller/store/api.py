@@ -14,15 +14,16 @@ from typing import Protocol
 from controller.audit.model import AuditEntry, AuditFilter, Deed, Head
 from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, Kept, PatchException
 from controller.fleet.clones import Sighting
-from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
+from controller.fleet.model import EnrolmentToken, Instance, InstanceId, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.notify.model import Contact, Message, MessageState, Notice, Shift, ShiftKey
+from controller.store.api_accounts import AccountStore as AccountStore
 from controller.store.api_schedules import ScheduleStore as ScheduleStore
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
 
 class FleetStore(Protocol):
-    """Instances, enrolment tokens and operators' tokens."""
+    """Instances and enrolment tokens."""
 
     async def put_instance(self, instance: Instance) -> None:
         """Write an instance, new or changed."""
@@ -84,18 +85,6 @@ class FleetStore(Protocol):
 
     async def enrolment_tokens(self, limit: int, before: tuple[datetime, str] | None) -> tuple[EnrolmentToken, ...]:
         """Return tokens ordered by (created_at, id), newest first, only those below `before`."""
-        ...
-
-    async def put_operator_token(self, token: OperatorToken) -> None:
-        """Write an operator's token, new or changed; raise Conflict when another one has its secret."""
-        ...
-
-    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
-        """Return the token with this hash; raise NotFound."""
-        ...
-
-    async def has_operator_tokens(self) -> bool:
-        """Say whether any operator's token exists."""
         ...
 
 
@@ -488,6 +477,7 @@ class Store(Protocol):
     sightings: SightingStore
     schedules: ScheduleStore
     audit: AuditStore
+    accounts: AccountStore
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""

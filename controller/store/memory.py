@@ -23,10 +23,11 @@ from controller.compliance.model import (
     Exceptions,
     PatchException,
 )
-from controller.fleet.model import EnrolmentToken, Instance, InstanceId, OperatorToken, ResourceType
+from controller.fleet.model import EnrolmentToken, Instance, InstanceId, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
 from controller.store.api import (
+    AccountStore,
     AssessmentStore,
     AuditStore,
     BaselineStore,
@@ -38,6 +39,7 @@ from controller.store.api import (
     SightingStore,
     TicketStore,
 )
+from controller.store.memory_accounts import MemoryAccounts
 from controller.store.memory_assessments import MemoryAssessments
 from controller.store.memory_audit import MemoryAudit
 from controller.store.memory_outbox import MemoryContacts, MemoryOutbox
@@ -64,6 +66,7 @@ class MemoryStore:
         self.sightings: SightingStore = MemorySightings()
         self.schedules: ScheduleStore = MemorySchedules()
         self.audit: AuditStore = MemoryAudit()
+        self.accounts: AccountStore = MemoryAccounts()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -75,7 +78,6 @@ class MemoryFleet:
     def __init__(self) -> None:
         self._instances = dict[InstanceId, Instance]()
         self._enrolment_tokens = dict[str, EnrolmentToken]()
-        self._operator_tokens = dict[str, OperatorToken]()
 
     def is_known(self, instance_id: str) -> bool:
         """Say whether an instance was ever written."""
@@ -159,23 +161,6 @@ class MemoryFleet:
         """Return tokens ordered by (created_at, id), newest first, only those below `before`."""
         tokens = sorted(self._enrolment_tokens.values(), key=lambda t: (t.created_at, t.id), reverse=True)
         return tuple(t for t in tokens if before is None or (t.created_at, t.id) < before)[:limit]
-
-    async def put_operator_token(self, token: OperatorToken) -> None:
-        """Write an operator's token, new or changed; raise Conflict when another has its secret."""
-        if any(t.secret_hash == token.secret_hash and t.id != token.id for t in self._operator_tokens.values()):
-            raise Conflict("operator token", token.id)
-        self._operator_tokens[token.id] = token
-
-    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
-        """Return the token with this hash; raise NotFound."""
-        for token in self._operator_tokens.values():
-            if token.secret_hash == secret_hash:
-                return token
-        raise NotFound("operator token", "with this secret")
-
-    async def has_operator_tokens(self) -> bool:
-        """Say whether any operator's token exists."""
-        return bool(self._operator_tokens)
 
 
 class MemoryInventory:

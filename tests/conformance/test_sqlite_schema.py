@@ -12,9 +12,9 @@ from sqlite_utils import Database
 
 from common.errors import Rejected
 from controller.compliance.model import AssignmentScope
-from controller.fleet.model import ResourceType
+from controller.fleet.model import ResourceType, Role
 from controller.store import migrate, rules
-from controller.store.codec import to_json
+from controller.store.codec import moment, to_json
 from controller.store.migrate import Migration
 from controller.store.sqlite import SqliteStore
 from tests.builders import NOW, a_baseline, an_assignment, an_instance
@@ -81,14 +81,32 @@ async def test_what_is_older_than_accounts_belongs_to_the_default_account(tmp_pa
         " operating_system, ip_address, agent_version, machine_id, stopped, edited)"
         " VALUES ('i-1', 'old', 'default', '', '', 'ECS', '', 0, '{}', '{}', '', '', '', 0, '[]')"
     )
-    connection.execute("INSERT INTO operator_token VALUES ('O-1', x'01', 'admin', 'ADMIN', 0, NULL)")
+    for number, name, role in (
+        (1, "admin", "ADMIN"),
+        (2, "ann", "VIEWER"),
+        (3, "ann", "OPERATOR"),
+        (4, "b c", "VIEWER"),
+    ):
+        connection.execute(
+            "INSERT INTO operator_token VALUES (?, ?, ?, ?, ?, NULL)",
+            (f"O-{number}", bytes([number]), name, role, number),
+        )
     connection.execute("INSERT INTO enrolment_token VALUES ('E-1', x'02', '', '{}', 'admin', 0, 1, NULL, NULL, NULL)")
     connection.close()
     store = SqliteStore.open(path)
     (instance,) = await store.fleet.instances()
-    operator, enrolment = await store.fleet.find_operator_token(b"\x01"), await store.fleet.get_enrolment_token("E-1")
-    assert (instance.account, operator.account, enrolment.account) == ("default", "default", "default")
-    assert operator.enterprise_projects == ()  # all of the account, as before
+    enrolment = await store.fleet.get_enrolment_token("E-1")
+    assert (instance.account, enrolment.account) == ("default", "default")
+    assert [a.name for a in await store.accounts.accounts(9, "")] == ["default"]
+    users = await store.accounts.users("default", 9, "")
+    assert [(u.name, u.role, u.enterprise_projects) for u in users] == [
+        ("admin", Role.ADMIN, ()),
+        ("ann", Role.OPERATOR, ()),  # as strong as the strongest of the tokens; each token stays what it was
+        ("b c", Role.VIEWER, ()),
+    ]
+    token, ann = await store.accounts.find_token(b"\x02")
+    assert (token.id, token.role, ann.name) == ("O-2", Role.VIEWER, "ann")
+    assert (ann.created_at, token.created_at) == (token.created_at, moment(2))
     await store.close()
 
 

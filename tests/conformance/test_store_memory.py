@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.store.memory import MemoryStore
+from tests.conformance.contracts.accounts import AccountStoreContract
 from tests.conformance.contracts.assessments import AssessmentStoreContract
 from tests.conformance.contracts.assignments import AssignmentStoreContract
 from tests.conformance.contracts.audit import AuditStoreContract
@@ -63,4 +64,8 @@ class TestMemorySchedules(ScheduleStoreContract):
 
 
 class TestMemoryAudit(AuditStoreContract):
+    pass
+
+
+class TestMemoryAccounts(AccountStoreContract):
     pass

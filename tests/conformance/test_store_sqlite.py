@@ -10,6 +10,7 @@ import pytest
 
 from controller.store.api import Store
 from controller.store.sqlite import SqliteStore
+from tests.conformance.contracts.accounts import AccountStoreContract
 from tests.conformance.contracts.assessments import AssessmentStoreContract
 from tests.conformance.contracts.assignments import AssignmentStoreContract
 from tests.conformance.contracts.audit import AuditStoreContract
@@ -106,4 +107,8 @@ class TestSqliteSchedules(ScheduleStoreContract):
 
 
 class TestSqliteAudit(AuditStoreContract):
+    pass
+
+
+class TestSqliteAccounts(AccountStoreContract):
     pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from grpc import aio
 from grpc_status import rpc_status
 
 from common import digest, manifest, tls
-from common.errors import InvalidArgument
+from common.errors import Conflict, InvalidArgument
 from common.pb.v1 import (
     account_pb2_grpc,
     agent_pb2,
@@ -32,8 +32,9 @@ from common.pb.v1 import (
     ticket_pb2_grpc,
 )
 from common.tls import Credential
+from controller.accounts.model import DEFAULT_ACCOUNT, Account, OperatorToken, User
 from controller.app import Controller
-from controller.fleet.model import OperatorToken, Role
+from controller.fleet.model import Role
 from controller.settings import Settings
 from controller.store.memory import MemoryStore
 from tests.builders import NOW, a_manifest, a_package, packages_blob
@@ -212,11 +213,25 @@ class Harness:
         return made
 
     async def operator(self, role: Role, **changes: Any) -> Stubs:
-        secret = f"pwa_{role.value.lower()}-{len(self._open)}"
-        token = OperatorToken(
-            f"O-{len(self._open)}", digest.of(secret.encode()), role.value.lower(), role, NOW, **changes
+        """A token of a user, who is made with his account if missing; `changes` name fields of the user or of the token."""
+        number, accounts = len(self._open), self.store.accounts
+        secret = f"pwa_{role.value.lower()}-{number}"
+        name, account = changes.pop("name", ""), changes.pop("account", DEFAULT_ACCOUNT)
+        projects = tuple(changes.pop("enterprise_projects", ()))
+        user = User(name or role.value.lower(), account, role, NOW, enterprise_projects=projects)
+        with suppress(Conflict):
+            await accounts.add_account(Account(account, NOW))
+        try:
+            await accounts.add_user(user)
+        except Conflict:
+            there = await accounts.get_user(user.name)
+            if (there.account, there.role, there.enterprise_projects) != (account, role, projects):
+                assert not name, f"{name} is somebody else"
+                user = replace(user, name=f"{user.name}-{number}")
+                await accounts.add_user(user)
+        await accounts.add_token(
+            OperatorToken(f"O-{number}", digest.of(secret.encode()), user.name, role, NOW, **changes)
         )
-        await self.store.fleet.put_operator_token(token)
         return self.stubs(secret)
 
     async def admin(self) -> Stubs:

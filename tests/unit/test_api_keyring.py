@@ -11,6 +11,7 @@ import pytest
 
 from common import digest, settings, tls
 from common.errors import Conflict, InvalidArgument, Rejected
+from controller.accounts.model import Account
 from controller.api.authority import SERVER_LIFETIME, open_keyring
 from controller.api.operators import first_token, leave_token, take_tokens
 from controller.api.recording import Recorder
@@ -19,7 +20,7 @@ from controller.compliance.presets import public_baselines
 from controller.fleet.model import ResourceType, Role
 from controller.settings import Settings, parse_listen
 from controller.store.memory import MemoryStore
-from tests.builders import NOW, a_baseline
+from tests.builders import NOW, a_baseline, a_user
 from tests.fakes import FakeClock, SequentialIds
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -118,31 +119,75 @@ def test_a_first_start_that_was_cut_short_is_begun_again(tmp_path: Path) -> None
 
 async def test_the_first_admin_s_token_is_made_once_and_kept_for_the_owner_only(tmp_path: Path) -> None:
     store, ids = MemoryStore(), SequentialIds()
-    secret = await first_token(tmp_path, store.fleet, ids, NOW, Recorder(store.audit, FakeClock()).note)
+    secret = await first_token(tmp_path, store.accounts, ids, NOW, Recorder(store.audit, FakeClock()).note)
     assert secret is not None
     assert (tmp_path / "admin-token").read_text().strip() == secret
     assert mode(tmp_path / "admin-token") == 0o600
-    token = await store.fleet.find_operator_token(digest.of(secret.encode()))
+    token, user = await store.accounts.find_token(digest.of(secret.encode()))
     assert (token.role, token.expires_at) == (Role.ADMIN, None)
-    assert await first_token(tmp_path, store.fleet, ids, NOW, Recorder(store.audit, FakeClock()).note) is None
+    assert (user.name, user.account, user.role, user.enterprise_projects) == ("admin", "default", Role.ADMIN, ())
+    assert await first_token(tmp_path, store.accounts, ids, NOW, Recorder(store.audit, FakeClock()).note) is None
     [made] = await store.audit.entries_after(0, 9)
     assert (made.deed.method, made.deed.subject) == ("operator token made", token.id)
 
 
 async def test_a_token_that_was_left_is_taken_once_and_its_secret_was_never_on_disk(tmp_path: Path) -> None:
     store = MemoryStore()
+    note = Recorder(store.audit, FakeClock()).note
     secret = leave_token(tmp_path, "eve", SequentialIds(), NOW)
     [file] = (tmp_path / "operators").iterdir()
     assert secret not in file.read_text()
     assert mode(file) == 0o600
     (tmp_path / "operators/broken.json").write_text("{}")
-    assert await take_tokens(tmp_path, store.fleet, Recorder(store.audit, FakeClock()).note)
-    assert not await take_tokens(tmp_path, store.fleet, Recorder(store.audit, FakeClock()).note)
-    eve = await store.fleet.find_operator_token(digest.of(secret.encode()))
-    assert eve.name == "eve"
+    for _ in range(2):
+        assert await take_tokens(tmp_path, store.accounts, note) == ""
+    token, eve = await store.accounts.find_token(digest.of(secret.encode()))
+    assert (eve.name, eve.account, eve.role, token.role) == ("eve", "default", Role.ADMIN, Role.ADMIN)
     [taken] = await store.audit.entries_after(0, 9)
-    assert (taken.deed.method, taken.deed.subject) == ("operator token taken", eve.id)
+    assert (taken.deed.method, taken.deed.subject) == ("operator token taken", token.id)
     assert secret not in str(taken)
+
+
+async def test_a_left_token_is_another_one_of_an_admin_that_there_is(tmp_path: Path) -> None:
+    store = MemoryStore()
+    note = Recorder(store.audit, FakeClock()).note
+    await store.accounts.add_account(Account("acme", NOW))
+    await store.accounts.add_user(a_user(1, Role.ADMIN, name="eve", account="acme"))
+    secret = leave_token(tmp_path, "eve", SequentialIds(), NOW, "acme")
+    await take_tokens(tmp_path, store.accounts, note)
+    _, eve = await store.accounts.find_token(digest.of(secret.encode()))
+    assert eve.account == "acme"
+    [taken] = await store.audit.entries_after(0, 9)
+    assert taken.deed.account == "acme"
+
+
+@pytest.mark.parametrize(
+    ("name", "account", "sentence"),
+    [
+        ("new", "acme", "there is no account 'acme'; an admin of default can make it: patchctl accounts create acme"),
+        ("ann", "beta", "the name ann is taken by a user of the account default; choose another --name"),
+        ("ann", "default", "the user ann of the account default is VIEWER; choose another --name"),
+        ("bob", "default", "the user bob of the account default is disabled; choose another --name"),
+    ],
+)
+async def test_a_left_token_that_cannot_be_taken_stays_and_says_why(
+    tmp_path: Path, name: str, account: str, sentence: str
+) -> None:
+    store = MemoryStore()
+    await store.accounts.add_account(Account("beta", NOW))
+    await store.accounts.add_user(a_user(1, Role.VIEWER, name="ann"))
+    await store.accounts.add_user(a_user(2, Role.ADMIN, name="bob", disabled_at=NOW))
+    secret = leave_token(tmp_path, name, SequentialIds(), NOW, account)
+    note, shown = Recorder(store.audit, FakeClock()).note, digest.of(secret.encode())
+    assert await take_tokens(tmp_path, store.accounts, note, shown) == f"the token O-00000001 was not taken: {sentence}"
+    assert await take_tokens(tmp_path, store.accounts, note, digest.of(b"another")) == ""
+    assert len(list((tmp_path / "operators").iterdir())) == 1
+    assert not await store.accounts.has_tokens()
+    assert await store.audit.entries_after(0, 9) == ()
+    if account == "acme":  # what was missing comes: it is taken then
+        await store.accounts.add_account(Account("acme", NOW))
+        assert await take_tokens(tmp_path, store.accounts, note, shown) == ""
+        assert await store.accounts.has_tokens()
 
 
 async def test_public_baselines_are_seeded_once() -> None:

@@ -1,4 +1,4 @@
-"""What a watch sends and when, and how tokens are remembered.
+"""What a watch sends and when.
 
 grpcio-testing fakes the synchronous server only and cannot drive grpc.aio servicers: the wire is tested over a real one
 (tests/integration/test_api_*.py), the parts behind it here.
@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, cast
 
 import pytest
 
-from common import digest
-from common.errors import NotFound, Unauthenticated, Unavailable
+from common.errors import NotFound, Unavailable
 from common.pb.v1 import ticket_pb2 as pb
 from controller.api import watching
-from controller.api.auth import Gate
 from controller.api.watching import Watcher
 from controller.dispatch.engine import Engine
-from controller.fleet.model import OperatorToken
 from controller.fleet.sessions import Sessions
 from controller.hub.local import LocalHub
 from controller.store.memory import MemoryStore
 from controller.tickets.model import Continued, Ended, Paused, Ticket, TicketId
-from tests.builders import NOW, a_ticket, an_operator_token
+from tests.builders import NOW, a_ticket
 from tests.fakes import FakeClock
 
 MINUTE = timedelta(minutes=1)
@@ -150,43 +146,3 @@ async def test_a_stopping_controller_ends_the_watch_with_unavailable(watch: Watc
 async def test_a_ticket_that_does_not_exist_is_not_found(watch: Watch) -> None:
     with pytest.raises(NotFound):
         await anext(watch.watcher.watch(TicketId("T-none")))
-
-
-class CountingFleet:
-    """Counts how often tokens are asked for."""
-
-    def __init__(self, token: OperatorToken) -> None:
-        self.token, self.asked = token, 0
-
-    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
-        self.asked += 1
-        if secret_hash != self.token.secret_hash:
-            raise NotFound("operator token", "")
-        return self.token
-
-
-async def test_a_token_is_remembered_for_seconds_not_for_ever() -> None:
-    clock, fleet = FakeClock(), CountingFleet(an_operator_token())
-    gate = Gate(cast(Any, fleet), clock)
-    for _ in range(5):
-        assert await gate._find(fleet.token.secret_hash) == fleet.token
-    assert fleet.asked == 1
-    await clock.advance(16)
-    await gate._find(fleet.token.secret_hash)
-    assert fleet.asked == 2
-
-
-async def test_guessed_tokens_are_not_remembered_and_do_not_look_into_the_folder_each_time() -> None:
-    clock, fleet, looked = FakeClock(), CountingFleet(an_operator_token()), 0
-
-    async def look() -> bool:
-        nonlocal looked
-        looked += 1
-        return False
-
-    gate = Gate(cast(Any, fleet), clock, look)
-    for number in range(2000):
-        with pytest.raises(Unauthenticated):
-            await gate._find(digest.of(str(number).encode()))
-    assert looked == 1
-    assert not gate._known

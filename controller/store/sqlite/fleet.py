@@ -17,11 +17,9 @@ from controller.fleet.model import (
     Instance,
     InstanceId,
     OperatingSystem,
-    OperatorToken,
     Placement,
     Quarantine,
     ResourceType,
-    Role,
 )
 from controller.store import rules
 from controller.store.codec import (
@@ -155,45 +153,6 @@ class SqliteFleet:
             _SQL["enrolment_tokens"], {"before_at": at, "before_id": token_id, "limit": limit}
         )
         return tuple(map(_enrolment_token, rows))
-
-    async def put_operator_token(self, token: OperatorToken) -> None:
-        """Write an operator's token, new or changed; raise Conflict when another has its secret."""
-        parameters = {
-            "id": token.id,
-            "secret_hash": token.secret_hash,
-            "name": token.name,
-            "role": token.role.value,
-            "created_at": micros(token.created_at),
-            "expires_at": micros_or_none(token.expires_at),
-            "account": token.account,
-            "enterprise_projects": canonical(list(token.enterprise_projects)),
-        }
-        try:
-            await self._database.execute(_SQL["put_operator_token"], parameters)
-        except sqlite3.IntegrityError as error:
-            raise Conflict("operator token", token.id) from error
-
-    async def find_operator_token(self, secret_hash: bytes) -> OperatorToken:
-        """Return the token with this hash; raise NotFound."""
-        row = await self._database.row(_SQL["find_operator_token"], {"secret_hash": secret_hash})
-        if row is None:
-            raise NotFound("operator token", "with this secret")
-        token_id, stored_hash, name, role, created_at, expires_at, account, projects = row
-        return OperatorToken(
-            token_id,
-            stored_hash,
-            name,
-            Role(role),
-            moment(created_at),
-            moment_or_none(expires_at),
-            account,
-            tuple(json.loads(projects)),
-        )
-
-    async def has_operator_tokens(self) -> bool:
-        """Say whether any operator's token exists."""
-        row = await self._database.row(_SQL["has_operator_tokens"], {})
-        return row == (1,)
 
 
 def _instance_parameters(instance: Instance) -> Parameters:

@@ -77,19 +77,3 @@ WHERE secret_hash = :secret_hash;
 SELECT id, secret_hash, note, placement, created_by, created_at, expires_at, used_at, used_by, revoked_at, account
 FROM enrolment_token
 WHERE (created_at, id) < (:before_at, :before_id) ORDER BY created_at DESC, id DESC LIMIT :limit;
-
--- put_operator_token
-INSERT INTO operator_token (id, secret_hash, name, role, created_at, expires_at, account, enterprise_projects)
-VALUES (:id, :secret_hash, :name, :role, :created_at, :expires_at, :account, :enterprise_projects)
-ON CONFLICT (id) DO UPDATE SET
-  secret_hash = excluded.secret_hash, name = excluded.name, role = excluded.role,
-  created_at = excluded.created_at, expires_at = excluded.expires_at, account = excluded.account,
-  enterprise_projects = excluded.enterprise_projects;
-
--- find_operator_token
-SELECT id, secret_hash, name, role, created_at, expires_at, account, enterprise_projects
-FROM operator_token
-WHERE secret_hash = :secret_hash;
-
--- has_operator_tokens
-SELECT EXISTS (SELECT 1 FROM operator_token);

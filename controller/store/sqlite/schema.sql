@@ -59,16 +59,60 @@ CREATE TABLE enrolment_token (
 
 CREATE INDEX enrolment_token_newest ON enrolment_token (created_at, id);
 
+-- Who operates -------------------------------------------------------------------------------------------------------
+
+-- Tenants. "default" is always there: it manages the organization.
+CREATE TABLE account (
+  name TEXT PRIMARY KEY,
+  created_at INTEGER, -- NULL for "default"
+  created_by TEXT NOT NULL,
+  note TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE operator_user (
+  name TEXT PRIMARY KEY,
+  account TEXT NOT NULL REFERENCES account,
+  role TEXT NOT NULL,
+  enterprise_projects TEXT NOT NULL, -- of its account; none means all
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  disabled_at INTEGER,
+  disabled_by TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX operator_user_account ON operator_user (account, name);
+
 CREATE TABLE operator_token (
   id TEXT PRIMARY KEY,
   secret_hash BLOB NOT NULL UNIQUE,
-  name TEXT NOT NULL,
-  role TEXT NOT NULL,
+  user TEXT NOT NULL REFERENCES operator_user,
+  role TEXT NOT NULL, -- at most this
   created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  note TEXT NOT NULL,
   expires_at INTEGER,
-  account TEXT NOT NULL DEFAULT 'default',
-  enterprise_projects TEXT NOT NULL DEFAULT '[]' -- of its account; none means all
+  last_used_at INTEGER,
+  revoked_at INTEGER,
+  revoked_by TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX operator_token_user ON operator_token (user, created_at, id);
+
+-- One account's word that another may act on its instances. A name is used again only after the one before has ended.
+CREATE TABLE agency (
+  account TEXT NOT NULL REFERENCES account,
+  name TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  trusted_account TEXT NOT NULL, -- need not exist
+  permission TEXT NOT NULL,
+  expires_at INTEGER,
+  revoked_at INTEGER,
+  revoked_by TEXT NOT NULL,
+  PRIMARY KEY (account, name, created_at)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX agency_trusted ON agency (trusted_account, account, name);
 
 -- What hosts say ------------------------------------------------------------------------------------------------------
 

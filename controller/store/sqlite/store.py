@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from controller.store.api import (
+    AccountStore,
     AssessmentStore,
     AuditStore,
     BaselineStore,
@@ -16,6 +17,7 @@ from controller.store.api import (
     SightingStore,
     TicketStore,
 )
+from controller.store.sqlite.accounts import SqliteAccounts
 from controller.store.sqlite.assessments import SqliteAssessments
 from controller.store.sqlite.audit import SqliteAudit
 from controller.store.sqlite.baselines import SqliteBaselines
@@ -45,6 +47,7 @@ class SqliteStore:
         self.sightings: SightingStore = SqliteSightings(database)
         self.schedules: ScheduleStore = SqliteSchedules(database)
         self.audit: AuditStore = SqliteAudit(database)
+        self.accounts: AccountStore = SqliteAccounts(database)
 
     @classmethod
     def open(cls, path: Path, *, synchronous: Synchronous = "FULL") -> SqliteStore:

@@ -21,10 +21,9 @@ from controller.fleet.model import (
     Quarantine,
     QuarantineCause,
     ResourceType,
-    Role,
 )
 from controller.store.api import Store
-from tests.builders import MINUTE, NOW, an_enrolment_token, an_instance, an_operator_token, instance_id
+from tests.builders import MINUTE, NOW, an_enrolment_token, an_instance, instance_id
 
 
 class FleetStoreContract:
@@ -284,26 +283,6 @@ class FleetStoreContract:
         assert (await store.fleet.get_enrolment_token("E-1")).account == "acme"
         used = await store.fleet.enrol(digest.of(b"secret-1"), an_instance(1, account="acme"))
         assert used.account == "acme"
-
-    async def test_an_operator_token_is_found_by_its_hash(self, store: Store) -> None:
-        assert not await store.fleet.has_operator_tokens()
-        token = an_operator_token(
-            1, Role.ADMIN, expires_at=NOW + MINUTE, account="acme", enterprise_projects=("bank", "shop")
-        )
-        await store.fleet.put_operator_token(token)
-        await store.fleet.put_operator_token(an_operator_token(2))
-        assert await store.fleet.has_operator_tokens()
-        assert await store.fleet.find_operator_token(token.secret_hash) == token
-        with pytest.raises(NotFound):
-            await store.fleet.find_operator_token(digest.of(b"guess"))
-
-    async def test_an_operator_token_is_changed_by_writing_it_again(self, store: Store) -> None:
-        await store.fleet.put_operator_token(an_operator_token(1))
-        changed = replace(an_operator_token(1), expires_at=NOW, role=Role.VIEWER)
-        await store.fleet.put_operator_token(changed)
-        assert await store.fleet.find_operator_token(changed.secret_hash) == changed
-        with pytest.raises(Conflict, match="O-2"):
-            await store.fleet.put_operator_token(an_operator_token(2, secret_hash=changed.secret_hash))
 
     async def test_many_writers_at_once_all_get_through(self, store: Store) -> None:
         async def put(number: int) -> Instance:
