@@ -200,7 +200,7 @@ class Controller:
             tickets=TicketService(store.tickets, parts.engine, planner, maker, parts.watcher, clock),
             reports=ReportService(store, parts.assessor, selecting, clock),
             schedules=ScheduleService(store.schedules, store.tickets, scheduler, planner, clock, ids),
-            accounts=AccountService(),
+            accounts=AccountService(store.accounts, parts.hub, clock, ids, _account_made),
             notifications=NotificationService(store.contacts, store.outbox, parts.hub, clock, ids, parts.channels),
             audit=AuditService(store.audit),
         )
@@ -257,6 +257,10 @@ async def seed(store: BaselineStore, now: datetime) -> None:
 
 async def _account_of(store: FleetStore, instance_id: InstanceId) -> str:
     return (await store.get_instance(instance_id)).account
+
+
+async def _account_made(account: str) -> None:
+    """Put into a new account what every account begins with: nothing yet."""
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

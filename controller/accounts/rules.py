@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -38,6 +39,27 @@ def why_no_user_name(name: str) -> str:
 def role_of(token: OperatorToken, user: User) -> Role:
     """Return what a user may do with a token: no more than either allows."""
     return min(token.role, user.role, key=RANK.__getitem__)
+
+
+def is_covered(projects: Collection[str], bound: Collection[str]) -> bool:
+    """Say whether a user of these enterprise projects is one for an admin who is bound to `bound`, empty for none."""
+    return not bound or (bool(projects) and set(projects) <= set(bound))
+
+
+def why_not_change(before: User, after: User, everybody: Iterable[User], by: str) -> str:
+    """Say in one sentence why a user may not be changed so by somebody, given all users of the account; empty when he may."""
+    if after.disabled_at is not None and before.disabled_at is None and before.name == by:
+        return "nobody disables himself: ask another admin of the account"
+    if _leads(before) and not _leads(after) and not any(_leads(u) for u in everybody if u.name != before.name):
+        return (
+            f"{before.name} is the last admin of the account {before.account} who is neither disabled nor bound to enterprise "
+            "projects; make another one first: patchctl users create NAME --role ADMIN"
+        )
+    return ""
+
+
+def _leads(user: User) -> bool:
+    return user.role is Role.ADMIN and user.disabled_at is None and not user.enterprise_projects
 
 
 def why_refused(token: OperatorToken, user: User, now: datetime) -> str:

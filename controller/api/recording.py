@@ -31,11 +31,19 @@ log = logging.getLogger(__name__)
 
 READS: Final = frozenset(
     {
+        "/patchwarden.v1.AccountService/ListUsers",
         "/patchwarden.v1.AuditService/ListAuditEntries",
         "/patchwarden.v1.AuditService/ListAuditChain",
     }
 )
 """Calls that need more than the role VIEWER and change nothing."""
+VIEWERS_CHANGES: Final = frozenset(
+    {
+        "/patchwarden.v1.AccountService/CreateOperatorToken",
+        "/patchwarden.v1.AccountService/RevokeOperatorToken",
+    }
+)
+"""Calls that change something though the role VIEWER is enough for them: about what is the caller's own."""
 NOTED: Final = frozenset({"/patchwarden.v1.AgentService/Enroll"})
 """Calls of others than operators that are written down once they have succeeded: anybody may try them, as often as he likes."""
 MAX_DETAIL: Final = 2000
@@ -46,13 +54,14 @@ _SECRETS: Final = ("secret", "token", "password", "credential", "csr")
 """Fields with one of these in their names are not written down; ids of tokens are."""
 _SUBJECTS: Final = (
     *("id", "ticket_id", "instance_id", "schedule_id", "schedule", "instance"),
-    *("baseline", "name", "subject", "identifier", "reference"),
+    *("baseline", "name", "subject", "identifier", "reference", "user"),
 )
 
 
 def is_recorded(method: str) -> bool:
     """Say whether calls of a method are written down."""
-    return ACCESS.get(method) in (Role.OPERATOR, Role.ADMIN) and method not in READS
+    needs_more = ACCESS.get(method) in (Role.OPERATOR, Role.ADMIN)
+    return (needs_more and method not in READS) or method in VIEWERS_CHANGES
 
 
 AccountOf = Callable[[InstanceId], Awaitable[str]]

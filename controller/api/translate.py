@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from common.pb.v1 import account_pb2, audit_pb2, baseline_pb2, fleet_pb2, schedule_pb2, ticket_pb2, types_pb2
+from controller.accounts.model import AgencyPermission
 from controller.api.checks import Checks
 from controller.audit.model import AuditKind
 from controller.compliance.model import (
@@ -159,6 +160,7 @@ ASSIGNMENT_SCOPE: Final = Words(
 EXCEPTION_SCOPE: Final = Words(ExceptionScope, baseline_pb2.ExceptionScope, "EXCEPTION_SCOPE")
 EXCEPTION_MATCH: Final = Words(ExceptionMatch, baseline_pb2.ExceptionMatch, "EXCEPTION_MATCH")
 AUDIT_KIND: Final = Words(AuditKind, audit_pb2.AuditKind, "AUDIT_KIND")
+AGENCY_PERMISSION: Final = Words(AgencyPermission, account_pb2.AgencyPermission, "AGENCY_PERMISSION")
 ROLE: Final = Words(Role, account_pb2.Role, "ROLE")
 TICKET_STATE: Final = Words(TicketState, ticket_pb2.TicketState, "TICKET_STATE")
 ABNORMAL_CAUSE: Final = Words(AbnormalCause, ticket_pb2.AbnormalCause, "ABNORMAL_CAUSE")

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from common.errors import InvalidArgument
 from common.evr import Evr
-from common.pb.v1 import baseline_pb2, fleet_pb2, report_pb2, ticket_pb2, types_pb2
-from controller.api import translate, translate_baseline, translate_fleet, translate_report, translate_ticket
+from common.pb.v1 import account_pb2, baseline_pb2, fleet_pb2, report_pb2, ticket_pb2, types_pb2
+from controller.accounts.model import Account, Agency, AgencyPermission
+from controller.api import (
+    translate,
+    translate_account,
+    translate_baseline,
+    translate_fleet,
+    translate_report,
+    translate_ticket,
+)
 from controller.api.checks import Checks
 from controller.api.translate import Words
 from controller.compliance.model import (
@@ -64,11 +72,13 @@ from tests.builders import (
     NOW,
     a_rule,
     a_ticket,
+    a_user,
     an_assessment,
     an_assignment,
     an_enrolment_token,
     an_exception,
     an_instance,
+    an_operator_token,
     instance_id,
 )
 
@@ -536,3 +546,27 @@ def test_a_rule_of_the_builders_survives() -> None:
     assert translate_baseline.baseline(
         translate_baseline.baseline_message(baseline, is_default=True), checks
     ).rules == (a_rule(),)
+
+
+def test_accounts_users_tokens_and_agencies_are_told_whole_and_a_token_s_hash_is_not() -> None:
+    account = Account("acme", NOW, "admin", "the other one")
+    user = a_user(enterprise_projects=("bank",), created_by="lin", disabled_at=NOW, disabled_by="lin")
+    token = an_operator_token(
+        created_by="lin", note="ci", expires_at=NOW, last_used_at=NOW, revoked_at=NOW, revoked_by="lin"
+    )
+    agency = Agency("acme", "scans", "default", AgencyPermission.SCAN, NOW, "lin", NOW, NOW, "bob")
+    messages = (
+        translate_account.account_message(account),
+        translate_account.user_message(user),
+        translate_account.token_message(token),
+        translate_account.agency_message(agency, "acme"),
+    )
+    for message in messages:
+        said, there = {f.name for f, _ in message.ListFields()}, {f.name for f in message.DESCRIPTOR.fields}
+        assert said | {"management"} == there | {"management"}
+    assert translate_account.account_message(Account("default")).management
+    assert not messages[0].management
+    assert token.secret_hash not in messages[2].SerializeToString()
+    seen_by_the_other = translate_account.agency_message(agency, "default")
+    assert (seen_by_the_other.created_by, seen_by_the_other.revoked_by) == ("", "")
+    assert seen_by_the_other.permission == account_pb2.AGENCY_PERMISSION_SCAN

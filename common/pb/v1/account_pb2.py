@@ -22,22 +22,78 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ommon/pb/v1/account.proto\x12\x0epatchwarden.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rWhoAmIRequest\"\xbc\x01\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04role\x18\x02 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63ontroller_version\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x1b\n\x13\x65nterprise_projects\x18\x06 \x03(\t*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32Y\n\x0e\x41\x63\x63ountService\x12G\n\x06WhoAmI\x12\x1d.patchwarden.v1.WhoAmIRequest\x1a\x1e.patchwarden.v1.WhoAmIResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63ommon/pb/v1/account.proto\x12\x0epatchwarden.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n\rWhoAmIRequest\"\xce\x01\n\x0eWhoAmIResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04role\x18\x02 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63ontroller_version\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x05 \x01(\t\x12\x1b\n\x13\x65nterprise_projects\x18\x06 \x03(\t\x12\x10\n\x08token_id\x18\x07 \x01(\t\"}\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x04 \x01(\t\x12\x12\n\nmanagement\x18\x05 \x01(\x08\"O\n\x14\x43reateAccountRequest\x12(\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x17.patchwarden.v1.Account\x12\r\n\x05\x61\x64min\x18\x02 \x01(\t\"\xa4\x01\n\x15\x43reateAccountResponse\x12(\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x17.patchwarden.v1.Account\x12#\n\x05\x61\x64min\x18\x02 \x01(\x0b\x32\x14.patchwarden.v1.User\x12,\n\x05token\x18\x03 \x01(\x0b\x32\x1d.patchwarden.v1.OperatorToken\x12\x0e\n\x06secret\x18\x04 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x14ListAccountsResponse\x12)\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x17.patchwarden.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf0\x01\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12\x1b\n\x13\x65nterprise_projects\x18\x04 \x03(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x06 \x01(\t\x12/\n\x0b\x64isabled_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64isabled_by\x18\x08 \x01(\t\"d\n\x11\x43reateUserRequest\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.patchwarden.v1.User\x12+\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"v\n\x12\x43reateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.patchwarden.v1.User\x12,\n\x05token\x18\x02 \x01(\x0b\x32\x1d.patchwarden.v1.OperatorToken\x12\x0e\n\x06secret\x18\x03 \x01(\t\"\xa5\x01\n\x11UpdateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04role\x18\x02 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1b\n\x13\x65nterprise_projects\x18\x04 \x03(\t\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\"8\n\x12UpdateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.patchwarden.v1.User\"9\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.patchwarden.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc5\x02\n\rOperatorToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12\x0c\n\x04note\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x06 \x01(\t\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrevoked_by\x18\n \x01(\t\"\x89\x01\n\x1a\x43reateOperatorTokenRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\"\n\x04role\x18\x02 \x01(\x0e\x32\x14.patchwarden.v1.Role\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04note\x18\x04 \x01(\t\"[\n\x1b\x43reateOperatorTokenResponse\x12,\n\x05token\x18\x01 \x01(\x0b\x32\x1d.patchwarden.v1.OperatorToken\x12\x0e\n\x06secret\x18\x02 \x01(\t\"P\n\x19ListOperatorTokensRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x1aListOperatorTokensResponse\x12-\n\x06tokens\x18\x01 \x03(\x0b\x32\x1d.patchwarden.v1.OperatorToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x1aRevokeOperatorTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"K\n\x1bRevokeOperatorTokenResponse\x12,\n\x05token\x18\x01 \x01(\x0b\x32\x1d.patchwarden.v1.OperatorToken\"\xae\x02\n\x06\x41gency\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x17\n\x0ftrusted_account\x18\x03 \x01(\t\x12\x34\n\npermission\x18\x04 \x01(\x0e\x32 .patchwarden.v1.AgencyPermission\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x06 \x01(\t\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrevoked_by\x18\t \x01(\t\"=\n\x13\x43reateAgencyRequest\x12&\n\x06\x61gency\x18\x01 \x01(\x0b\x32\x16.patchwarden.v1.Agency\">\n\x14\x43reateAgencyResponse\x12&\n\x06\x61gency\x18\x01 \x01(\x0b\x32\x16.patchwarden.v1.Agency\"S\n\x13ListAgenciesRequest\x12\x15\n\rinclude_ended\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x14ListAgenciesResponse\x12(\n\x08\x61gencies\x18\x01 \x03(\x0b\x32\x16.patchwarden.v1.Agency\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13RevokeAgencyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x14RevokeAgencyResponse\x12&\n\x06\x61gency\x18\x01 \x01(\x0b\x32\x16.patchwarden.v1.Agency*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*m\n\x10\x41gencyPermission\x12!\n\x1d\x41GENCY_PERMISSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41GENCY_PERMISSION_VIEW\x10\x01\x12\x1a\n\x16\x41GENCY_PERMISSION_SCAN\x10\x02\x32\xec\x08\n\x0e\x41\x63\x63ountService\x12G\n\x06WhoAmI\x12\x1d.patchwarden.v1.WhoAmIRequest\x1a\x1e.patchwarden.v1.WhoAmIResponse\x12\\\n\rCreateAccount\x12$.patchwarden.v1.CreateAccountRequest\x1a%.patchwarden.v1.CreateAccountResponse\x12Y\n\x0cListAccounts\x12#.patchwarden.v1.ListAccountsRequest\x1a$.patchwarden.v1.ListAccountsResponse\x12S\n\nCreateUser\x12!.patchwarden.v1.CreateUserRequest\x1a\".patchwarden.v1.CreateUserResponse\x12S\n\nUpdateUser\x12!.patchwarden.v1.UpdateUserRequest\x1a\".patchwarden.v1.UpdateUserResponse\x12P\n\tListUsers\x12 .patchwarden.v1.ListUsersRequest\x1a!.patchwarden.v1.ListUsersResponse\x12n\n\x13\x43reateOperatorToken\x12*.patchwarden.v1.CreateOperatorTokenRequest\x1a+.patchwarden.v1.CreateOperatorTokenResponse\x12k\n\x12ListOperatorTokens\x12).patchwarden.v1.ListOperatorTokensRequest\x1a*.patchwarden.v1.ListOperatorTokensResponse\x12n\n\x13RevokeOperatorToken\x12*.patchwarden.v1.RevokeOperatorTokenRequest\x1a+.patchwarden.v1.RevokeOperatorTokenResponse\x12Y\n\x0c\x43reateAgency\x12#.patchwarden.v1.CreateAgencyRequest\x1a$.patchwarden.v1.CreateAgencyResponse\x12Y\n\x0cListAgencies\x12#.patchwarden.v1.ListAgenciesRequest\x1a$.patchwarden.v1.ListAgenciesResponse\x12Y\n\x0cRevokeAgency\x12#.patchwarden.v1.RevokeAgencyRequest\x1a$.patchwarden.v1.RevokeAgencyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'common.pb.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=287
-  _globals['_ROLE']._serialized_end=367
-  _globals['_WHOAMIREQUEST']._serialized_start=79
-  _globals['_WHOAMIREQUEST']._serialized_end=94
-  _globals['_WHOAMIRESPONSE']._serialized_start=97
-  _globals['_WHOAMIRESPONSE']._serialized_end=285
-  _globals['_ACCOUNTSERVICE']._serialized_start=369
-  _globals['_ACCOUNTSERVICE']._serialized_end=458
+  _globals['_ROLE']._serialized_start=3306
+  _globals['_ROLE']._serialized_end=3386
+  _globals['_AGENCYPERMISSION']._serialized_start=3388
+  _globals['_AGENCYPERMISSION']._serialized_end=3497
+  _globals['_WHOAMIREQUEST']._serialized_start=145
+  _globals['_WHOAMIREQUEST']._serialized_end=160
+  _globals['_WHOAMIRESPONSE']._serialized_start=163
+  _globals['_WHOAMIRESPONSE']._serialized_end=369
+  _globals['_ACCOUNT']._serialized_start=371
+  _globals['_ACCOUNT']._serialized_end=496
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=498
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=577
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=580
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=744
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=746
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=806
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=808
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=898
+  _globals['_USER']._serialized_start=901
+  _globals['_USER']._serialized_end=1141
+  _globals['_CREATEUSERREQUEST']._serialized_start=1143
+  _globals['_CREATEUSERREQUEST']._serialized_end=1243
+  _globals['_CREATEUSERRESPONSE']._serialized_start=1245
+  _globals['_CREATEUSERRESPONSE']._serialized_end=1363
+  _globals['_UPDATEUSERREQUEST']._serialized_start=1366
+  _globals['_UPDATEUSERREQUEST']._serialized_end=1531
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=1533
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=1589
+  _globals['_LISTUSERSREQUEST']._serialized_start=1591
+  _globals['_LISTUSERSREQUEST']._serialized_end=1648
+  _globals['_LISTUSERSRESPONSE']._serialized_start=1650
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1731
+  _globals['_OPERATORTOKEN']._serialized_start=1734
+  _globals['_OPERATORTOKEN']._serialized_end=2059
+  _globals['_CREATEOPERATORTOKENREQUEST']._serialized_start=2062
+  _globals['_CREATEOPERATORTOKENREQUEST']._serialized_end=2199
+  _globals['_CREATEOPERATORTOKENRESPONSE']._serialized_start=2201
+  _globals['_CREATEOPERATORTOKENRESPONSE']._serialized_end=2292
+  _globals['_LISTOPERATORTOKENSREQUEST']._serialized_start=2294
+  _globals['_LISTOPERATORTOKENSREQUEST']._serialized_end=2374
+  _globals['_LISTOPERATORTOKENSRESPONSE']._serialized_start=2376
+  _globals['_LISTOPERATORTOKENSRESPONSE']._serialized_end=2476
+  _globals['_REVOKEOPERATORTOKENREQUEST']._serialized_start=2478
+  _globals['_REVOKEOPERATORTOKENREQUEST']._serialized_end=2518
+  _globals['_REVOKEOPERATORTOKENRESPONSE']._serialized_start=2520
+  _globals['_REVOKEOPERATORTOKENRESPONSE']._serialized_end=2595
+  _globals['_AGENCY']._serialized_start=2598
+  _globals['_AGENCY']._serialized_end=2900
+  _globals['_CREATEAGENCYREQUEST']._serialized_start=2902
+  _globals['_CREATEAGENCYREQUEST']._serialized_end=2963
+  _globals['_CREATEAGENCYRESPONSE']._serialized_start=2965
+  _globals['_CREATEAGENCYRESPONSE']._serialized_end=3027
+  _globals['_LISTAGENCIESREQUEST']._serialized_start=3029
+  _globals['_LISTAGENCIESREQUEST']._serialized_end=3112
+  _globals['_LISTAGENCIESRESPONSE']._serialized_start=3114
+  _globals['_LISTAGENCIESRESPONSE']._serialized_end=3203
+  _globals['_REVOKEAGENCYREQUEST']._serialized_start=3205
+  _globals['_REVOKEAGENCYREQUEST']._serialized_end=3240
+  _globals['_REVOKEAGENCYRESPONSE']._serialized_start=3242
+  _globals['_REVOKEAGENCYRESPONSE']._serialized_end=3304
+  _globals['_ACCOUNTSERVICE']._serialized_start=3500
+  _globals['_ACCOUNTSERVICE']._serialized_end=4632
 # @@protoc_insertion_point(module_scope)

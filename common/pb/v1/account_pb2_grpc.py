@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """Operators and their tokens.
+    """Accounts, their users and users' tokens, and the agencies by which accounts let others act on their instances.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,147 @@ class AccountServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_account__pb2.WhoAmIRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.WhoAmIResponse.FromString,
                 _registered_method=True)
+        self.CreateAccount = channel.unary_unary(
+                '/patchwarden.v1.AccountService/CreateAccount',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAccountRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAccountResponse.FromString,
+                _registered_method=True)
+        self.ListAccounts = channel.unary_unary(
+                '/patchwarden.v1.AccountService/ListAccounts',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListAccountsRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListAccountsResponse.FromString,
+                _registered_method=True)
+        self.CreateUser = channel.unary_unary(
+                '/patchwarden.v1.AccountService/CreateUser',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateUserRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateUserResponse.FromString,
+                _registered_method=True)
+        self.UpdateUser = channel.unary_unary(
+                '/patchwarden.v1.AccountService/UpdateUser',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.UpdateUserRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.UpdateUserResponse.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/patchwarden.v1.AccountService/ListUsers',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.CreateOperatorToken = channel.unary_unary(
+                '/patchwarden.v1.AccountService/CreateOperatorToken',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateOperatorTokenRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateOperatorTokenResponse.FromString,
+                _registered_method=True)
+        self.ListOperatorTokens = channel.unary_unary(
+                '/patchwarden.v1.AccountService/ListOperatorTokens',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListOperatorTokensRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListOperatorTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeOperatorToken = channel.unary_unary(
+                '/patchwarden.v1.AccountService/RevokeOperatorToken',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeOperatorTokenRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeOperatorTokenResponse.FromString,
+                _registered_method=True)
+        self.CreateAgency = channel.unary_unary(
+                '/patchwarden.v1.AccountService/CreateAgency',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAgencyRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAgencyResponse.FromString,
+                _registered_method=True)
+        self.ListAgencies = channel.unary_unary(
+                '/patchwarden.v1.AccountService/ListAgencies',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListAgenciesRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListAgenciesResponse.FromString,
+                _registered_method=True)
+        self.RevokeAgency = channel.unary_unary(
+                '/patchwarden.v1.AccountService/RevokeAgency',
+                request_serializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeAgencyRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeAgencyResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
-    """Operators and their tokens.
+    """Accounts, their users and users' tokens, and the agencies by which accounts let others act on their instances.
     """
 
     def WhoAmI(self, request, context):
         """Say whom the controller takes the caller for. UNAUTHENTICATED without a valid token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAccount(self, request, context):
+        """Make an account and its first admin. For admins of the management account only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccounts(self, request, context):
+        """List the accounts that the caller may know of: its own and those with an agency between them; for admins of the management
+        account all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUser(self, request, context):
+        """Make a user of the caller's account, with a first token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateUser(self, request, context):
+        """Change what a user may do, or disable one: all tokens of a disabled user are refused at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """List the users of the caller's account, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateOperatorToken(self, request, context):
+        """Make a token: everybody for himself, admins for every user of the account. Its secret is in this answer and nowhere else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperatorTokens(self, request, context):
+        """List tokens, newest first, without their secrets: admins see those of the whole account, others their own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeOperatorToken(self, request, context):
+        """Make a token worthless at once; one that is revoked already stays so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAgency(self, request, context):
+        """Let another account act on instances of the caller's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAgencies(self, request, context):
+        """List the agencies that the caller's account grants, and those that others grant it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAgency(self, request, context):
+        """End an agency at once; one that is revoked already stays so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +194,61 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.WhoAmIRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_account__pb2.WhoAmIResponse.SerializeToString,
             ),
+            'CreateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAccount,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAccountRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAccountResponse.SerializeToString,
+            ),
+            'ListAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccounts,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListAccountsRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'CreateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUser,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateUserRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateUserResponse.SerializeToString,
+            ),
+            'UpdateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateUser,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.UpdateUserRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.UpdateUserResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListUsersRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'CreateOperatorToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOperatorToken,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateOperatorTokenRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateOperatorTokenResponse.SerializeToString,
+            ),
+            'ListOperatorTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperatorTokens,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListOperatorTokensRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListOperatorTokensResponse.SerializeToString,
+            ),
+            'RevokeOperatorToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeOperatorToken,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeOperatorTokenRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeOperatorTokenResponse.SerializeToString,
+            ),
+            'CreateAgency': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAgency,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAgencyRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.CreateAgencyResponse.SerializeToString,
+            ),
+            'ListAgencies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAgencies,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.ListAgenciesRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.ListAgenciesResponse.SerializeToString,
+            ),
+            'RevokeAgency': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAgency,
+                    request_deserializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeAgencyRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_account__pb2.RevokeAgencyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'patchwarden.v1.AccountService', rpc_method_handlers)
@@ -70,7 +258,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """Operators and their tokens.
+    """Accounts, their users and users' tokens, and the agencies by which accounts let others act on their instances.
     """
 
     @staticmethod
@@ -90,6 +278,303 @@ class AccountService:
             '/patchwarden.v1.AccountService/WhoAmI',
             common_dot_pb_dot_v1_dot_account__pb2.WhoAmIRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_account__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/CreateAccount',
+            common_dot_pb_dot_v1_dot_account__pb2.CreateAccountRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.CreateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/ListAccounts',
+            common_dot_pb_dot_v1_dot_account__pb2.ListAccountsRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/CreateUser',
+            common_dot_pb_dot_v1_dot_account__pb2.CreateUserRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.CreateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/UpdateUser',
+            common_dot_pb_dot_v1_dot_account__pb2.UpdateUserRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.UpdateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/ListUsers',
+            common_dot_pb_dot_v1_dot_account__pb2.ListUsersRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOperatorToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/CreateOperatorToken',
+            common_dot_pb_dot_v1_dot_account__pb2.CreateOperatorTokenRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.CreateOperatorTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperatorTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/ListOperatorTokens',
+            common_dot_pb_dot_v1_dot_account__pb2.ListOperatorTokensRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.ListOperatorTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeOperatorToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/RevokeOperatorToken',
+            common_dot_pb_dot_v1_dot_account__pb2.RevokeOperatorTokenRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.RevokeOperatorTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAgency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/CreateAgency',
+            common_dot_pb_dot_v1_dot_account__pb2.CreateAgencyRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.CreateAgencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAgencies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/ListAgencies',
+            common_dot_pb_dot_v1_dot_account__pb2.ListAgenciesRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.ListAgenciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAgency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.AccountService/RevokeAgency',
+            common_dot_pb_dot_v1_dot_account__pb2.RevokeAgencyRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_account__pb2.RevokeAgencyResponse.FromString,
             options,
             channel_credentials,
             insecure,
