@@ -7,6 +7,7 @@ the agent says it all again later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
@@ -15,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
 
 from common import VERSION, digest, failpoints
 from common.clock import Clock
@@ -184,9 +186,10 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             self._hub.publish("instances")
             await self._clones.greeted(instance, hello.boot_id[:64], session)
             stream = _Stream(self, session, context)
-            await stream.write(pb.ConnectResponse(welcome=self._welcome(instance, not_after)))
-            self._engine.connected(instance_id)
-            await stream.hold(self._pacing.stream_life * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, hides nothing
+            with contextlib.suppress(_StreamEnds):  # it has gone already
+                await stream.write(pb.ConnectResponse(welcome=self._welcome(instance, not_after)))
+                self._engine.connected(instance_id)
+                await stream.hold(self._pacing.stream_life * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, hides nothing
         finally:
             self._intake.forget(session)
             if self._sessions.close(session):
@@ -341,9 +344,13 @@ class _Stream:
         self._open_results = set[str]()
 
     async def write(self, message: pb.ConnectResponse) -> None:
+        """Say something; raise _StreamEnds when the agent has gone meanwhile."""
         self._written += 1
         message.sequence = self._written
-        await self._context.write(message)
+        try:
+            await self._context.write(message)
+        except aio.InternalError:  # how grpc says so when it is not the handler that is cancelled first
+            raise _StreamEnds from None
 
     async def hold(self, life: timedelta) -> None:
         """Return when the stream has ended in peace; raise the PatchError that ends it otherwise."""

@@ -56,6 +56,8 @@ def fault_interceptor(ids: Ids) -> Interceptor:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         except (aio.AbortError, aio.UsageError):
             raise  # a handler of the libraries has already said how the call ends
+        except aio.InternalError:
+            raise  # the caller went away while it was spoken to: no fault, and nobody is left to hear of one
         except DecodeError:  # of a message on a stream
             garbled = InvalidArgument.of("message", "is none of this call: client and controller do not speak alike")
             log.warning("garbled message", extra={"method": method, "peer": context.peer()})
