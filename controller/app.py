@@ -139,6 +139,7 @@ class Controller:
     async def _build(self, store: Store, channels: ChannelSettings, running: AsyncExitStack) -> _Parts:
         settings, clock = self.settings, self.clock
         hub, sessions = LocalHub(), Sessions(clock, settings.heartbeat_interval)
+        sessions.barred.note((*await store.fleet.instances(), *await store.fleet.retired_instances()))
         parser = await running.enter_async_context(MetadataParser())
         assessor = Assessor(store, parser, clock)
         await assessor.start()

@@ -104,8 +104,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         """Forget an instance: its stream ends, and its agent is refused from now on."""
         found = await self._find(request.instance)
         at = self._clock.now()
-        await self._store.change_instance(found.id, lambda now: replace(now, deleted_at=at))
-        await self._shut_out(found)
+        await self._shut_out(await self._store.change_instance(found.id, lambda now: replace(now, deleted_at=at)))
         log.info("instance deleted", extra={"instance": found.id, "agent": found.name, "by": operator().name})
         self._hub.publish("instances")
         return pb.DeleteInstanceResponse()
@@ -124,6 +123,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         """Take a retired instance back."""
         found = await self._find(request.instance)
         restored = await self._store.change_instance(found.id, lifecycle.restored)
+        self._sessions.barred.note((restored,))
         log.info("instance restored", extra={"instance": found.id, "agent": found.name, "by": operator().name})
         self._hub.publish("instances")
         return pb.RestoreInstanceResponse(instance=(await self._messages([restored]))[0])
@@ -133,6 +133,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         found = await self._find(request.instance)
         by, at = operator().name, self._clock.now()
         released = await self._store.change_instance(found.id, lambda now: lifecycle.released(now, by, at))
+        self._sessions.barred.note((released,))
         await self._clones.forget([found.id])
         log.info("instance released from quarantine", extra={"instance": found.id, "agent": found.name, "by": by})
         self._hub.publish("instances")
@@ -176,7 +177,8 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         return pb.ImportCmdbResponse(summary=summary)
 
     async def _shut_out(self, instance: Instance) -> None:
-        """End an instance's stream; its agent is refused from now on."""
+        """End an instance's stream; its agent is refused from now on, and no ticket sends it anything."""
+        self._sessions.barred.note((instance,))
         if (session := self._sessions.get(instance.id)) is not None:
             session.closed.set()
         await self._clones.forget([instance.id])

@@ -103,9 +103,10 @@ class CloneWatch:
                 before = await self._fleet.get_instance(instance_id)
                 if not _is_news(before, new):
                     continue
-                await self._fleet.change_instance(instance_id, lambda now, new=new: _quarantined(now, new))  # type: ignore[misc]
+                held = await self._fleet.change_instance(instance_id, lambda now, new=new: _quarantined(now, new))  # type: ignore[misc]
             except NotFound:
                 continue
+            self._sessions.barred.note((held,))
             log.warning(
                 "two hosts speak as one: quarantined",
                 extra={"instance": instance_id, "cause": found.cause, "others": ",".join(others)},

@@ -268,7 +268,10 @@ class Engine:
                 except PatchError as refused:
                     _fail(request, refused)
             others = self._claims.others(ticket.id)
-            while (event := plan(ticket, self._away, now, busy=others, due=due, again=driver.again)) is not None:
+            barred = self._sessions.barred
+            while (
+                event := plan(ticket, self._away, now, busy=others, barred=barred, due=due, again=driver.again)
+            ) is not None:
                 ticket = self._evolved(ticket, event)
                 self._claim(ticket, event)
             saved = await self._save(ticket) if ticket is not before else before
@@ -417,7 +420,7 @@ class Engine:
     def _assign(self, ticket: Ticket, instance_id: InstanceId, run_id: RunId) -> None:
         deadline = ticket.runs[instance_id].deadline
         session = self._sessions.get(instance_id)
-        if session is None or deadline is None:
+        if session is None or deadline is None or self._sessions.barred.get(instance_id) is not None:
             return
         left = deadline - self._clock.now()
         if left > timedelta(0):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from common.clock import Clock
+from controller.fleet.barred import Barred
 from controller.fleet.model import AgentState, Instance, InstanceId, Presence
 from controller.fleet.orders import Order
 from controller.fleet.selection import absent
@@ -46,6 +47,8 @@ class Sessions:
         self._patience = heartbeat_interval * MISSED_HEARTBEATS
         self._open: dict[InstanceId, Session] = {}
         self._lost: dict[InstanceId, datetime] = {}
+        self.barred = Barred()
+        """To whom nothing may be sent, connected or not."""
         self._started = clock.now()
 
     def open(self, instance_id: InstanceId) -> Session:

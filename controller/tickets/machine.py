@@ -252,7 +252,9 @@ def _lost(ticket: Ticket, event: Lost) -> Ticket:
     for lost in event.runs:
         run = run_of(ticket, lost.instance)
         # What was sent before and waits to be sent again is not given up: an older result would be taken for its own.
-        given_up = run.state is RunState.PROCESSING or (run.state is RunState.READY and not run.attempt)
+        # What was skipped takes no later result at all.
+        unsent = run.state is RunState.READY and (not run.attempt or lost.outcome is Outcome.SKIPPED)
+        given_up = run.state is RunState.PROCESSING or unsent
         if given_up and run.attempt == lost.attempt:
             ended[run.instance_id] = ended_run(ticket, run, lost.outcome, event.at, lost.error)
     ticket = with_runs(ticket, list(ended.values()))

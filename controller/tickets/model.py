@@ -327,7 +327,7 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class LostRun:
-    """A run for which nobody need wait any more: it is out past its deadline or without an agent, or was never sent."""
+    """A run for which nobody need wait any more: it is out past its deadline or without an agent, or is not to be sent."""
 
     instance: InstanceId
     attempt: int
@@ -337,7 +337,8 @@ class LostRun:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """These runs are given up, by their deadlines (TIMEOUT) or the absence of their agents (UNREACHABLE)."""
+    """These runs are given up, by their deadlines (TIMEOUT), the absence of their agents (UNREACHABLE), or before they were sent: their
+    instances left the fleet or were found to be two hosts since the ticket was planned (SKIPPED)."""
 
     at: datetime
     runs: tuple[LostRun, ...]

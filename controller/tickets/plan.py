@@ -54,13 +54,15 @@ def plan(
     now: datetime,
     *,
     busy: Known[TicketId] = _NONE,
+    barred: Known[str] = _NONE,
     due: Iterable[InstanceId] | None = None,
     again: Iterable[InstanceId] | None = None,
 ) -> Event | None:
     """Say what should happen next, None when nothing should until an agent or an operator speaks, or `next_deadline` comes.
 
     `absent` says since when the agent of an instance has been away; connected agents are not in it. `busy` says which other
-    ticket has a run out on an instance: a run of this one waits until that has ended. Runs that are out are watched in every
+    ticket has a run out on an instance: a run of this one waits until that has ended. `barred` says why nothing may be sent to an instance
+    at all: its run is skipped when its turn comes. Runs that are out are watched in every
     state. A run is sent whether its agent is connected or not, unless the ticket's offline policy says otherwise: the
     promise is stored, and delivered when the agent is there. Outside the ticket's maintenance windows nothing is sent.
     Every event returned is a legal move of this ticket.
@@ -99,7 +101,7 @@ def plan(
     if (ticket.soak_until is not None and now < ticket.soak_until) or not may_send(ticket, now):
         return None
     room = min(ticket.spec.max_in_flight - len(ticket.out), batch.counts.ready)
-    return _next_to_send(ticket, _Turn(ticket, absent, busy, now), room, again) if room > 0 else None
+    return _next_to_send(ticket, _Turn(ticket, absent, busy, barred, now), room, again) if room > 0 else None
 
 
 def next_deadline(ticket: Ticket, absent: Known[datetime], now: datetime | None = None) -> datetime | None:
@@ -179,10 +181,13 @@ def _why(ticket: Ticket, outcome: Outcome, away: datetime | None) -> str:
 class _Turn:
     """Sorts READY runs whose turn it is: to be sent, passed over, or given up."""
 
-    def __init__(self, ticket: Ticket, absent: Known[datetime], busy: Known[TicketId], now: datetime) -> None:
+    def __init__(
+        self, ticket: Ticket, absent: Known[datetime], busy: Known[TicketId], barred: Known[str], now: datetime
+    ) -> None:
         self._ticket = ticket
         self._absent = absent
         self._busy = busy
+        self._barred = barred
         self.now = now
         self._patience = offline_until(ticket)
         self.send: list[InstanceId] = []
@@ -192,6 +197,9 @@ class _Turn:
     def take(self, instance: InstanceId) -> None:
         """Sort one."""
         run = self._ticket.runs[instance]
+        if (why := self._barred.get(instance)) is not None:
+            self.lost.append(LostRun(instance, run.attempt, Outcome.SKIPPED, why))
+            return
         waits_for = self._busy.get(instance) or ""
         if not waits_for and self._patience is not None and (away := self._absent.get(instance)) is not None:
             if self.now < self._patience:

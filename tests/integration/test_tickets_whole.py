@@ -155,3 +155,24 @@ async def test_the_batches_of_a_preview_can_be_edited_and_sent_back(harness: Har
     spec.batch_policy.batches[0].instances.append(ids[0])
     refused = await refusal(admin.tickets.Preview(pb.PreviewRequest(spec=spec)))
     assert list(refused.fields) == ["batch_policy.batches[1].instances[0]"]
+
+
+async def test_an_instance_that_is_retired_after_the_ticket_was_made_is_skipped_and_says_why(
+    harness: Harness, admin: Stubs
+) -> None:
+    first, second = [await harness.connect(f"web-{n}", ready=False) for n in (1, 2)]
+    ticket = await create(admin, batch_policy=ONE_AT_A_TIME)
+    await until(admin, ticket.id, lambda _: first.assigned)
+    await admin.fleet.RetireInstance(fleet_pb2.RetireInstanceRequest(instance="web-2"))
+    first.gate.set()
+    ended = await until(admin, ticket.id, lambda t: t.state == pb.TICKET_STATE_FINISHED)
+    assert (ended.counts.succeeded, ended.counts.skipped) == (1, 1)
+    assert not second.assigned
+    runs = (await admin.tickets.ListRuns(pb.ListRunsRequest(ticket_id=ticket.id))).runs
+    assert [(r.instance_name, r.outcome, r.error) for r in runs if r.error] == [
+        (
+            "web-2",
+            pb.RUN_OUTCOME_SKIPPED,
+            "the instance was retired; to take it back: patchctl instances restore web-2",
+        )
+    ]

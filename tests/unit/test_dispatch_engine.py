@@ -11,14 +11,26 @@ import pytest
 
 from common.errors import IllegalMove, NotFound, Unavailable
 from controller.dispatch.engine import Engine
-from controller.fleet.model import InstanceId
+from controller.fleet import lifecycle
+from controller.fleet.model import InstanceId, Quarantine, QuarantineCause
 from controller.fleet.orders import Assign, Cancel, Order
 from controller.fleet.sessions import Session, Sessions
 from controller.hub.local import LocalHub
 from controller.store.memory import MemoryStore
 from controller.tickets import machine
 from controller.tickets.batches import batches
-from controller.tickets.model import Continued, Ended, Outcome, Paused, RunId, Ticket, TicketId, TicketSpec, TicketState
+from controller.tickets.model import (
+    Continued,
+    Counts,
+    Ended,
+    Outcome,
+    Paused,
+    RunId,
+    Ticket,
+    TicketId,
+    TicketSpec,
+    TicketState,
+)
 from controller.tickets.policies import BatchPolicy, BatchPolicyKind, OfflinePolicy, SuspensionPolicy
 from tests.builders import NOW, a_target, an_instance, instance_id
 from tests.fakes import FakeClock
@@ -450,3 +462,31 @@ async def test_a_run_keeps_when_its_agent_said_what(world: World) -> None:
     run = (await world.store.tickets.load(ticket_id)).runs[instance_id(1)]
     assert [step.name for step in run.log] == ["promised", "sent", "accepted", "collecting", "stored", "ended"]
     assert not world.engine.steps_of(RunId(run_id))
+
+
+async def test_what_was_found_to_be_two_hosts_after_it_was_planned_is_sent_nothing(world: World) -> None:
+    first, second = world.connect(1, 2)
+    ticket_id = await world.create(2, replace(ONE_BATCH, max_in_flight=1))
+    twin = Quarantine(QuarantineCause.AGENT_KEY, world.clock.now())
+    world.sessions.barred.note((an_instance(2, quarantine=twin),))
+    await world.report(1, run_of(first))
+    assert said(second) == []
+    ticket = await world.engine.get(ticket_id)
+    assert (ticket.state, ticket.counts) == (TicketState.FINISHED, Counts(succeeded=1, skipped=1))
+    assert "patchctl instances release" in ticket.runs[instance_id(2)].error
+
+
+async def test_who_comes_back_in_quarantine_does_not_hear_its_open_run_again_until_it_is_released(world: World) -> None:
+    (agent,) = world.connect(1)
+    ticket_id = await world.create(1, ONE_BATCH)
+    run_id = run_of(agent)
+    world.lose(agent)
+    held = an_instance(1, quarantine=Quarantine(QuarantineCause.AGENT_KEY, world.clock.now()))
+    world.sessions.barred.note((held,))
+    (again,) = world.connect(1)
+    assert said(again) == []
+    world.sessions.barred.note((lifecycle.released(held, "ann", world.clock.now()),))
+    (free,) = world.connect(1)
+    assert run_of(free) == run_id
+    assert await world.report(1, run_id), "what it was sent before may still be answered"
+    assert (await world.engine.get(ticket_id)).state is TicketState.FINISHED

@@ -64,8 +64,9 @@ def planned(
     at: datetime = NOW,
     away: Mapping[InstanceId, datetime] | None = None,
     busy: Mapping[InstanceId, TicketId] | None = None,
+    barred: Mapping[InstanceId, str] | None = None,
 ) -> Ticket:
-    while (event := plan(ticket, away or {}, at, busy=busy or {})) is not None:
+    while (event := plan(ticket, away or {}, at, busy=busy or {}, barred=barred or {})) is not None:
         ticket = evolve(ticket, event)
     return ticket
 
@@ -326,3 +327,39 @@ def test_a_log_is_bounded() -> None:
     for _ in range(2 * MOST_STEPS):
         ticket = planned(after(answered(ticket, BAD, 1), RunsRetried(NOW)))
     assert len(ticket.runs[i(1)].log) == MOST_STEPS
+
+
+# Instances that left the fleet, or were found to be two, since the ticket was planned
+
+
+def test_who_may_not_be_spoken_to_any_more_is_skipped_when_its_turn_comes_and_counts_neither_way() -> None:
+    ticket = planned(a_ticket(4, rate=1000), barred={i(1): "in quarantine", i(4): "retired"})
+    assert set(ticket.out) == {i(2)}
+    assert (ticket.runs[i(1)].outcome, ticket.runs[i(1)].error) == (Outcome.SKIPPED, "in quarantine")
+    assert ticket.counts == Counts(ready=2, processing=1, skipped=1), "it is not the other one's turn yet"
+    going = planned(evolve(ticket, Reported(NOW, i(2), 1, OK)), barred={i(4): "retired"})
+    ended = answered(going, OK, 3)
+    assert (ended.state, ended.counts) == (TicketState.FINISHED, Counts(succeeded=2, skipped=2))
+    assert counted(ended) == 0
+
+
+def test_a_ticket_all_of_whose_instances_left_is_over_at_once() -> None:
+    ticket = planned(a_ticket(3), barred=dict.fromkeys(map(i, range(1, 4)), "retired"))
+    assert (ticket.state, ticket.counts) == (TicketState.FINISHED, Counts(skipped=3))
+    assert {batch.state for batch in ticket.batches.values()} == {BatchState.FINISHED}
+
+
+def test_who_waits_for_its_agent_is_skipped_too_and_a_run_that_is_out_is_not() -> None:
+    waits = a_ticket(2, offline=OfflinePolicy(wait=10 * MINUTE))
+    ticket = planned(waits, away={i(1): NOW})
+    assert (set(ticket.out), set(ticket.waiting)) == ({i(2)}, {i(1)})
+    ticket = planned(ticket, NOW + MINUTE, away={i(1): NOW}, barred={i(1): "retired", i(2): "retired"})
+    assert ticket.counts == Counts(processing=1, skipped=1)
+
+
+def test_a_retry_that_is_skipped_takes_no_result_of_the_attempt_before() -> None:
+    ticket = planned(answered(planned(a_ticket(1)), Outcome.TIMEOUT, 1))
+    skipped = planned(evolve(ticket, RunsRetried(NOW)), barred={i(1): "in quarantine"})
+    assert skipped.counts == Counts(skipped=1)
+    late = evolve(skipped, Reported(NOW, i(1), 1, OK))
+    assert late is skipped
