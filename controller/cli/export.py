@@ -1,48 +1,31 @@
-"""Writing the files of `report export`. Only the pages of a PDF, whose number is bounded, are more than the one report in hand."""
+"""Writing the files of `report export`. Only the pages of a PDF, whose number is bounded, are more than a report or two in memory."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from common.pb.v1 import report_pb2
 from controller.cli.command import Misuse
-from controller.cli.plain import cells, columns, plain
-from controller.cli.printer import write_csv
+from controller.cli.plain import plain
 from controller.cli.words import plural
 from controller.report.render import ndjson, whole_json
-from controller.report.seal import canonical_line
+from controller.report.seal import asked, canonical_line
+from controller.report.sheet import sheet
 
 if TYPE_CHECKING:
     from common.pb.v1 import fleet_pb2
     from controller.cli.command import Session
     from controller.cli.report_files import ExportFormat
 
-_ABOUT_INSTANCE: Final = (
-    "instance_id",
-    "instance_name",
-    "enterprise_project",
-    "region",
-    "application_group",
-    "operating_system.product",
-    "status",
-    "level",
-    "baseline_name",
-    "inputs.baseline_version",
-    "collected_at",
-    "ticket_id",
-    "reasons",
-)
 _NAMESPACE: Final = uuid.UUID("6f2f4c5e-0a54-5d0f-9d3c-2d1b7a0f6e11")
 """Of the serial numbers of bills of materials; never changes."""
 
@@ -66,43 +49,25 @@ def export_to(
             yield report
 
     documents = map(plain, reports())
+    question = asked(plain(selector), _instant(as_of), all_items=all_items)
     pieces: Iterable[bytes]
     match chosen.value:
         case "csv":
-            pieces = _csv(reports())
+            pieces = sheet(documents)
         case "ndjson":
-            pieces = ndjson(documents)
+            pieces = ndjson(question, documents)
         case "cyclonedx":
-            pieces = _bill_of_materials(documents)
+            pieces = _bill_of_materials(question, documents)
         case "html":
-            from controller.report.html import pages
-
-            pieces = (page.encode() for page in pages(plain(client.get_summary(selector, as_of=as_of)), documents))
+            pieces = _html(question, documents)
         case "pdf":
-            pieces = _pdf(plain(client.get_summary(selector, as_of=as_of)), documents)
+            pieces = _pdf(question, documents)
         case _:
-            pieces = whole_json(plain(client.get_summary(selector, as_of=as_of)), documents)
+            pieces = whole_json(question, documents)
     with opened(file) as out:
         for piece in pieces:
             out.write(piece)
     session.printer.remark(f"{plural(written, 'report')} written" + (f" to {file}" if file else ""))
-
-
-def csv_columns() -> Iterator[str]:
-    """Yield the columns of a report in CSV: about the instance, then item.* about one package."""
-    yield from _ABOUT_INSTANCE
-    yield from (f"item.{name}" for name in columns(report_pb2.ReportItem.DESCRIPTOR))
-
-
-def csv_rows(report: report_pb2.InstanceReport) -> Iterator[dict[str, str]]:
-    """Yield a row for each package; one without a package for an instance that has none."""
-    every = cells(report)
-    about = {name: every.get(name, "") for name in _ABOUT_INSTANCE}
-    about["reasons"] = " ".join(str(reason["reason"]) for reason in plain(report)["reasons"])
-    if not report.items:
-        yield about
-    for item in report.items:
-        yield about | {f"item.{name}": text for name, text in cells(item).items()}
 
 
 def serial_number(report: Mapping[str, Any]) -> str:
@@ -131,21 +96,12 @@ def opened(file: Path | None) -> Iterator[BinaryIO]:
         raise
 
 
-def _csv(reports: Iterable[report_pb2.InstanceReport]) -> Iterator[bytes]:
-    names = list(csv_columns())
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(names)
-    yield header.getvalue().encode()
-    for report in reports:
-        lines = io.StringIO()
-        write_csv(lines, names, csv_rows(report))
-        yield lines.getvalue().partition("\n")[2].encode()  # the titles stand once
-
-
 class _Kept(Collection[Mapping[str, Any]]):
     """Reports in a temporary file, to be gone through again and again, one in memory at a time."""
 
-    def __init__(self, documents: Iterable[Mapping[str, Any]], file: BinaryIO, check: Callable[[int], None]) -> None:
+    def __init__(
+        self, documents: Iterable[Mapping[str, Any]], file: BinaryIO, check: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._file, self._count = file, 0
         for document in documents:
             self._count += 1
@@ -163,21 +119,34 @@ class _Kept(Collection[Mapping[str, Any]]):
         return any(document == one for document in self)
 
 
-def _pdf(summary: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def _html(question: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    from controller.report.html import pages
+    from controller.report.summary import summarise
+
+    with tempfile.TemporaryFile() as file:
+        kept = _Kept(documents, file)  # the numbers stand before the reports that they are made of
+        for page in pages(question, summarise(question, kept), kept):
+            yield page.encode()
+
+
+def _pdf(question: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     from controller.report.pdf import TooMuchForPdf, check_instances, document
 
     try:
-        check_instances(summary["instances"])  # before any report is asked for
         with tempfile.TemporaryFile() as file:
-            yield document(summary, _Kept(documents, file, check_instances))
+            yield document(question, _Kept(documents, file, check_instances))
     except TooMuchForPdf as error:
         raise Misuse(str(error)) from None
 
 
-def _bill_of_materials(documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def _bill_of_materials(question: Mapping[str, Any], documents: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     from controller.report.sbom import bill_of_materials
 
     found = list(documents)
     if len(found) != 1:
         raise Misuse(f"--format cyclonedx describes one instance, these are {len(found)}: name it with --instance")
-    yield bill_of_materials(found[0], serial_number(found[0]))
+    yield bill_of_materials(question, found[0], serial_number(found[0]))
+
+
+def _instant(as_of: datetime | None) -> str | None:
+    return as_of.astimezone(UTC).isoformat().replace("+00:00", "Z") if as_of is not None else None

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from controller.cli.words import clean
+from controller.report.text import disarmed
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -31,7 +32,6 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _COLOURS: Final = {
     "COMPLIANT": "green",
     "FINISHED": "green",
@@ -185,4 +185,4 @@ def write_csv(out: TextIO, names: Iterable[str], rows: Iterable[Mapping[str, str
     writer = csv.DictWriter(out, list(names), restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: f"'{cell}" if cell.startswith(_FORMULA) else cell for name, cell in row.items()})
+        writer.writerow({name: disarmed(cell) for name, cell in row.items()})

@@ -87,9 +87,10 @@ def show(
     at = as_of("--as-of", as_of_option, datetime.now(UTC))
     report = session.client().get_report(instance, all_items=all_items, baseline=baseline, as_of=at)
     if session.printer.format is Format.CSV:
-        from controller.cli.export import csv_columns, csv_rows
+        from controller.cli.plain import plain
+        from controller.report.sheet import COLUMNS, rows
 
-        session.printer.csv(csv_columns(), csv_rows(report))
+        session.printer.csv(COLUMNS, ({name: row[name] for name in COLUMNS} for row in rows(plain(report))))
     else:
         session.printer.one(report, lambda: _report(report, at, all_items=all_items))
 

@@ -78,9 +78,12 @@ def export(
 
 def verify(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="A file of report export, json or ndjson.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A file of report export, of any format.", show_default=False)],
 ) -> None:
-    """Compute the reports of a file again from the inputs that they name, and compare. Exit code 1 if one differs."""
+    """Compute the reports of a file again from the inputs that they name, and compare. Exit code 1 if one differs.
+
+    What the file shows is compared with the reports in it first: an HTML page or a PDF is written again, a CSV row by row.
+    """
     from controller.cli.verify import verify_file
 
     verify_file(session, file)

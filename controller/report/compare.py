@@ -12,6 +12,10 @@ from controller.report.seal import canonical_line
 _ANSWER: Final = ("status", "level", "reasons", "counts", "baseline_name", "baseline_source")
 _REMEMBERED: Final = ("first_non_compliant_at", "last_attempt_at", "last_error_class")
 """What is no function of the inputs: the controller forgets it when the package is mended."""
+_BESIDES: Final = (
+    *("instance_name", "enterprise_project", "region", "application_group"),
+    *("operating_system", "collected_at", "ticket_id"),
+)
 _SHOWN_ITEMS: Final = 3
 _SHOWN_DIGITS: Final = 12
 
@@ -23,6 +27,15 @@ def differences(kept: text.Document, again: text.Document) -> tuple[str, ...]:
     long as it is remembered.
     """
     return (*_inputs(kept, again), *_answer(kept, again), *_items(kept["items"], again["items"]))
+
+
+def besides(kept: text.Document, again: text.Document) -> tuple[str, ...]:
+    """Say what is told beside the answer and is otherwise now: what no computation proves, for nobody keeps what an instance was called."""
+    return tuple(
+        f"{name} is {_told(kept.get(name))} in the file, {_told(again.get(name))} now"
+        for name in _BESIDES
+        if canonical_line({"": kept.get(name)}) != canonical_line({"": again.get(name)})
+    )
 
 
 def is_whole(report: text.Document) -> bool:
@@ -99,6 +112,12 @@ def _key(item: text.Document) -> str:
 
 def _reasons(found: list[Any]) -> str:
     return " ".join(str(reason["reason"]) for reason in found) or "none"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("pretty_name") or value.get("product") or "nothing")
+    return str(value) if value else "nothing"
 
 
 def _short(value: str) -> str:

@@ -8,8 +8,11 @@ from typing import Final
 from reportlab.lib.colors import HexColor
 
 from controller.report import text
+from controller.report.edition import edition
 from controller.report.pdf_sheet import INK, QUIET, ROOM, Cell, Column, Sheet, TooManyPages
 from controller.report.pdf_text import BOLD
+from controller.report.render import whole_json
+from controller.report.summary import summarise
 
 GOOD: Final = HexColor("#1a7f4b")
 BAD: Final = HexColor("#b3152f")
@@ -28,6 +31,7 @@ _ANSWERS: Final = (
     ("non_compliant", "Non-compliant", BAD),
     ("undetermined", "Undetermined", UNKNOWN),
 )
+ATTACHED: Final = "report.json"
 _INSTEAD: Final = "--format html and --format ndjson take any number"
 _ATTRIBUTES: Final = {
     "region": "region",
@@ -57,19 +61,23 @@ def check_instances(count: int) -> None:
         )
 
 
-def document(summary: text.Document, reports: Collection[text.Document]) -> bytes:
-    """Return the file. Its date is the summary's instant; the same values give the same bytes.
+def document(question: text.Document, reports: Collection[text.Document], made_by: str | None = None) -> bytes:
+    """Return the file. Its date is the first report's instant; the same values give the same bytes.
 
-    Goes through the reports three times and keeps none; what it keeps are the pages. Raises TooMuchForPdf.
+    The reports are attached to it as the JSON that `report export` gives: so it can be made again of what it holds. `made_by` is the
+    edition that it names. Goes through the reports several times and keeps none; what it keeps are the pages. Raises TooMuchForPdf.
     """
     check_instances(len(reports))
+    summary = summarise(question, reports)
     as_of = summary["as_of"]
-    sheet = Sheet(f"Patch compliance as of {text.utc(as_of)}", text.instant(as_of) if as_of else None, MAX_PAGES)
+    title = f"Patch compliance as of {text.utc(as_of)}" if as_of else "Patch compliance"
+    sheet = Sheet(title, text.instant(as_of) if as_of else None, MAX_PAGES, made_by or edition())
     try:
         _summary(sheet, summary)
         _instances(sheet, reports)
         _findings(sheet, reports)
         _inputs(sheet, reports)
+        sheet.attach(ATTACHED, whole_json(question, reports), sum(map(len, whole_json(question, reports))))
         return sheet.finish()
     except TooManyPages:
         raise TooMuchForPdf(
@@ -79,9 +87,7 @@ def document(summary: text.Document, reports: Collection[text.Document]) -> byte
 
 def _summary(sheet: Sheet, summary: text.Document) -> None:
     sheet.heading("Patch compliance report", 20)
-    sheet.paragraph(
-        f"{text.plural(summary['instances'], 'instance')} as of {text.utc(summary['as_of'])}", size=11, colour=QUIET
-    )
+    sheet.paragraph(text.heading(summary), size=11, colour=QUIET)
     sheet.skip(8)
     counts = summary["counts"]
     sheet.bar((counts[name], colour) for name, _, colour in _ANSWERS)

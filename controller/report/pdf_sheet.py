@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase.pdfdoc import PDFArray, PDFDictionary, PDFName, PDFStream, PDFString
 from reportlab.pdfgen.canvas import Canvas
 
 from controller.report import pdf_text
@@ -26,6 +28,8 @@ _BOTTOM: Final = 52.0
 _FOOT: Final = 30.0
 _GAP: Final = 6.0
 _TOTAL: Final = "total"
+ATTACHMENT: Final = "ReportsAsData"
+CREATOR: Final = "Patchwarden (edition "
 ROOM: Final = _WIDTH - 2 * _MARGIN
 """How wide the text is."""
 
@@ -59,8 +63,8 @@ class Sheet:
     Its pages stay in memory until `finish`; TooManyPages is raised where it would get more than `max_pages`.
     """
 
-    def __init__(self, title: str, at: datetime | None, max_pages: int) -> None:
-        """Begin the first page."""
+    def __init__(self, title: str, at: datetime | None, max_pages: int, made_by: str) -> None:
+        """Begin the first page. `made_by` is the edition that the file names."""
         self._max_pages = max_pages
         pdf_text.register()
         self._out = io.BytesIO()
@@ -69,10 +73,39 @@ class Sheet:
         self._canvas.setDateFormatter(lambda *_: said)
         self._canvas.setTitle(title)
         self._canvas.setAuthor("Patchwarden")
-        self._canvas.setCreator("Patchwarden")
+        self._canvas.setCreator(f"{CREATOR}{made_by})")
         self._title = title
         self._page = 1
         self._y = _TOP
+
+    def attach(self, name: str, content: Iterable[bytes], length: int) -> None:
+        """Put a file into the file, JSON whose length is known; readers list it among the attachments."""
+        packed = zlib.compressobj(9)
+        packed_content = b"".join([*map(packed.compress, content), packed.flush()])
+        stream = PDFStream(
+            PDFDictionary(
+                {
+                    "Type": PDFName("EmbeddedFile"),
+                    "Subtype": "/application#2Fjson",  # PDFName would escape the escape
+                    "Filter": PDFArray([PDFName("FlateDecode")]),
+                    "Params": PDFDictionary({"Size": length}),
+                }
+            ),
+            packed_content + b"\n",
+        )
+        document: Any = self._canvas._doc  # type: ignore[attr-defined]  # reportlab has no other way to attach a file
+        described = PDFDictionary(
+            {
+                "Type": PDFName("Filespec"),
+                "F": PDFString(name),
+                "UF": PDFString(name),
+                "Desc": PDFString("These reports as data; patchctl report verify reads them"),
+                "EF": PDFDictionary({"F": document.Reference(stream, ATTACHMENT)}),
+            }
+        )
+        names = PDFArray([PDFString(name), document.Reference(described, f"{ATTACHMENT}Described")])
+        document.Catalog.Names = PDFDictionary({"EmbeddedFiles": PDFDictionary({"Names": names})})
+        self._canvas.setViewerPreference("DisplayDocTitle", "true")
 
     def finish(self) -> bytes:
         """End the last page and return the file."""

@@ -1,11 +1,15 @@
 """One instance as a CycloneDX 1.6 bill of materials with VEX: what is installed, what threatens it, and what became of each threat. Pure.
 
-A vulnerability is listed once for each state it is in: one CVE may be fixed in one package and exploitable through another.
+A vulnerability is listed once for each state it is in: one CVE may be fixed in one package and exploitable through another. The report of
+which all this is made stands in the bill's own properties, packed: so the bill can be made again of what it holds.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -25,6 +29,8 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from controller.report import text
+from controller.report.edition import edition
+from controller.report.seal import canonical_line, sealed
 
 _STATES: Final = {
     "MISSING": ImpactAnalysisState.EXPLOITABLE,
@@ -44,13 +50,45 @@ _SCOPE: Final = "the newest installed build of each name and architecture; older
 """A report judges the newest build (R7) and names no other: a reader of the bill must not take their absence for a fact."""
 
 
-def bill_of_materials(report: text.Document, serial_number: str) -> bytes:
-    """Return the document, canonical JSON. `report` must hold all items; `serial_number` is "urn:uuid:..."."""
-    return (json.dumps(document(report, serial_number), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+PACKED: Final = "patchwarden:report"
+EDITION: Final = "patchwarden:edition"
+MAX_REPORT_BYTES: Final = 32 * 2**20
+
+
+def bill_of_materials(
+    question: text.Document, report: text.Document, serial_number: str, made_by: str | None = None
+) -> bytes:
+    """Return the document, canonical JSON. `report` must hold all items; `serial_number` is "urn:uuid:...".
+
+    `made_by` is the edition that it names.
+    """
+    found = document(report, serial_number)
+    found["metadata"]["properties"] = [
+        {"name": EDITION, "value": made_by or edition()},
+        {"name": PACKED, "value": pack({"asked": question, "report": sealed(report)})},
+    ]
+    return (json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def pack(value: text.Document) -> str:
+    """Return plain values as text for a property: canonical JSON, deflated (zlib), in base 64."""
+    return base64.b64encode(zlib.compress(canonical_line(value), 9)).decode()
+
+
+def unpack(packed: str) -> bytes:
+    """Return what was packed. Raises ValueError, also for what is too large to be a report."""
+    unpacking = zlib.decompressobj()
+    try:
+        found = unpacking.decompress(base64.b64decode(packed, validate=True), MAX_REPORT_BYTES)
+    except (zlib.error, binascii.Error) as error:
+        raise ValueError(str(error)) from None
+    if not unpacking.eof:
+        raise ValueError("it is cut off, or too large")
+    return found
 
 
 def document(report: text.Document, serial_number: str) -> dict[str, Any]:
-    """Return the bill of materials as plain values."""
+    """Return the bill of materials as plain values, without the report that it is made of."""
     root = Component(
         type=ComponentType.DEVICE,
         bom_ref=_ROOT,

@@ -12,6 +12,7 @@ from common.evr import parse as parse_evr
 Document = Mapping[str, Any]
 """A report or a summary as plain values: the API's own field names, states without prefixes, UTC instants, null for what is absent."""
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 NON_COMPLIANT: Final = frozenset({"MISSING", "FAILED", "REJECT", "PENDING_REBOOT"})
 """The statuses of items that make an instance non-compliant (SEMANTICS §1)."""
 
@@ -21,6 +22,11 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def disarmed(cell: str) -> str:
+    """Return a cell of a table that no spreadsheet takes for a formula: what begins like one gets a ' in front."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def share(part: int, whole: int) -> str:
@@ -51,6 +57,12 @@ def instant(text: str) -> datetime:
 def plural(count: int, noun: str) -> str:
     """Say how many, "1 instance", "2 instances"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def heading(summary: Document) -> str:
+    """Say how many instances, and as of when: "12 instances as of 2026-11-22 12:40 UTC"."""
+    said = plural(summary["instances"], "instance")
+    return f"{said} as of {utc(summary['as_of'])}" if summary["as_of"] else said
 
 
 def system(report: Document) -> str:

@@ -89,21 +89,24 @@ def test_report_why_is_a_sentence(server: ScriptedController) -> None:
 
 
 def test_an_export_is_one_canonical_json_object(server: ScriptedController, tmp_path: Path) -> None:
-    summary = a_summary()
-    server.answers["GetSummary"] = lambda _: summary
-    reports = [report_pb2.ExportResponse(report=a_report())] * 2
+    report = a_report()
+    report.inputs.as_of.FromJsonString("2026-11-22T12:40:00Z")
+    reports = [report_pb2.ExportResponse(report=report)] * 2
     server.answers["Export"] = lambda _: iter(reports)
     text = patchctl("report", "export", "--all", "--region", "r1").stdout
     document = json.loads(text)
-    assert sorted(document) == ["as_of", "reports", "sha256", "summary"]
-    assert document["as_of"] == "2026-11-22T12:40:00Z"
+    assert sorted(document) == ["as_of", "asked", "reports", "sha256", "summary"]
+    assert document["as_of"] == document["summary"]["as_of"] == "2026-11-22T12:40:00Z"
+    assert (document["asked"]["all_items"], document["asked"]["as_of"]) == (True, None)
+    assert document["asked"]["selector"]["regions"] == ["r1"]
+    assert document["summary"]["counts"] == {"compliant": 0, "non_compliant": 2, "undetermined": 0}
     assert document["reports"][1]["items"][0]["cves"] == ["CVE-2023-0286"]
     assert text == json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     assert server.requests("Export")[0] == report_pb2.ExportRequest(
         selector=fleet_pb2.Selector(all=True, regions=["r1"]), all_items=True
     )
     file = tmp_path / "report.json"
-    result = patchctl("report", "export", "--file", str(file))
+    result = patchctl("report", "export", "--all", "--region", "r1", "--file", str(file))
     assert (result.stdout, result.stderr) == ("", f"2 reports written to {file}\n")
     assert json.loads(file.read_text()) == document
     reports.clear()

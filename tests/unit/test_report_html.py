@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
 from controller.cli.plain import plain
 from controller.report.html import pages, parts
+from controller.report.seal import asked, unsealed
 from tests.scripted_patchctl import a_report, a_summary
 
 HOSTILE = "<script>alert(1)</script>\"'>&amp;\u202etxt.exe\x00\u2028"
+ASKED = asked({}, None, all_items=False)
 VOID = {"meta", "input", "br", "rect"}
 
 
 class Outline(HTMLParser):
-    """Elements, texts and attribute values of a page; insists that tags close in order."""
+    """Elements, texts and attribute values of a page, and the data in it; insists that tags close in order."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.elements: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.text = ""
+        self.data: list[dict[str, Any]] = []
         self._open: list[str] = []
         self.feed(page)
         self.close()
         assert not self._open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(tag)
+        if tag == "script":
+            assert ("type", "application/json") in attrs  # what no browser runs
+        else:
+            self.elements.append(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
         if tag not in VOID:
             self._open.append(tag)
@@ -42,11 +49,18 @@ class Outline(HTMLParser):
         self.attributes += [(name, value or "") for name, value in attrs]
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._open[-1:] == ["script"]:
+            self.data.append(json.loads(data))
+        else:
+            self.text += data
+
+
+SUMMARY = plain(a_summary())
+REPORT = plain(a_report())
 
 
 def page(*reports: dict[str, Any], summary: dict[str, Any] | None = None) -> str:
-    return "".join(pages(summary or plain(a_summary()), iter(reports)))
+    return "".join(pages(ASKED, summary or SUMMARY, iter(reports)))
 
 
 def poisoned(value: Any) -> Any:
@@ -96,16 +110,23 @@ def test_hostile_names_stay_text_everywhere() -> None:
     hostile, plainly = page(report, summary=summary), page(plain(a_report()))
     outline = Outline(hostile)
     assert outline.elements == Outline(plainly).elements
-    assert "<script" not in hostile
+    assert hostile.count("<script") == hostile.count("</script>") == 3
+    assert [unsealed(found) for found in outline.data[1:-1]] == [report]
     assert "\u202e" not in hostile
     assert "\x00" not in hostile
     assert "<script>alert(1)</script>\"'>&amp;\\u202etxt.exe\\x00\\u2028" in outline.text
     assert len(outline.attributes) == len(Outline(plainly).attributes)
 
 
+def test_the_reports_stand_in_the_page_as_data_beside_what_it_shows_of_them() -> None:
+    head, kept, seal = Outline(page(REPORT)).data
+    assert (head["asked"], head["summary"]) == (ASKED, SUMMARY)
+    assert unsealed(kept) == REPORT
+    assert len(seal["sha256"]) == 64
+
+
 def test_the_same_values_give_the_same_page() -> None:
-    report = plain(a_report())
-    assert page(report) == page(report)
+    assert page(REPORT) == page(REPORT)
 
 
 def test_reports_are_taken_one_at_a_time_as_the_page_is_read() -> None:
@@ -117,7 +138,7 @@ def test_reports_are_taken_one_at_a_time_as_the_page_is_read() -> None:
             taken += 1
             yield plain(a_report())
 
-    found = pages(plain(a_summary()), reports())
+    found = pages(ASKED, plain(a_summary()), reports())
     next(found)
     assert taken < 100
     assert sum(piece.count('<details class="instance') for piece in found) > 900

@@ -8,24 +8,25 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from controller.cli.export import csv_columns, csv_rows
-from controller.cli.plain import plain
-from controller.cli.printer import write_csv
+from common.pb.v1 import report_pb2
+from controller.cli.plain import columns, plain
 from controller.report.render import ndjson, whole_json
-from controller.report.seal import KEY, is_intact, unsealed
-from tests.scripted_patchctl import a_report, a_summary
+from controller.report.seal import KEY, PLACE, asked, is_intact, unsealed
+from controller.report.sheet import SEALED_COLUMNS, sheet
+from controller.report.summary import summarise
+from tests.scripted_patchctl import a_report
 
-SUMMARY = plain(a_summary())
 REPORT = plain(a_report())
+ASKED = asked({"all": True}, "2026-11-22T12:40:00Z", all_items=False)
 
 
 def made(*reports: dict[str, Any]) -> bytes:
-    return b"".join(whole_json(SUMMARY, iter(reports)))
+    return b"".join(whole_json(ASKED, iter(reports)))
 
 
 def test_R1_the_same_values_give_the_same_bytes_whatever_their_order() -> None:
     assert made(REPORT, REPORT) == made(dict(reversed(REPORT.items())), REPORT)
-    assert list(ndjson([REPORT])) == list(ndjson([dict(reversed(REPORT.items()))]))
+    assert list(ndjson(ASKED, [REPORT])) == list(ndjson(ASKED, [dict(reversed(REPORT.items()))]))
 
 
 def test_the_file_is_canonical_JSON_with_the_values_as_they_are() -> None:
@@ -35,18 +36,22 @@ def test_the_file_is_canonical_JSON_with_the_values_as_they_are() -> None:
         assert text == json.dumps(read, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         assert [unsealed(r) for r in read["reports"]] == list(reports)
         assert all(is_intact(r) for r in read["reports"])
-        assert (read["as_of"], read["summary"], len(read[KEY])) == (SUMMARY["as_of"], SUMMARY, 64)
+        assert (read["as_of"], read["asked"], len(read[KEY])) == (ASKED["as_of"], ASKED, 64)
+        assert read["summary"] == summarise(ASKED, reports)
 
 
-def test_NDJSON_is_a_sealed_report_a_line() -> None:
-    lines = b"".join(ndjson([REPORT, REPORT])).splitlines()
-    assert [unsealed(json.loads(line)) for line in lines] == [REPORT, REPORT]
+def test_NDJSON_is_a_sealed_report_a_line_that_knows_its_place() -> None:
+    lines = [json.loads(line) for line in b"".join(ndjson(ASKED, [REPORT, REPORT])).splitlines()]
+    assert [{n: v for n, v in unsealed(line).items() if n != PLACE} for line in lines] == [REPORT, REPORT]
+    assert [(line[PLACE]["number"], line[PLACE]["last"]) for line in lines] == [(1, False), (2, True)]
+    assert [line[PLACE]["after"] for line in lines] == ["", lines[0][KEY]]
+    assert [line[PLACE]["asked"] for line in lines] == [ASKED, None]
 
 
 def test_a_line_break_in_a_name_breaks_no_line() -> None:
     odd = REPORT | {"instance_name": "a\n    b\u2028"}
     assert json.loads(made(odd))["reports"][0]["instance_name"] == odd["instance_name"]
-    (line,) = ndjson([odd])
+    (line,) = ndjson(ASKED, [odd])
     assert line.count(b"\n") == 1
 
 
@@ -59,8 +64,8 @@ def test_reports_are_taken_one_at_a_time() -> None:
             taken += 1
             yield REPORT
 
-    pieces = whole_json(SUMMARY, reports())
-    for _ in range(4):
+    pieces = whole_json(ASKED, reports())
+    for _ in range(5):
         next(pieces)
     assert taken == 3
 
@@ -70,9 +75,19 @@ def test_CSV_has_a_row_for_each_item_and_disarms_formulas() -> None:
     report.instance_name = "=cmd|' /C calc'!A0"
     bare = a_report()
     del bare.items[:]
-    out = io.StringIO()
-    write_csv(out, csv_columns(), [*csv_rows(report), *csv_rows(bare)])
-    first, second, third = csv.DictReader(io.StringIO(out.getvalue()))
+    text = b"".join(sheet([plain(report), plain(bare)])).decode()
+    first, second, third = csv.DictReader(io.StringIO(text))
     assert first["instance_name"] == second["instance_name"] == "'=cmd|' /C calc'!A0"
     assert [row["item.name"] for row in (first, second, third)] == ["openssl-libs", "nginx", ""]
     assert first["item.cves"] == "CVE-2023-0286"
+    assert [row["report.number"] for row in (first, second, third)] == ["1", "1", "2"]
+    assert [row["report.last"] for row in (first, second, third)] == ["false", "false", "true"]
+    assert all(len(row) == len(SEALED_COLUMNS) for row in (first, second, third))
+
+
+def test_the_columns_of_CSV_are_the_fields_of_the_API() -> None:
+    item = [name.removeprefix("item.") for name in SEALED_COLUMNS if name.startswith("item.")]
+    assert item == list(columns(report_pb2.ReportItem.DESCRIPTOR))
+    inputs = {name for name in SEALED_COLUMNS if name.startswith("inputs.")}
+    assert inputs == {f"inputs.{name}" for name in columns(report_pb2.ReportInputs.DESCRIPTOR)}
+    assert {name for name in SEALED_COLUMNS if "." not in name} <= set(REPORT)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -14,7 +16,11 @@ from controller.cli.plain import plain
 from controller.report import pdf, pdf_text
 from controller.report.pdf import document
 from controller.report.pdf_sheet import ROOM
-from tests.scripted_patchctl import a_report, a_summary
+from controller.report.render import whole_json
+from controller.report.seal import asked, unsealed
+from tests.scripted_patchctl import a_report
+
+ASKED = asked({"all": True}, "2026-11-22T12:40:00Z", all_items=False)
 
 
 def reports(count: int) -> list[dict[str, Any]]:
@@ -29,15 +35,13 @@ def text_of(pdf: bytes) -> str:
 
 
 def test_R1_the_same_values_give_the_same_bytes() -> None:
-    summary, some = plain(a_summary()), reports(3)
-    assert document(summary, some) == document(summary, some)
-    assert document(summary | {"as_of": "2026-11-23T12:40:00Z"}, some) != document(summary, some)
+    some = reports(3)
+    assert document(ASKED, some) == document(ASKED, some)
+    assert document(ASKED | {"as_of": "2026-11-23T12:40:00Z"}, some) != document(ASKED, some)
 
 
-def test_the_file_s_date_is_the_summary_s_instant() -> None:
-    assert set(re.findall(rb"/(?:CreationDate|ModDate) \((.*?)\)", document(plain(a_summary()), []))) == {
-        b"D:20261122124000Z"
-    }
+def test_the_file_s_date_is_the_instant_of_its_reports() -> None:
+    assert set(re.findall(rb"/(?:CreationDate|ModDate) \((.*?)\)", document(ASKED, []))) == {b"D:20261122124000Z"}
 
 
 class Drawn(Collection[dict[str, Any]]):
@@ -63,19 +67,31 @@ def test_more_instances_than_a_pdf_holds_are_refused_before_one_is_looked_at() -
     with pytest.raises(
         pdf.TooMuchForPdf, match=r"at most 2,000 instances, these are 2,001: --format html and --format ndjson"
     ):
-        document(plain(a_summary()), many)
+        document(ASKED, many)
     assert many.made == 0
 
 
 def test_more_pages_than_a_pdf_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf, "MAX_PAGES", 5)
     with pytest.raises(pdf.TooMuchForPdf, match=r"at most 5 pages, .*--format ndjson"):
-        document(plain(a_summary()), reports(60))
-    assert document(plain(a_summary()), reports(1)).startswith(b"%PDF")
+        document(ASKED, reports(60))
+    assert document(ASKED, reports(1)).startswith(b"%PDF")
+
+
+def test_the_reports_are_attached_as_the_JSON_that_report_export_gives() -> None:
+    some = reports(2)
+    (stream,) = re.findall(rb"/Type /EmbeddedFile\n>>\nstream\n(.*?)endstream", document(ASKED, some), re.DOTALL)
+    attached = zlib.decompressobj().decompress(stream)
+    assert attached == b"".join(whole_json(ASKED, some))
+    assert [unsealed(report) for report in json.loads(attached)["reports"]] == some
+
+
+def test_an_empty_fleet_has_a_file() -> None:
+    assert document(ASKED | {"as_of": None}, []).startswith(b"%PDF-")
 
 
 def test_every_page_says_its_number_and_how_many_there_are() -> None:
-    pdf = document(plain(a_summary()), reports(60))
+    pdf = document(ASKED, reports(60))
     (pages,) = {
         int(n) for n in re.findall(rb"/Count (\d+)[^>]*/Type /Pages|/Type /Pages[^>]*/Count (\d+)", pdf)[0] if n
     }
@@ -88,11 +104,11 @@ def test_every_page_says_its_number_and_how_many_there_are() -> None:
 def test_the_report_tells_the_numbers_the_findings_and_the_inputs() -> None:
     report = reports(1)[0]
     report["inputs"] |= {"inventory_digest": "ab" * 32}
-    text = " ".join(text_of(document(plain(a_summary()), [report])).split())
+    text = " ".join(text_of(document(ASKED, [report])).split())
     for words in (
         "Patch compliance report",
-        "12 instances as of 2026-11-22 12:40 UTC",
-        "Non-compliant 3 25.0 % worst: CRITICAL 1, HIGH 2",
+        "1 instance as of 2026-11-22 12:40 UTC",
+        "Non-compliant 1 100.0 % worst: CRITICAL 1",
         "MISSING CRITICAL openssl-libs.x86_64",
         "MISSING HELD(versionlock) HIGH nginx",
         "because CESA-2023:1335 was approved by rule 1.",
@@ -127,7 +143,7 @@ def test_what_no_font_has_and_what_turns_the_writing_is_written_as_its_escape() 
 
 def test_names_in_any_writing_and_of_any_length_make_a_file() -> None:
     report = reports(1)[0] | {"instance_name": "数据库🙂\u202e" + "x" * 500}
-    assert document(plain(a_summary()), [report]).startswith(b"%PDF-")
+    assert document(ASKED, [report]).startswith(b"%PDF-")
 
 
 def test_lines_are_broken_at_spaces_else_anywhere_and_nothing_is_lost() -> None:

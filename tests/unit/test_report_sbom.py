@@ -12,10 +12,12 @@ from cyclonedx.validation.json import JsonStrictValidator
 from common.pb.v1 import report_pb2, types_pb2
 from controller.cli.export import serial_number
 from controller.cli.plain import plain
-from controller.report.sbom import bill_of_materials, package_url
+from controller.report.sbom import PACKED, bill_of_materials, package_url, unpack
+from controller.report.seal import asked, unsealed
 from tests.scripted_patchctl import a_report
 
 CENTOS = types_pb2.OperatingSystem(id="centos", version="7.9", product="CentOS 7.9", arch="x86_64")
+ASKED = asked({"instances": ["ecs-web-02"]}, None, all_items=True)
 SERIAL = "urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79"
 Item = report_pb2.ReportItem
 
@@ -42,7 +44,7 @@ def report(*items: report_pb2.ReportItem) -> dict[str, Any]:
 
 
 def made(*items: report_pb2.ReportItem) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(bill_of_materials(report(*items), SERIAL))
+    found: dict[str, Any] = json.loads(bill_of_materials(ASKED, report(*items), SERIAL))
     return found
 
 
@@ -68,7 +70,7 @@ FULL = (
 
 
 def test_the_bill_is_cyclonedx_1_6_by_the_schema() -> None:
-    text = bill_of_materials(report(*FULL), SERIAL).decode()
+    text = bill_of_materials(ASKED, report(*FULL), SERIAL).decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bill = json.loads(text)
     assert (bill["bomFormat"], bill["specVersion"], bill["serialNumber"]) == ("CycloneDX", "1.6", SERIAL)
@@ -78,10 +80,18 @@ def test_the_bill_is_cyclonedx_1_6_by_the_schema() -> None:
 
 def test_R1_the_same_inputs_give_the_same_bytes_and_the_same_serial_number() -> None:
     one = report(*FULL)
-    assert bill_of_materials(one, serial_number(one)) == bill_of_materials(one, serial_number(one))
+    assert bill_of_materials(ASKED, one, serial_number(one)) == bill_of_materials(ASKED, one, serial_number(one))
     other = one | {"inputs": one["inputs"] | {"exceptions_version": 1}}
     assert serial_number(other) != serial_number(one)
     assert serial_number(one).startswith("urn:uuid:")
+
+
+def test_the_bill_holds_the_report_that_it_is_made_of() -> None:
+    one = report(*FULL)
+    bill = json.loads(bill_of_materials(ASKED, one, SERIAL))
+    (packed,) = (p["value"] for p in bill["metadata"]["properties"] if p["name"] == PACKED)
+    held = json.loads(unpack(packed))
+    assert (held["asked"], unsealed(held["report"])) == (ASKED, one)
 
 
 def test_every_package_has_its_url() -> None:
@@ -136,7 +146,7 @@ def test_R11_what_is_not_known_is_said_where_a_reader_would_take_silence_for_saf
         "status": "UNDETERMINED",
         "reasons": [{"reason": "REPO_ERROR", "detail": "updates: 404", "help": ""}],
     }
-    bill = json.loads(bill_of_materials(undetermined, SERIAL))
+    bill = json.loads(bill_of_materials(ASKED, undetermined, SERIAL))
     said = {p["name"]: p["value"] for p in bill["metadata"]["component"]["properties"]}
     assert said["patchwarden:instance_status"] == "UNDETERMINED"
     assert said["patchwarden:undetermined:1"] == "REPO_ERROR: updates: 404"

@@ -52,11 +52,13 @@ def test_a_report_without_a_seal_is_not_intact() -> None:
 
 
 def test_the_file_s_seal_covers_its_head_and_which_reports_there_are_in_which_order() -> None:
-    def seal(as_of: str, summary: dict[str, Any], *reports: dict[str, Any]) -> str:
-        found = FileSeal(as_of, summary)
+    def seal(
+        as_of: str, summary: dict[str, Any], *reports: dict[str, Any], question: dict[str, Any] | None = None
+    ) -> str:
+        found = FileSeal(question or {})
         for report in reports:
             found.add(report)
-        return found.hexdigest()
+        return found.close(as_of, summary)
 
     one, two = sealed(KEPT), sealed(changed("instance_id", to="i-2"))
     seals = {
@@ -65,8 +67,9 @@ def test_the_file_s_seal_covers_its_head_and_which_reports_there_are_in_which_or
         seal("a", {"instances": 1}, one, two),
         seal("a", {}, two, one),
         seal("a", {}, one),
+        seal("a", {}, one, two, question={"all_items": True}),
     }
-    assert len(seals) == 5
+    assert len(seals) == 6
 
 
 def test_the_same_answer_differs_in_nothing() -> None:
