@@ -203,7 +203,7 @@ class Daemon:
             raise NotEnrolled(str(error), "SETTINGS") from None
         if not token:
             raise NotEnrolled(
-                "there is no enrolment token: make one with patchctl tokens create, and name it as token or token_file",
+                "there is no enrolment token: make one with patchctl enrolment create, and name it as token or token_file",
                 identity.NO_TOKEN,
             )
         await identity.ask(

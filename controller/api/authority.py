@@ -219,7 +219,7 @@ class CertificateDesk:
 
     def _refused(self, instance_id: InstanceId, sentence: str) -> PermissionDenied:
         log.warning("enrolment refused", extra={"instance": instance_id, "sentence": sentence})
-        return PermissionDenied(f"{sentence}; make another: patchctl tokens create")
+        return PermissionDenied(f"{sentence}; make another: patchctl enrolment create")
 
 
 def _read_request(csr_pem: bytes) -> ec.EllipticCurvePublicKey:

@@ -232,7 +232,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         try:
             token = await self._store.get_enrolment_token(called)
         except NotFound:
-            raise NotFound("enrolment token", called, "list them: patchctl tokens list") from None
+            raise NotFound("enrolment token", called, "list them: patchctl enrolment list") from None
         if token.used_by is not None:
             raise Rejected(
                 f"the enrolment token {token.id} was used by {token.used_by}; to shut that host out, delete the instance"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from controller.cli.config import Login, config_path, from_environment, save
 
 if TYPE_CHECKING:
     from common.pb.v1 import account_pb2
+
+_SOON: Final = timedelta(days=14)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,13 +52,15 @@ def login(
     save(config_path(), client.address, join_pem, token.strip())
     session.printer.one(caller, lambda: _caller(caller, client.address))
     session.printer.remark(f"Remembered in {config_path()}")
+    _warn(session, caller)
 
 
 def whoami(session: Session) -> None:
-    """Show whom the controller takes you for."""
+    """Show whom the controller takes you for: your role, your account, and when your token ends."""
     client = session.client()
     caller = client.whoami()
     session.printer.one(caller, lambda: _caller(caller, client.address))
+    _warn(session, caller)
 
 
 def _caller(caller: account_pb2.WhoAmIResponse, address: str) -> Iterator[str]:
@@ -64,8 +68,22 @@ def _caller(caller: account_pb2.WhoAmIResponse, address: str) -> Iterator[str]:
     from controller.cli.words import ago, word
 
     yield f"{caller.name}  {word(account_pb2.Role, caller.role)}  at {address}  controller {caller.controller_version}"
-    if caller.HasField("expires_at"):
-        yield f"token ends {ago(caller.expires_at, datetime.now(UTC))}"
+    if caller.account:
+        bound = ", ".join(caller.enterprise_projects)
+        yield f"account {caller.account}, " + (f"enterprise projects {bound}" if bound else "all enterprise projects")
+    if caller.token_id or caller.HasField("expires_at"):
+        ends = f"ends {ago(caller.expires_at, datetime.now(UTC))}" if caller.HasField("expires_at") else "does not end"
+        yield f"token {caller.token_id} {ends}".replace("  ", " ")
+
+
+def _warn(session: Session, caller: account_pb2.WhoAmIResponse) -> None:
+    from controller.cli.words import ago
+
+    now = datetime.now(UTC)
+    if caller.HasField("expires_at") and caller.expires_at.ToDatetime(tzinfo=UTC) <= now + _SOON:
+        session.printer.remark(
+            f"Your token ends {ago(caller.expires_at, now)}. Make another in time: patchctl tokens create --own"
+        )
 
 
 def _read(token_file: Path | None) -> str:

@@ -8,11 +8,14 @@ import typer
 
 from controller.cli import (
     account,
+    accounts,
     advisories,
+    agency,
     audit,
     baseline,
     cmdb,
     contacts,
+    enrolment,
     evaluate,
     exceptions,
     instances,
@@ -23,6 +26,7 @@ from controller.cli import (
     shifts,
     ticket,
     tokens,
+    users,
 )
 from controller.cli.command import root
 
@@ -45,12 +49,16 @@ for module in (
     advisories,
     instances,
     cmdb,
-    tokens,
+    enrolment,
     baseline,
     exceptions,
     contacts,
     shifts,
     notifications,
+    users,
+    tokens,
+    accounts,
+    agency,
     audit,
     evaluate,
 ):

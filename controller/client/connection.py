@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from controller.client.accounts import AccountCalls
 from controller.client.audit import AuditCalls
 from controller.client.baselines import BaselineCalls
 from controller.client.fleet import FleetCalls
@@ -16,7 +17,9 @@ from controller.client.schedules import ScheduleCalls
 from controller.client.tickets import TicketCalls
 
 
-class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls, NotificationCalls, AuditCalls):
+class Client(
+    FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls, NotificationCalls, AuditCalls, AccountCalls
+):
     """Every call of the controller's API. A context manager: leaving it ends the connection. Threads may share it."""
 
     def __init__(self, line: Line) -> None:
@@ -28,6 +31,7 @@ class Client(FleetCalls, BaselineCalls, TicketCalls, ScheduleCalls, ReportCalls,
         ReportCalls.__init__(self, line)
         NotificationCalls.__init__(self, line)
         AuditCalls.__init__(self, line)
+        AccountCalls.__init__(self, line)
         self.address = line.address
         self._line = line
 

@@ -1,4 +1,4 @@
-"""The calls about instances, enrolment tokens and the caller."""
+"""The calls about instances and enrolment tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from common.pb.v1 import account_pb2, account_pb2_grpc, agent_pb2, fleet_pb2, fleet_pb2_grpc, types_pb2
+from common.pb.v1 import agent_pb2, fleet_pb2, fleet_pb2_grpc, types_pb2
 from controller.client.line import Line
 from controller.client.specs import duration_of
 
@@ -16,17 +16,12 @@ _IMPORT_SECONDS: Final = 300.0
 
 
 class FleetCalls:
-    """FleetService and AccountService."""
+    """FleetService."""
 
     def __init__(self, line: Line) -> None:
         """Use this connection."""
         self._fleet_line = line
         self._fleet = fleet_pb2_grpc.FleetServiceStub(line.channel)
-        self._account = account_pb2_grpc.AccountServiceStub(line.channel)
-
-    def whoami(self) -> account_pb2.WhoAmIResponse:
-        """Return whom the controller takes the caller for."""
-        return self._fleet_line.ask(self._account.WhoAmI, account_pb2.WhoAmIRequest())
 
     def list_instances(
         self,

@@ -97,7 +97,7 @@ def how_to_mend(quarantine: Quarantine, name: str) -> tuple[str, ...]:
     if quarantine.cause is QuarantineCause.AGENT_KEY:
         return (
             "Find the host whose agent's state was copied (the addresses say where both are).",
-            "On the copy: systemctl stop uniagent; rm -r /var/lib/uniagent; give it a token (patchctl tokens create) and start uniagent.",
+            "On the copy: systemctl stop uniagent; rm -r /var/lib/uniagent; give it a token: patchctl enrolment create; start uniagent.",
             release,
         )
     return (

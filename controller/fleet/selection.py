@@ -36,13 +36,13 @@ _MAX_VIOLATIONS: Final = 10  # they travel in a response header, which has room 
 _MAX_SUGGESTED: Final = 3
 _MAX_COMPARED: Final = 2000  # likeness is dear: it is asked of so many names at most
 _AGENT: Final[Mapping[AgentState, tuple[str, str]]] = {
-    AgentState.NONE: ("UniAgent not installed", "install it: patchctl tokens create, then uniagent on the host"),
+    AgentState.NONE: ("UniAgent not installed", "install it: patchctl enrolment create, then uniagent on the host"),
     AgentState.OFFLINE: ("UniAgent OFFLINE", "start it: systemctl start uniagent"),
     AgentState.INSTALLING: ("UniAgent INSTALLING", "wait until it is installed"),
     AgentState.FAILED: ("UniAgent FAILED to install", "see what is wrong: uniagent doctor"),
     AgentState.UNINSTALLED: (
         "UniAgent UNINSTALLED",
-        "install it again: patchctl tokens create, then uniagent on the host",
+        "install it again: patchctl enrolment create, then uniagent on the host",
     ),
 }
 

@@ -101,7 +101,7 @@ async def test_without_a_token_or_with_wrong_settings_it_says_what_is_missing(pa
     agent.configure(token="")
     agent.start()
     assert await agent.wait() == 1
-    assert "patchctl tokens create" in agent.said()
+    assert "patchctl enrolment create" in agent.said()
     agent.configure(colour="red")
     agent.start()
     assert await agent.wait() == 1

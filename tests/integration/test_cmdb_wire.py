@@ -69,7 +69,7 @@ async def test_a_preview_changes_nothing_and_an_import_what_it_showed_once(harne
     assert list(found) == ["web-01", "web-02"]
     one, two = found.values()
     assert (one.lifecycle, one.agent_state, one.HasField("enrolled_at")) == (fleet_pb2.LIFECYCLE_NOT_ENROLLED, 0, False)
-    assert "UniAgent not installed; install it: patchctl tokens create" in one.not_selectable_help
+    assert "UniAgent not installed; install it: patchctl enrolment create" in one.not_selectable_help
     assert one.status == types_pb2.INSTANCE_STATUS_UNDETERMINED
     assert (two.stopped, two.not_selectable) == (True, types_pb2.NOT_SELECTABLE_REASON_STOPPED)
     assert one.cmdb.id == "c-1"

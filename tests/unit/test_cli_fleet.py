@@ -187,7 +187,7 @@ def test_deleting_needs_a_yes_where_nobody_can_be_asked(server: ScriptedControll
     assert server.requests("DeleteInstance")[0].instance == "web"
 
 
-def test_tokens_create_prints_the_secret_and_settings_that_the_agent_reads(
+def test_enrolment_create_prints_the_secret_and_settings_that_the_agent_reads(
     server: ScriptedController, tmp_path: Path
 ) -> None:
     from uniagent.settings import load
@@ -196,7 +196,7 @@ def test_tokens_create_prints_the_secret_and_settings_that_the_agent_reads(
     server.answers["CreateEnrolmentToken"] = lambda _: fleet_pb2.CreateEnrolmentTokenResponse(
         secret="pwe_secret", token=token
     )
-    result = patchctl("tokens", "create", "--region", "r1", "--tag", "a=b", "--lifetime", "2h")
+    result = patchctl("enrolment", "create", "--region", "r1", "--tag", "a=b", "--lifetime", "2h")
     assert result.stdout == "pwe_secret\n"
     snippet = "\n".join(line for line in result.stderr.splitlines() if line.startswith("  "))
     (tmp_path / "uniagent.toml").write_text(re.sub(r"(?m)^  ", "", snippet))
@@ -208,13 +208,13 @@ def test_tokens_create_prints_the_secret_and_settings_that_the_agent_reads(
         {"a": "b"},
         7200,
     )
-    as_json = json.loads(patchctl("tokens", "create", "--output", "json").stdout)
+    as_json = json.loads(patchctl("enrolment", "create", "--output", "json").stdout)
     assert as_json["secret"] == "pwe_secret"
     assert as_json["token"]["id"] == "e-1"
-    assert patchctl("tokens", "create", "--lifetime", "soon").exit_code == 2
+    assert patchctl("enrolment", "create", "--lifetime", "soon").exit_code == 2
 
 
-def test_tokens_list_says_what_became_of_each(server: ScriptedController) -> None:
+def test_enrolment_list_says_what_became_of_each(server: ScriptedController) -> None:
     tokens = [
         fleet_pb2.EnrolmentToken(id="e-1", used_at=ago(hours=3), used_by_instance_id="i-9", created_at=ago(days=1)),
         fleet_pb2.EnrolmentToken(id="e-2", revoked_at=ago(days=2), created_at=ago(days=3)),
@@ -222,11 +222,11 @@ def test_tokens_list_says_what_became_of_each(server: ScriptedController) -> Non
         fleet_pb2.EnrolmentToken(id="e-4", expires_at=ago(hours=5), created_at=ago(days=1)),
     ]
     server.answers["ListEnrolmentTokens"] = lambda _: fleet_pb2.ListEnrolmentTokensResponse(tokens=tokens)
-    shown = patchctl("tokens", "list").stdout
+    shown = patchctl("enrolment", "list").stdout
     for words in ("used 3 h ago by i-9", "revoked 2 d ago", "ends in 5 h", "ended 5 h ago"):
         assert words in shown
     server.answers["RevokeEnrolmentToken"] = lambda _: fleet_pb2.RevokeEnrolmentTokenResponse(token=tokens[1])
-    assert patchctl("tokens", "revoke", "e-2").stderr == "e-2 is revoked\n"
+    assert patchctl("enrolment", "revoke", "e-2").stderr == "e-2 is revoked\n"
 
 
 BASELINE_YAML = """\

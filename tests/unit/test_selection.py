@@ -151,7 +151,7 @@ UBUNTU = OperatingSystem("ubuntu", "22.04", "", "Ubuntu 22.04", "x86_64")
             "UniAgent OFFLINE since 2026-11-21 12:40 UTC",
             "systemctl start uniagent",
         ),
-        ({}, Presence(AgentState.NONE), NotSelectableReason.AGENT, "UniAgent not installed", "tokens create"),
+        ({}, Presence(AgentState.NONE), NotSelectableReason.AGENT, "UniAgent not installed", "enrolment create"),
         ({}, Presence(AgentState.INSTALLING), NotSelectableReason.AGENT, "UniAgent INSTALLING", "wait"),
         ({}, Presence(AgentState.FAILED), NotSelectableReason.AGENT, "UniAgent FAILED to install", "uniagent doctor"),
         ({}, Presence(AgentState.UNINSTALLED), NotSelectableReason.AGENT, "UniAgent UNINSTALLED", "install it again"),

@@ -144,7 +144,7 @@ def test_an_instance_that_only_the_cmdb_knows_has_no_agent_and_hears_how_to_inst
     selection = select(FLEET, Selector(instances=("ecs-0004",)), {}, NOW)
     (refused,) = selection.not_selectable
     assert (refused.reason, refused.explanation) == (NotSelectableReason.AGENT, "UniAgent not installed")
-    assert "patchctl tokens create" in refused.help
+    assert "patchctl enrolment create" in refused.help
 
 
 @pytest.mark.parametrize("said", [AgentState.INSTALLING, AgentState.FAILED, AgentState.UNINSTALLED])

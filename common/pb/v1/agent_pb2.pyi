@@ -168,7 +168,7 @@ class EnrollRequest(_message.Message):
     PLACEMENT_FIELD_NUMBER: _builtins.int
     MACHINE_ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The one-time token, as `patchctl tokens create` printed it."""
+    """The one-time token, as `patchctl enrolment create` printed it."""
     certificate_request_pem: _builtins.bytes
     """PKCS#10 certificate request, PEM, signed with the agent's own key (ECDSA P-256). At most 8 KiB."""
     machine_id: _builtins.str
