@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
+from typing import Final
 
 from common import evr
 from common.evr import Evr
@@ -23,7 +25,7 @@ from controller.compliance.model import (
     Rule,
     Severity,
 )
-from controller.compliance.offers import BuildKey, Offers, RepositoryContent, key_of, offers_of
+from controller.compliance.offers import BuildKey, Offers, RepositoryContent, offers_of
 from controller.compliance.required import (
     BY_HAND,
     REQUIRED,
@@ -33,20 +35,12 @@ from controller.compliance.required import (
     LineKey,
     Obsoletion,
     Step,
+    Version,
 )
+from controller.compliance.told import Change, Told, ids_of, tell, without
 from controller.fleet import products
-from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
 
-
-@dataclass(slots=True)
-class _Version:
-    evr: Evr
-    repository: str
-    advisories: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    approvals: list[Approval] = field(default_factory=list)
-    security: bool = False
-    modular: bool = False
-    rejected: bool = False
+_order: Final = attrgetter("order")
 
 
 def compile_approvals(
@@ -58,15 +52,17 @@ def compile_approvals(
     first_seen: Mapping[str, datetime],
     *,
     offers: Offers | None = None,
+    told: Told | None = None,
 ) -> Approved:
     """Return what `baseline` requires of an instance with this product, these repositories and these enabled module streams.
 
-    `first_seen` says when advisories were first seen; one that is absent counts as seen on `as_of`. `offers` is what `offers_of` says of
-    these repositories, for callers that remember it.
+    `first_seen` says when advisories were first seen; one that is absent counts as seen on `as_of`. `offers` and `told`:
+    what `offers_of` and `tell` say of these repositories, for callers that remember it.
     """
     contents = sorted(repositories, key=lambda content: content.id)
-    asked = _Asked(baseline, as_of, streams, product, first_seen, offers or offers_of(contents))
-    return _compile(contents, asked, None)
+    offers = offers or offers_of(contents)
+    told = told or tell(contents, offers, streams)
+    return _compile(contents, _Asked(baseline, as_of, product, first_seen, offers, told), None)
 
 
 def recompile(
@@ -75,17 +71,17 @@ def recompile(
     repositories: Iterable[RepositoryContent],
     baseline: Baseline,
     as_of: date,
-    streams: Iterable[Stream],
     product: str,
     first_seen: Mapping[str, datetime],
     offers: Offers,
+    told: Told,
 ) -> Approved:
     """Return what `compile_approvals` does, given what it said before these repositories' advisories changed, and how they did.
 
     All else must be the same as it was for `before`; the cost depends on the change.
     """
     contents = sorted(repositories, key=lambda content: content.id)
-    part = _compile(contents, _Asked(baseline, as_of, streams, product, first_seen, offers), change)
+    part = _compile(contents, _Asked(baseline, as_of, product, first_seen, offers, told), change)
     names, seen = change.names, change.advisories
     obsoleted = dict(before.obsoleted)
     for old, several in before.obsoleted.items():
@@ -95,47 +91,20 @@ def recompile(
                 obsoleted[old] = kept
     for old, several in part.obsoleted.items():
         obsoleted[old] = _most_important((*obsoleted.get(old, ()), *several))
+    gone = {name for name in before.names if name[0] in names}
     return replace(
         before,
-        lines={key: line for key, line in before.lines.items() if key[0] not in names} | dict(part.lines),
-        names=frozenset(name for name in before.names if name[0] not in names) | part.names,
-        without_advisory={n: key for n, key in before.without_advisory.items() if n[0] not in names}
-        | dict(part.without_advisory),
+        lines=without(before.lines, names) | dict(part.lines),
+        names=before.names - gone | part.names,
+        without_advisory=without(before.without_advisory, names) | dict(part.without_advisory),
         first_seen_used=tuple(
             sorted({(a, day) for a, day in before.first_seen_used if a not in seen}.union(part.first_seen_used))
         ),
         obsoleted=obsoleted,
-        restart=frozenset(r for r in before.restart if r[0] not in names) | part.restart,
-        in_modules=frozenset(n for n in before.in_modules if n not in names) | part.in_modules,
-        security={key: found for key, found in before.security.items() if key[0] not in names} | dict(part.security),
+        restart=told.restart,
+        in_modules=told.in_modules,
+        security=without(before.security, names) | dict(part.security),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What of some updateinfo files differs from before."""
-
-    advisories: AbstractSet[str]
-    """Ids."""
-    names: AbstractSet[str]
-    """Of the packages that these advisories name, as they were or as they are."""
-
-
-def change_of(before: Sequence[Advisory], after: Sequence[Advisory]) -> Change:
-    """Say what two editions of an updateinfo file differ in, by what they say. Order counts, as it does in answers."""
-    start, end = 0, 0
-    least = min(len(before), len(after))
-    while start < least and before[start] == after[start]:
-        start += 1
-    while end < least - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    old, new = before[start : len(before) - end], after[start : len(after) - end]
-    common = set(old).intersection(new)
-    stayed = [a for a in old if a in common]
-    if stayed == [a for a in new if a in common] and len(stayed) == len(common):
-        old, new = [a for a in old if a not in common], [a for a in new if a not in common]
-    differs = (*old, *new)
-    return Change({a.id for a in differs}, {p.nevra.name for a in differs for p in a.packages})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,95 +113,52 @@ class _Asked:
 
     baseline: Baseline
     as_of: date
-    streams: Iterable[Stream]
     product: str
     first_seen: Mapping[str, datetime]
     offers: Offers
+    told: Told
 
 
 def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Change | None) -> Approved:
     """Compile all (None), or only the names of a change."""
-    as_of, offers, only = asked.as_of, asked.offers, change.names if change is not None else None
-    rules = applicable_rules(asked.baseline, asked.product)
-    enabled = {f"{stream.name}:{stream.stream}" for stream in asked.streams}
-    seen = _FirstSeen(asked.first_seen, as_of)
-    lists = _Lists(asked.baseline)
-    versions = defaultdict[LineKey, dict[bytes, _Version]](dict)
-    mentioned, restart, in_modules = set[BuildKey](), set[BuildKey](), set[str]()
+    offers, told, only = asked.offers, asked.told, change.names if change is not None else None
+    approve = _Approving(asked)
+    ids = ids_of(told, change) if change is not None else None
     for content in contents:
         for advisory in content.advisories:
-            packages = advisory.packages
-            if change is not None:
-                packages = tuple([p for p in packages if p.nevra.name in change.names])
-                if not packages and advisory.id not in change.advisories:
-                    continue
-            approvals = [
-                a for number, rule in rules if (a := _approve(number, rule, advisory, as_of, seen)) is not None
-            ]
-            approvals += lists.of_advisory(advisory)
-            is_security = advisory.category is Category.SECURITY
-            for package in packages:
-                build = package.nevra
-                key = key_of(build)
-                build_key = (build.name, build.arch, key)
-                mentioned.add(build_key)
-                if package.reboot_suggested:
-                    restart.add(build_key)
-                if package.module and package.module in enabled:
-                    in_modules.add(build.name)
-                by_hand = lists.of_build(build, advisory)
-                rejected = lists.rejects(build)
-                for modular in _applies_to(package.module, enabled):
-                    known = versions[build.name, build.arch, modular]
-                    version = known.get(key)
-                    if version is None:
-                        version = known[key] = _Version(build.evr, content.id)
-                    version.advisories.setdefault(advisory.id, advisory.cves)
-                    version.approvals += approvals
-                    version.approvals += by_hand
-                    version.security |= is_security
-                    version.modular |= bool(package.module)
-                    version.rejected |= rejected
-    builds: Iterable[BuildKey] = offers.builds
-    if only is not None:
-        builds = [key for name in only for key in offers.names.get(name, ())]
-    without = dict[tuple[str, str], bytes]()
-    for build_key in builds:
-        repository, build, build_time = offers.builds[build_key]
-        name, arch, key = build_key
-        if build_key in mentioned or is_modular(build.release):
-            continue  # which stream a modular build belongs to, only its advisory or the modules file can tell
-        if lists.rejects(build):
-            continue
-        approvals = [a for number, rule in rules if (a := _approve_build(number, rule, build_time, as_of)) is not None]
-        approvals += lists.of_build(build, None)
-        if approvals:
-            known = versions[name, arch, False]
-            version = known.setdefault(key, _Version(build.evr, repository))
-            version.approvals += approvals
-        elif key > without.get((name, arch), b""):
-            without[name, arch] = key
-    for found in versions.values():
-        for version in found.values():
-            if version.rejected:
-                version.approvals.clear()  # the rejected list always wins
-    lines = {
-        line_key: line
-        for line_key, found in sorted(versions.items())
-        if (line := _line(line_key, found, offers)) is not None
-    }
+            if ids is None or advisory.id in ids:
+                approve.advisory(
+                    advisory
+                )  # those too that name no package: whose date was asked for is part of the inputs
+    by_rule, without_advisory = approve.unmentioned(only)
+    lines, security = dict[LineKey, Line](), dict[LineKey, tuple[bytes, Evr]]()
+    for line_key in sorted({*_keys(told.versions, only), *by_rule}):
+        steps = [Step(v, approve.version(v)) for v in told.versions.get(line_key, ())]
+        if line_key in by_rule:
+            steps = sorted([*steps, *by_rule[line_key]], key=lambda step: step.version.key)
+        line = _line(steps, everything_read=offers.everything_read)
+        if line is not None:
+            lines[line_key] = line
+        for step in reversed(steps[len(line.steps) if line is not None else 0 :]):
+            if step.version.security and not approve.rejects(step.version):
+                security[line_key] = (step.version.key, step.version.evr)
+                break
     return Approved(
         lines,
         frozenset((name, arch) for name, arch, _ in lines),
-        without,
-        seen.used(),
+        without_advisory,
+        approve.first_seen_used(),
         obsoleted=_obsoleted(lines, offers.obsoletes),
-        restart=frozenset(restart),
-        in_modules=frozenset(in_modules),
-        blocked=lists.blocked,
-        blocked_words=lists.blocked_words,
-        security=_not_yet_approved(versions, lines),
+        restart=told.restart,
+        in_modules=told.in_modules,
+        blocked=approve.lists.blocked,
+        blocked_words=approve.lists.blocked_words,
+        security=security,
     )
+
+
+def _keys(versions: Mapping[LineKey, object], only: AbstractSet[str] | None) -> Iterator[LineKey]:
+    return (key for key in versions if only is None or key[0] in only)
 
 
 def compile_custom(rows: Sequence[CustomPackage]) -> Approved:
@@ -242,7 +168,7 @@ def compile_custom(rows: Sequence[CustomPackage]) -> Approved:
         required = evr.parse(f"{row.version}-{row.release}")
         clause = f"{REQUIRED}{row.name} {required} or newer, row {number}"
         approval = Approval(0, row.level, "", Category.UNSPECIFIED, Severity.NONE, (), clause=clause)
-        lines[row.name] = Line((Step(required.key, required, "", (), (), approval),))
+        lines[row.name] = Line((Step(Version(required.key, required, ""), approval),))
     return Approved({}, frozenset(), {}, custom=lines)
 
 
@@ -291,7 +217,7 @@ class _FirstSeen:
 
 
 class _Lists:
-    """The approved and the rejected list of a baseline."""
+    """The approved and the rejected list of a baseline; false when both are empty."""
 
     def __init__(self, baseline: Baseline) -> None:
         self._approved = baseline.approved
@@ -299,6 +225,9 @@ class _Lists:
         self._rejected = Entries([patch.entry for patch in baseline.rejected])
         self.blocked_words = tuple(p.entry for p in baseline.rejected if p.action is RejectAction.BLOCK)
         self.blocked = Entries(self.blocked_words)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries or self._rejected)
 
     def rejects(self, build: Nevra) -> bool:
         return bool(self._rejected and self._rejected.of_build(build))
@@ -323,18 +252,84 @@ class _Lists:
         return Approval(0, patch.level, advisory.id, advisory.category, advisory.severity, advisory.cves, clause=clause)
 
 
-def _not_yet_approved(
-    versions: Mapping[LineKey, Mapping[bytes, _Version]], lines: Mapping[LineKey, Line]
-) -> dict[LineKey, tuple[bytes, Evr]]:
-    found = dict[LineKey, tuple[bytes, Evr]]()
-    for line_key, known in versions.items():
-        newest = max(
-            (key for key, v in known.items() if v.security and not v.approvals and not v.rejected), default=b""
-        )
-        line = lines.get(line_key)
-        if newest and (line is None or newest > line.target.key):
-            found[line_key] = (newest, known[newest].evr)
-    return found
+class _Approving:
+    """Says what a baseline approves. What a rule says of an advisory is asked once, however many builds it names."""
+
+    def __init__(self, asked: _Asked) -> None:
+        self._asked = asked
+        self._rules = applicable_rules(asked.baseline, asked.product)
+        self._seen = _FirstSeen(asked.first_seen, asked.as_of)
+        self._known = dict[int, list[Approval]]()
+        """By identity: to hash an advisory takes longer than to judge it. They live as long as this does."""
+        self._kept = list[Advisory]()
+        self.lists = _Lists(asked.baseline)
+
+    def first_seen_used(self) -> tuple[tuple[str, date], ...]:
+        """Return the advisories whose date was asked of first_seen, and the day that was told."""
+        return self._seen.used()
+
+    def advisory(self, advisory: Advisory) -> list[Approval]:
+        """Return the approvals of all builds of an advisory."""
+        found = self._known.get(id(advisory))
+        if found is None:
+            as_of = self._asked.as_of
+            found = [
+                a
+                for number, rule in self._rules
+                if (a := _approve(number, rule, advisory, as_of, self._seen)) is not None
+            ]
+            found += self.lists.of_advisory(advisory)
+            self._known[id(advisory)] = found
+            self._kept.append(advisory)
+        return found
+
+    def version(self, version: Version) -> Approval | None:
+        """Return the approval that is told of a version; None when it is not approved, or rejected: that always wins."""
+        told = version.told
+        if len(told) == 1 and not self.lists:
+            found = self.advisory(told[0])
+            return found[0] if len(found) == 1 else min(found, key=_order, default=None)
+        if self.rejects(version):
+            return None
+        found = []
+        for advisory, build in zip(told, version.builds, strict=True):
+            found += self.advisory(advisory)
+            found += self.lists.of_build(build, advisory)
+        return min(found, key=_order, default=None)
+
+    def rejects(self, version: Version) -> bool:
+        """Say whether the rejected list means a version, by any spelling of it."""
+        return any(self.lists.rejects(build) for build in version.builds)
+
+    def unmentioned(
+        self, only: AbstractSet[str] | None
+    ) -> tuple[dict[LineKey, list[Step]], Mapping[tuple[str, str], bytes]]:
+        """Return the plain builds that are approved without an advisory; and of each name.arch the newest that is not."""
+        offers, told = self._asked.offers, self._asked.told
+        if not self.lists and not any(rule.include_without_advisory for _, rule in self._rules):
+            newest = told.newest_unmentioned
+            return {}, newest if only is None else {name: key for name, key in newest.items() if name[0] in only}
+        approved, left = defaultdict[LineKey, list[Step]](list), dict[tuple[str, str], bytes]()
+        for name, build_keys in told.unmentioned.items():
+            if only is not None and name[0] not in only:
+                continue
+            for build_key in build_keys:  # ascending
+                repository, build, build_time = offers.builds[build_key]
+                if self.lists.rejects(build):
+                    continue
+                as_of = self._asked.as_of
+                found = [
+                    a
+                    for number, rule in self._rules
+                    if (a := _approve_build(number, rule, build_time, as_of)) is not None
+                ]
+                found += self.lists.of_build(build, None)
+                if found:
+                    version = Version(build_key[2], build.evr, repository)
+                    approved[(*name, False)].append(Step(version, min(found, key=_order)))
+                else:
+                    left[name] = build_key[2]
+        return approved, left
 
 
 def _approve(number: int, rule: Rule, advisory: Advisory, as_of: date, seen: _FirstSeen) -> Approval | None:
@@ -383,15 +378,6 @@ def _approved_on(rule: Rule, day: date, as_of: date) -> date | None:
     return day + timedelta(days=days)
 
 
-def _applies_to(module: str, enabled: AbstractSet[str]) -> tuple[bool, ...]:
-    """Say to which installed builds an advisory package applies: plain ones (False), modular ones (True) (R8)."""
-    if not module:
-        return (False,)
-    if module == UNKNOWN_MODULE:
-        return (True,)  # the vendor left out of which stream: leaving the build out would call too much compliant
-    return (False, True) if module in enabled else ()
-
-
 def _obsoleted(
     lines: Mapping[LineKey, Line], obsoletes: Mapping[BuildKey, tuple[str, ...]]
 ) -> dict[str, tuple[Obsoletion, ...]]:
@@ -405,7 +391,7 @@ def _obsoleted(
             old, _, rest = text.partition(" ")
             if old == name:
                 continue  # rpm's own rule: a package replaces its older versions anyway
-            if (obsoletion := _obsoletion(Nevra(name, *line.target.evr, arch), line, rest)) is not None:
+            if (obsoletion := _obsoletion(Nevra(name, *line.target.version.evr, arch), line, rest)) is not None:
                 found[old].append(obsoletion)
     return {old: _most_important(several) for old, several in found.items()}
 
@@ -428,30 +414,11 @@ def _obsoletion(by: Nevra, line: Line, condition: str) -> Obsoletion | None:
     return Obsoletion(by, line, relation, number, bare, release) if bare and relation.strip("<=>") == "" else None
 
 
-def _line(line_key: LineKey, versions: Mapping[bytes, _Version], offers: Offers) -> Line | None:
-    approved = [key for key, version in versions.items() if version.approvals]
-    if not approved:
-        return None
-    name, arch, _ = line_key
-    target = max(approved)
-    # R4's "lowest available approved build above it" has nothing to choose from: the target is the highest approved build.
-    gone = offers.everything_read and (name, arch, target) not in offers.builds
-    return Line(
-        tuple(
-            _step(key, versions[key], offers.builds.get((name, arch, key))) for key in sorted(versions) if key <= target
-        ),
-        gone,
-    )
-
-
-def _step(key: bytes, version: _Version, offer: tuple[str, Nevra, int] | None) -> Step:
-    return Step(
-        key,
-        version.evr,
-        offer[0] if offer is not None else version.repository,
-        tuple(version.advisories),
-        tuple(dict.fromkeys(cve for cves in version.advisories.values() for cve in cves)),
-        min(version.approvals, key=lambda approval: approval.order, default=None),
-        tuple(version.advisories.items()),
-        version.modular,
-    )
+def _line(steps: Sequence[Step], *, everything_read: bool) -> Line | None:
+    """Return what is required, from versions that ascend: the highest approved one (R4); None if none is approved."""
+    for place in range(len(steps) - 1, -1, -1):
+        if steps[place].approval is not None:
+            # R4's "lowest available approved build above it" has nothing to choose from: the target is the highest approved build.
+            gone = everything_read and not steps[place].version.offered
+            return Line(tuple(steps[: place + 1]), gone)
+    return None

@@ -15,12 +15,15 @@ from controller.compliance.model import Baseline
 from controller.compliance.required import Approved
 from controller.compliance.undetermined import Asks
 
+Repositories = tuple[tuple[str, str, str], ...]
+"""Id, updateinfo and primary of each, by id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What compiled approvals depend on, but for first_seen."""
 
-    repositories: tuple[tuple[str, str, str], ...]
+    repositories: Repositories
     baseline: Baseline
     day: date
     streams: tuple[Stream, ...]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
 
 from pyroaring import FrozenBitMap
 
@@ -39,6 +41,11 @@ class Excused:
     running: Nevra | None = None
 
 
+_NONE: Final = FrozenBitMap()
+_NO_EXCUSED: Final[Mapping[int, Excused]] = MappingProxyType({})
+_NO_ATTEMPTS: Final[Mapping[int, Attempt]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the bitmaps say of one snapshot: ids of packages, one for each installed name.arch."""
@@ -54,23 +61,23 @@ class Verdict:
     without_advisory: int
     kernel_matters: bool
     """An approved kernel is installed, so that the running one decides, and it is not known which one runs."""
-    rejected: FrozenBitMap = field(default_factory=FrozenBitMap)
+    rejected: FrozenBitMap = _NONE
     """On the rejected list with BLOCK; neither missing nor satisfied."""
     obsoleted: Mapping[int, Obsoletion] = field(default_factory=dict)
     """Of the missing: those that a required package replaces, and which."""
-    late: FrozenBitMap = field(default_factory=FrozenBitMap)
+    late: FrozenBitMap = _NONE
     """Of the satisfied: those that were installed after the host started, and take effect when it starts again (R9)."""
-    excepted: Mapping[int, Excused] = field(default_factory=dict)
+    excepted: Mapping[int, Excused] = field(default_factory=lambda: _NO_EXCUSED)
     """What would be missing, rejected or pending and is excused; in none of the three."""
-    attempts: Mapping[int, Attempt] = field(default_factory=dict)
+    attempts: Mapping[int, Attempt] = field(default_factory=lambda: _NO_ATTEMPTS)
     """Of what is missing, excused or not: the last attempt, unless what it was to bring is installed (R12)."""
-    failed: FrozenBitMap = field(default_factory=FrozenBitMap)
+    failed: FrozenBitMap = _NONE
     """Of the missing: those whose attempt ended badly."""
     is_repaired: bool = False
     """A repair tried something on this instance: what it left alone is NOT_ATTEMPTED."""
 
 
-NOTHING = Verdict(FrozenBitMap(), FrozenBitMap(), FrozenBitMap(), {}, Level.UNSPECIFIED, 0, 0, kernel_matters=False)
+NOTHING = Verdict(_NONE, _NONE, _NONE, {}, Level.UNSPECIFIED, 0, 0, kernel_matters=False)
 
 
 def decide(
@@ -79,12 +86,13 @@ def decide(
     """Join verdicts with the newest installed build of each name.arch."""
     obsoleted = _obsoleted(newest, judged, table)
     missing = newest & judged.behind
+    satisfied = newest & judged.satisfied
+    not_applicable = _not_applicable(newest, missing, satisfied, approved, judged, table)
     if obsoleted:
         missing |= FrozenBitMap(obsoleted)
     # What the baseline wants out of the way stays REJECT even where an older version is approved: the rejected list always wins.
     # Where a newer one is approved, that one is missing, and it takes the blocked build away.
-    rejected = (newest & judged.blocked) - missing if judged.blocked else NOTHING.rejected
-    satisfied = newest & judged.satisfied
+    rejected = (newest & judged.blocked) - missing if judged.blocked else _NONE
     if obsoleted or rejected:
         satisfied = satisfied - rejected - missing
     pending, kernel_matters = _running_kernel(satisfied, manifest, approved, table)
@@ -93,9 +101,9 @@ def decide(
         missing,
         satisfied,
         pending,
-        _level(missing, obsoleted, pending, FrozenBitMap(), approved, judged, table),
-        _not_applicable(newest, approved, judged, table),
-        newest.intersection_cardinality(judged.without_advisory),
+        _level(missing, obsoleted, pending, _NONE, approved, judged, table),
+        not_applicable,
+        newest.intersection_cardinality(judged.without_advisory) if judged.without_advisory else 0,
         kernel_matters,
         rejected,
         obsoleted,
@@ -159,10 +167,19 @@ def _obsoleted(newest: FrozenBitMap, judged: Judged, table: PackageTable) -> dic
     return found
 
 
-def _not_applicable(newest: FrozenBitMap, approved: Approved, judged: Judged, table: PackageTable) -> int:
+def _not_applicable(
+    newest: FrozenBitMap,
+    behind: FrozenBitMap,
+    satisfied: FrozenBitMap,
+    approved: Approved,
+    judged: Judged,
+    table: PackageTable,
+) -> int:
     """Count what is asked of packages that are not installed: of name.arch, or of names by a custom baseline."""
     if approved.custom:
         return len(approved.custom) - len({table[number].nevra.name for number in newest & judged.covered_names})
+    if judged.all_apply:
+        return len(approved.names) - len(behind) - len(satisfied)
     return len(approved.names) - newest.intersection_cardinality(judged.covered_names)
 
 
@@ -223,7 +240,7 @@ def _excuse_for(excuses: Excuses, package: Package, steps: Sequence[Step]) -> Ex
         return found
     if any(step.approval is not None and not step.approval.advisory for step in steps):
         return None  # a build is required that no advisory asks for: what excuses advisories does not excuse it
-    return excuses.of_advisories([pair for step in steps for pair in step.advisory_cves])
+    return excuses.of_advisories([pair for step in steps for pair in step.version.advisory_cves])
 
 
 def attempted(verdict: Verdict, attempts: Iterable[Attempt], as_of: datetime, table: PackageTable) -> Verdict:

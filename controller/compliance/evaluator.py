@@ -29,10 +29,10 @@ from typing import Final
 from pyroaring import FrozenBitMap
 
 from common import digest
-from common.manifest import Manifest, OsRelease, PackageLine, Repository, Stream, encode_packages
+from common.manifest import Manifest, OsRelease, PackageLine, Problem, Repository, Stream, encode_packages
 from controller.compliance import undetermined
-from controller.compliance.approvals import Change, change_of, compile_approvals, compile_custom, recompile
-from controller.compliance.compiled import Compiled, Question
+from controller.compliance.approvals import compile_approvals, compile_custom, recompile
+from controller.compliance.compiled import Compiled, Question, Repositories
 from controller.compliance.evaluate import (
     NOTHING,
     Verdict,
@@ -46,27 +46,28 @@ from controller.compliance.evaluate import (
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
 from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
 from controller.compliance.items import Items
-from controller.compliance.judge import NOTHING_JUDGED, PackageTable, judge, judge_again, older_builds
-from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions
+from controller.compliance.judge import NOTHING_JUDGED, PackageTable, judge, judge_again
+from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions, Undetermined
+from controller.compliance.newest import Newest
 from controller.compliance.offers import Offers, RepositoryContent, offers_of
 from controller.compliance.required import Approved
+from controller.compliance.told import Change, Told, change_of, tell, tell_again
 from controller.inventory.model import Package, Snapshot
 
 __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
 
-_MAX_SNAPSHOTS: Final = 1 << 17
-"""Of so many it is remembered which builds do not count: usually none, so an entry takes some 200 bytes."""
 _MAX_ORDERS: Final = 4096
 _MAX_VERDICTS: Final = 1 << 14
 """Of all compiled approvals together; a verdict takes some kilobytes. Approvals are compiled anew each day, so none grows old."""
 _MAX_OFFERS: Final = 8
+_MAX_CHANGES: Final = 64
 _UNREADABLE: Final = "!"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_MANIFEST: Final = Manifest(os=OsRelease())
 _NOTHING_APPROVED: Final = Approved({}, frozenset(), {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Last:
     """What was compiled last, as it was asked for."""
 
@@ -76,6 +77,8 @@ class _Last:
     repositories: tuple[Repository, ...]
     streams: tuple[Stream, ...]
     compiled: Compiled
+    fit: tuple[tuple[Problem, ...], frozenset[str]] | None = None
+    """The problems of a host that could be answered for, and where it had advisories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,11 @@ class Evaluator:
         self._first_seen = dict[str, datetime]()
         self._compiled = OrderedDict[Question, Compiled]()
         self._offers = OrderedDict[tuple[tuple[str, str], ...], Offers]()
+        self._told = OrderedDict[tuple[Repositories, tuple[Stream, ...]], Told]()
+        self._changes = OrderedDict[tuple[str, str], Change]()
         self._last: _Last | None = None
         self._kept = 0
-        self._older_by_snapshot = OrderedDict[bytes, FrozenBitMap]()
+        self._newest = Newest(self._table)
         self._orders: OrderedDict[bytes, array[int]] = OrderedDict()
         self._live = (NO_EXCEPTIONS, _LONG_AGO, LiveExceptions(NO_EXCEPTIONS, _LONG_AGO))
 
@@ -193,32 +198,49 @@ class Evaluator:
         manifest = host.manifest or _NO_MANIFEST
         product = host.instance.operating_system.product
         if baseline is not None and product and undetermined.family_of(product) == baseline.operating_system:
-            compiled = self._same_as_last(manifest, baseline, as_of, product)
+            last = self._same_as_last(manifest, baseline, as_of, product)
+            compiled = last.compiled
         else:
-            compiled = Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
+            last, compiled = None, Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
         verdict = self._decide(host, manifest, compiled)
         excuses = self._excuses(host, as_of, exceptions)
         if excuses:
             verdict = excuse(verdict, excuses, compiled.approved, compiled.judged, self._table)
         if host.attempts:
             verdict = attempted(verdict, host.attempts, as_of, self._table)
-        reasons = undetermined.undetermined_reasons(
-            host,
-            baseline,
-            as_of,
-            self._limits,
-            self._unreadable,
-            compiled.advisory_counts,
-            kernel_matters=verdict.kernel_matters,
-            asks=compiled.asks,
-        )
+        fit = (manifest.problems, host.had_advisories)
+        reasons: tuple[Undetermined, ...] = ()
+        if last is None or last.fit != fit or not self._is_fresh(host, as_of) or verdict.kernel_matters:
+            reasons = undetermined.undetermined_reasons(
+                host,
+                baseline,
+                as_of,
+                self._limits,
+                self._unreadable,
+                compiled.advisory_counts,
+                kernel_matters=verdict.kernel_matters,
+                asks=compiled.asks,
+            )
+            if last is not None and not reasons:
+                last.fit = fit
         return _Answered(
             assess(host, baseline, as_of, verdict, reasons, compiled.metadata_digest, exceptions.version),
             verdict,
             compiled,
         )
 
-    def _excuses(self, host: Host, as_of: datetime, exceptions: Exceptions) -> Excuses:
+    def _is_fresh(self, host: Host, as_of: datetime) -> bool:
+        """Say whether nothing that is of this host alone can keep an answer from being given (R11).
+
+        All else is asked of the first of several hosts that say the same of the same repositories, and remembered in `_Last.fit`.
+        """
+        if host.snapshot is None or host.collected_at is None or host.instance.quarantine is not None:
+            return False
+        return as_of - host.collected_at <= min(self._limits.stale_after, self._limits.metadata_stale_after)
+
+    def _excuses(self, host: Host, as_of: datetime, exceptions: Exceptions) -> Excuses | None:
+        if not exceptions.all:
+            return None
         known, at, live = self._live
         if known is not exceptions or at != as_of:
             live = LiveExceptions(exceptions, as_of)
@@ -243,10 +265,9 @@ class Evaluator:
                 self._kept += 1
             return known
         compiled.judged = judged = judge(compiled.approved, self._table, compiled.judged)
-        newest = self._newest(host.snapshot)
+        newest = self._newest.of(host.snapshot)
         verdict = decide(newest, manifest, compiled.approved, judged, self._table)
-        late = self._installed_late(host, newest & judged.restart)
-        if late:
+        if host.details and manifest.boot_time and (late := self._installed_late(host, newest & judged.restart)):
             verdict = restarts(verdict, late, manifest, compiled.approved, judged, self._table)
         if self._kept < _MAX_VERDICTS:
             compiled.verdicts[same] = verdict
@@ -256,7 +277,7 @@ class Evaluator:
     def _installed_late(self, host: Host, candidates: FrozenBitMap) -> FrozenBitMap:
         """Choose the packages that were installed after the host started; none where that is not known (R9)."""
         manifest, snapshot = host.manifest, host.snapshot
-        if not candidates or snapshot is None or manifest is None or not host.details or not manifest.boot_time:
+        if not candidates or snapshot is None or manifest is None or not host.details:
             return FrozenBitMap()
         order = self._line_order(snapshot)
         if len(order) != len(host.details):
@@ -276,14 +297,7 @@ class Evaluator:
             self._orders.move_to_end(snapshot.digest)
         return found
 
-    def _newest(self, snapshot: Snapshot) -> FrozenBitMap:
-        if (older := self._older_by_snapshot.get(snapshot.digest)) is None:
-            older = self._older_by_snapshot[snapshot.digest] = older_builds(snapshot, self._table)
-            if len(self._older_by_snapshot) > _MAX_SNAPSHOTS:
-                self._older_by_snapshot.popitem(last=False)
-        return snapshot.packages - older if older else snapshot.packages
-
-    def _same_as_last(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> Compiled:
+    def _same_as_last(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> _Last:
         """Compile, unless the one before asked the same: hashing a baseline takes longer than all the rest."""
         last = self._last
         if (
@@ -294,10 +308,10 @@ class Evaluator:
             and last.repositories == manifest.repositories
             and last.streams == manifest.streams
         ):
-            return last.compiled
+            return last
         compiled = self._compile(manifest, baseline, as_of, product)
-        self._last = _Last(baseline, as_of, product, manifest.repositories, manifest.streams, compiled)
-        return compiled
+        self._last = last = _Last(baseline, as_of, product, manifest.repositories, manifest.streams, compiled)
+        return last
 
     def _compile(self, manifest: Manifest, baseline: Baseline, as_of: datetime, product: str) -> Compiled:
         day = as_of.astimezone(UTC).date()
@@ -321,18 +335,38 @@ class Evaluator:
 
     def _compile_anew(self, question: Question) -> Compiled:
         contents = [self._content(*names) for names in question.repositories]
-        asked = (contents, question.baseline, question.day, question.streams, question.product, self._first_seen)
         offers = self._offers_of(question.repositories, contents)
+        told = self._told_of(question, contents, offers)
         judged, base, changed = NOTHING_JUDGED, None, NOTHING.newest
         if (before := self._base(question)) is None:
-            approved = compile_approvals(*asked, offers=offers)
+            approved = compile_approvals(
+                contents,
+                question.baseline,
+                question.day,
+                question.streams,
+                question.product,
+                self._first_seen,
+                offers=offers,
+                told=told,
+            )
         else:
             base, change = before
-            approved = recompile(base.approved, change, *asked, offers=offers)
+            approved = recompile(
+                base.approved,
+                change,
+                contents,
+                question.baseline,
+                question.day,
+                question.product,
+                self._first_seen,
+                offers,
+                told,
+            )
             was, now = base.approved.obsoleted, approved.obsoleted
             replaced = {old for old in was.keys() | now.keys() if was.get(old) != now.get(old)}
-            changed = self._table.named(change.names | replaced)
-            judged = judge_again(approved, self._table, base.judged, changed)
+            names = change.names | replaced
+            changed = self._table.named(names)
+            judged = judge_again(approved, self._table, base.judged, names)
             base.base = None  # one step back is enough, and all of them would never be let go
         return Compiled(
             approved,
@@ -347,19 +381,49 @@ class Evaluator:
 
     def _base(self, question: Question) -> tuple[Compiled, Change] | None:
         """Return what was compiled last for the same question about other editions of the same updateinfo files, and what changed."""
-        lists = [(identifier, primary) for identifier, _, primary in question.repositories]
         for known, compiled in reversed(self._compiled.items()):
             if (
-                replace(known, repositories=()) == replace(question, repositories=())
-                and [(identifier, primary) for identifier, _, primary in known.repositories] == lists
+                known.baseline == question.baseline
+                and replace(known, repositories=()) == replace(question, repositories=())
                 and self._still_seen(compiled.approved, question.day)
+                and (change := self._change(known.repositories, question.repositories)) is not None
             ):
-                pairs = [(a, b) for (_, a, _), (_, b, _) in zip(known.repositories, question.repositories, strict=True)]
-                if all(a in self._updateinfo and b in self._updateinfo for a, b in pairs if a != b):
-                    changes = [change_of(self._updateinfo[a], self._updateinfo[b]) for a, b in pairs if a != b]
-                    ids = frozenset(i for change in changes for i in change.advisories)
-                    return compiled, Change(ids, frozenset(n for change in changes for n in change.names))
+                return compiled, change
         return None
+
+    def _change(self, before: Repositories, after: Repositories) -> Change | None:
+        """Say what changed between editions of the same updateinfo files; None when more than that did, or they were dropped."""
+        if [(identifier, primary) for identifier, _, primary in before] != [(i, primary) for i, _, primary in after]:
+            return None
+        pairs = [(a, b) for (_, a, _), (_, b, _) in zip(before, after, strict=True) if a != b]
+        if not all(a in self._updateinfo and b in self._updateinfo for a, b in pairs):
+            return None
+        for pair in pairs:
+            if pair not in self._changes:
+                self._changes[pair] = change_of(*(self._updateinfo[name] for name in pair))
+                if len(self._changes) > _MAX_CHANGES:
+                    self._changes.popitem(last=False)
+        changes = [self._changes[pair] for pair in pairs]
+        return Change(
+            frozenset(i for change in changes for i in change.advisories),
+            frozenset(n for change in changes for n in change.names),
+        )
+
+    def _told_of(self, question: Question, contents: Sequence[RepositoryContent], offers: Offers) -> Told:
+        key = (question.repositories, question.streams)
+        if (found := self._told.get(key)) is None:
+            for known, streams in reversed(self._told):
+                if streams == question.streams and (change := self._change(known, question.repositories)) is not None:
+                    found = tell_again(self._told[known, streams], change, contents, offers, streams)
+                    break
+            else:
+                found = tell(contents, offers, question.streams)
+            self._told[key] = found
+            if len(self._told) > _MAX_OFFERS:
+                self._told.popitem(last=False)
+        else:
+            self._told.move_to_end(key)
+        return found
 
     def _offers_of(self, names: Iterable[tuple[str, str, str]], contents: Sequence[RepositoryContent]) -> Offers:
         key = tuple((identifier, primary) for identifier, _, primary in names)

@@ -141,12 +141,13 @@ class LiveExceptions:
 
     def of(self, instance_id: str, group: str) -> Excuses:
         """Return those that concern an instance of an application group (empty: it is in none), or of a group above it."""
-        shared = [*self._all, *(e for above in lineage(group) for e in self._by_group.get(above, ()))]
         own = self._by_instance.get(instance_id)
+        if not own and (known := self._shared.get(group)) is not None:
+            return known
+        shared = [*self._all, *(e for above in lineage(group) for e in self._by_group.get(above, ()))]
         if own:
             return Excuses([*shared, *own])
-        if (known := self._shared.get(group)) is None:
-            known = self._shared[group] = Excuses(shared)
+        known = self._shared[group] = Excuses(shared)
         return known
 
 

@@ -101,9 +101,9 @@ class Items:
         else:
             line = self._line(package)
             steps, level = line.skipped(package.key), line.level(package.key)
-            new = Nevra(package.nevra.name, *line.target.evr, package.nevra.arch)
+            new = Nevra(package.nevra.name, *line.target.version.evr, package.nevra.arch)
         item = self._evidence(PatchStatus.MISSING, package, line.target, steps, level)
-        hold = held_by(new, package.nevra, self._holds, line.target.repository)
+        hold = held_by(new, package.nevra, self._holds, line.target.version.repository)
         if hold is not None:
             item = replace(item, hold=hold.kind.value)
         if obsoletion is not None:
@@ -112,7 +112,7 @@ class Items:
             item = replace(item, reason="VERSION_GONE", hold="")
         elif hold is not None:
             item = replace(item, reason=f"HELD({hold.kind.value})")
-        elif new.name in self._approved.in_modules and not line.target.modular:
+        elif new.name in self._approved.in_modules and not line.target.version.modular:
             item = replace(item, reason=f"HELD({MODULE})", hold=MODULE)
         if attempt is not None:
             item = replace(item, last_attempt_at=attempt.at, last_error_class=attempt.error_class or "")
@@ -201,18 +201,20 @@ class Items:
             arch=build.arch,
             installed=build.evr,
             level=level,
-            required=target.evr,
+            required=target.version.evr,
             category=approval.category,
             severity=approval.severity,
-            advisories=_union([approval.advisory] if approval.advisory else [], steps, lambda step: step.advisories),
-            cves=_union([], steps, lambda step: step.cves),
+            advisories=_union(
+                [approval.advisory] if approval.advisory else [], steps, lambda step: step.version.advisories
+            ),
+            cves=_union([], steps, lambda step: step.version.cves),
             rule=approval.rule,
             clause=approval.clause or self._clauses[approval.rule - 1],
             date_basis=approval.basis,
             basis_date=approval.basis_date,
             approved_on=approval.approved_on,
-            repository=target.repository,
-            metadata_at=self._metadata_at.get(target.repository),
+            repository=target.version.repository,
+            metadata_at=self._metadata_at.get(target.version.repository),
             first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
             available_security=self._available_security(package),
         )

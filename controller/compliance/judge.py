@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, overload
 
 from pyroaring import BitMap, FrozenBitMap
 
 from controller.compliance.model import Level
-from controller.compliance.required import Approved, Line, Obsoletion
+from controller.compliance.required import Approved, Line, LineKey, Obsoletion
 from controller.inventory.advisories import is_modular
-from controller.inventory.model import Package, Snapshot
+from controller.inventory.model import Package
 
 _NOTHING: Final = FrozenBitMap()
 RESTART_NAMES: Final = frozenset(
@@ -30,17 +33,42 @@ RESTART_NAMES: Final = frozenset(
 """What runs in its old version until the next start (R9): R9's list, and the two packages that dbus became."""
 
 
+@dataclass(frozen=True, slots=True)
+class Builds:
+    """The builds of one name.arch that belong to a module, or of one that do not: by key, oldest first."""
+
+    keys: list[bytes]
+    ids: list[int]
+
+    def add(self, key: bytes, package_id: int) -> None:
+        """Take one more."""
+        if not self.keys or key >= self.keys[-1]:
+            self.keys.append(key)
+            self.ids.append(package_id)
+        else:
+            place = bisect_right(self.keys, key)
+            self.keys.insert(place, key)
+            self.ids.insert(place, package_id)
+
+    def older(self, key: bytes) -> list[int]:
+        """Return the ids of those that are older."""
+        return self.ids[: bisect_left(self.keys, key)]
+
+
 class PackageTable:
     """Interned packages by id, and which ids are builds of one name.arch. Grows; nothing in it changes."""
 
     def __init__(self) -> None:
         """Make an empty table."""
         self._packages = list[Package | None]([None])
-        self._names = dict[tuple[str, str], BitMap]()
-        self._archs = defaultdict[str, list[str]](list)
+        self._lines = dict[LineKey, Builds]()
+        self._line_keys = dict[str, list[LineKey]]()
+        self._built = dict[tuple[str, str], FrozenBitMap]()
+        """What `builds` was asked for, as long as no build was added."""
+        self._siblings = list[FrozenBitMap | None]([None])
         self._kernels = BitMap()
         self._keys = list[str]([""])
-        self._spelled = dict[tuple[str, str], str]()
+        self._spelled = dict[LineKey, str]()
 
     @property
     def last_id(self) -> int:
@@ -50,18 +78,27 @@ class PackageTable:
     def add(self, packages: Iterable[Package]) -> None:
         """Take packages in ascending order of id; those already known change nothing."""
         for package in packages:
-            if package.id < len(self._packages):
+            missing = package.id - len(self._packages)
+            if missing < 0:
                 continue
-            self._packages += [None] * (package.id - len(self._packages))
+            if missing:
+                self._packages += [None] * missing
+                self._keys += [""] * missing
+                self._siblings += [None] * missing
             self._packages.append(package)
-            name = (package.nevra.name, package.nevra.arch)
-            if name not in self._names:
-                self._names[name] = BitMap()
-                self._archs[name[0]].append(name[1])
-            self._names[name].add(package.id)
-            self._keys += [""] * (package.id - len(self._keys))
-            self._keys.append(self._spelled.setdefault(name, f"{name[0]}.{name[1]}"))
-            if name[0].startswith("kernel"):
+            self._siblings.append(None)
+            build = package.nevra
+            line_key = (build.name, build.arch, belongs_to_module(package))
+            builds = self._lines.get(line_key)
+            if builds is None:
+                builds = self._lines[line_key] = Builds([], [])
+                self._line_keys.setdefault(build.name, []).append(line_key)
+                self._spelled[line_key] = sys.intern(f"{build.name}.{build.arch}")
+            builds.add(package.key, package.id)
+            for number in self._built.pop((build.name, build.arch), ()):
+                self._siblings[number] = None
+            self._keys.append(self._spelled[line_key])
+            if build.name.startswith("kernel"):
                 self._kernels.add(package.id)
 
     def __getitem__(self, package_id: int) -> Package:
@@ -80,23 +117,42 @@ class PackageTable:
             raise ValueError("a package was not learnt")
         return found
 
-    def builds(self, name: str, arch: str) -> BitMap | FrozenBitMap:
+    def lines(self, names: Iterable[str] | None = None) -> Iterator[tuple[LineKey, Builds]]:
+        """Return the builds of some names, of all without any, apart by what may be required of them."""
+        if names is None:
+            return iter(self._lines.items())
+        return ((key, self._lines[key]) for name in names for key in self._line_keys.get(name, ()))
+
+    def builds(self, name: str, arch: str) -> FrozenBitMap:
         """Return the ids of all builds of a name.arch."""
-        return self._names.get((name, arch), _NOTHING)
+        if (found := self._built.get((name, arch))) is None:
+            ids = [number for key, builds in self.lines((name,)) if key[1] == arch for number in builds.ids]
+            found = self._built[name, arch] = FrozenBitMap(ids)
+        return found
+
+    def siblings(self, package_id: int) -> FrozenBitMap:
+        """Return the ids of all builds of a package's name.arch, its own among them. Raises ValueError for one that is not known."""
+        try:
+            found = self._siblings[package_id]
+        except IndexError:
+            found = None
+        if found is None:
+            build = self[package_id].nevra
+            found = self._siblings[package_id] = self.builds(build.name, build.arch)
+        return found
 
     def named(self, names: Iterable[str]) -> FrozenBitMap:
         """Return the ids of all builds of some names, whatever their architecture."""
-        found = [self._names[name, arch] for name in names for arch in self._archs.get(name, ())]
-        return FrozenBitMap(BitMap.union(*found)) if found else _NOTHING
+        return FrozenBitMap([number for _, builds in self.lines(names) for number in builds.ids])
 
     @property
     def kernels(self) -> BitMap:
         """The ids of all builds whose name begins like a kernel's. Not to be changed."""
         return self._kernels
 
-    def after(self, package_id: int) -> Iterator[Package]:
-        """Return the packages with greater ids, ascending."""
-        return (package for package in self._packages[package_id + 1 :] if package is not None)
+    def names_after(self, package_id: int) -> set[str]:
+        """Return the names of the packages with greater ids."""
+        return {package.nevra.name for package in self._packages[package_id + 1 :] if package is not None}
 
 
 class Spelled(Sequence[str]):
@@ -154,34 +210,6 @@ class Spelled(Sequence[str]):
         )
 
 
-def older_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
-    """Return what does not count among the installed: all builds of a name.arch but the newest one (R7). Usually few or none.
-
-    Raises ValueError for a package that `table` does not know.
-    """
-    if len(set(table.keys(snapshot.packages))) == len(snapshot.packages):
-        return _NOTHING  # nothing is installed twice
-    newest = dict[tuple[str, str], Package]()
-    older = list[int]()
-    for package_id in snapshot.packages:
-        package = table[package_id]
-        name = (package.nevra.name, package.nevra.arch)
-        known = newest.setdefault(name, package)
-        if known is not package:
-            if package.key >= known.key:
-                newest[name] = package
-                older.append(known.id)
-            else:
-                older.append(package.id)
-    return FrozenBitMap(older)
-
-
-def newest_builds(snapshot: Snapshot, table: PackageTable) -> FrozenBitMap:
-    """Return one id for each installed name.arch: of several installed versions the newest decides (R7)."""
-    older = older_builds(snapshot, table)
-    return snapshot.packages - older if older else snapshot.packages
-
-
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Verdicts by package id, for all packages up to `last_id`."""
@@ -203,6 +231,9 @@ class Judged:
     """Replaced by a package that is required, and by which."""
     restart: FrozenBitMap = _NOTHING
     """Of the satisfied: those that take effect only after a restart (R9), kernels apart: those R7 decides."""
+
+    all_apply: bool = False
+    """Of every covered name.arch each build is either behind or satisfied: none belongs to a module of which nothing is required."""
 
     def worst(self, missing: FrozenBitMap) -> Level:
         """Return the highest level of some packages that are behind."""
@@ -232,63 +263,95 @@ def judge(approved: Approved, table: PackageTable, before: Judged = NOTHING_JUDG
     """Judge the packages that came after `before`, and return the verdicts of all."""
     if before.last_id == table.last_id:
         return before
-    return _judge(approved, table.after(before.last_id), before, table.last_id)
+    if not before.last_id:
+        return _judge(approved, table, table.lines(), table.last_id)
+    names = table.names_after(before.last_id)
+    return _together(before, _judge(approved, table, table.lines(names), table.last_id), table.named(names))
 
 
-def judge_again(approved: Approved, table: PackageTable, before: Judged, changed: FrozenBitMap) -> Judged:
-    """Return the verdicts of the packages that `before` has, when those of some changed."""
-    stayed = Judged(
-        before.last_id,
-        before.behind - changed,
-        before.satisfied - changed,
-        before.covered_names - changed,
-        before.without_advisory - changed,
-        {level: found - changed for level, found in before.levels.items()},
-        before.blocked - changed,
-        {number: o for number, o in before.obsoleted.items() if number not in changed},
-        before.restart - changed,
+def judge_again(approved: Approved, table: PackageTable, before: Judged, names: AbstractSet[str]) -> Judged:
+    """Return the verdicts of the packages that `before` has, when those of some names changed."""
+    changed = _judge(approved, table, table.lines(names), before.last_id)
+    return _together(before, changed, table.named(names))
+
+
+def _together(before: Judged, after: Judged, changed: FrozenBitMap) -> Judged:
+    """Return the verdicts of `before`, but for what changed: those of `after`."""
+    levels = {level: found - changed for level, found in before.levels.items()}
+    for level, found in after.levels.items():
+        levels[level] = levels.get(level, _NOTHING) | found
+    return Judged(
+        after.last_id,
+        (before.behind - changed) | after.behind,
+        (before.satisfied - changed) | after.satisfied,
+        (before.covered_names - changed) | after.covered_names,
+        (before.without_advisory - changed) | after.without_advisory,
+        dict(sorted(levels.items(), reverse=True)),
+        (before.blocked - changed) | after.blocked,
+        {number: o for number, o in before.obsoleted.items() if number not in changed} | dict(after.obsoleted),
+        (before.restart - changed) | after.restart,
+        before.all_apply and after.all_apply,
     )
-    packages = (table[number] for number in changed if number <= before.last_id)
-    return _judge(approved, packages, stayed, before.last_id)
 
 
-def _judge(approved: Approved, packages: Iterable[Package], before: Judged, last_id: int) -> Judged:
-    satisfied, covered, without = list[int](), list[int](), list[int]()
+def _judge(approved: Approved, table: PackageTable, lines: Iterable[tuple[LineKey, Builds]], last_id: int) -> Judged:
+    """Judge builds, all of a name.arch together: they are in order, so a version parts them into older and newer ones."""
+    satisfied, covered, without, restart = list[int](), list[int](), list[int](), list[int]()
     behind = defaultdict[Level, list[int]](list)
-    blocked, restart, obsoleted = list[int](), list[int](), dict(before.obsoleted)
-    names, newer, custom = approved.names, approved.without_advisory, approved.custom
-    for package in packages:
-        build = package.nevra
-        name = (build.name, build.arch)
-        if name in names or build.name in custom:
-            covered.append(package.id)
-            line = line_of(approved, package)
+    blocked, obsoleted = list[int](), dict[int, Obsoletion]()
+    restarting = {build[:2] for build in approved.restart}
+    for line_key, builds in lines:
+        name, arch, modular = line_key
+        pair = (name, arch)
+        if pair in approved.names or name in approved.custom:
+            covered += builds.ids
+            line = approved.custom.get(name) if approved.custom else approved.lines.get(line_key)
             if line is not None:
-                if package.key >= line.target.key:
-                    satisfied.append(package.id)
-                    if build.name in RESTART_NAMES or (*name, package.key) in approved.restart:
-                        restart.append(package.id)
-                else:
-                    behind[line.level(package.key)].append(package.id)
-        offer = newer.get(name)
-        if offer is not None and offer > package.key and not belongs_to_module(package):
-            without.append(package.id)
-        if approved.blocked and approved.blocked.of_build(build):
-            blocked.append(package.id)
-        for obsoletion in approved.obsoleted.get(build.name, ()):
-            if obsoletion.replaces(build):
-                obsoleted.setdefault(package.id, obsoletion)
-    levels = dict(before.levels)
-    for level, ids in behind.items():
-        levels[level] = levels.get(level, _NOTHING) | FrozenBitMap(ids)
+                enough = _behind(line, builds, behind)
+                satisfied += builds.ids[enough:]
+                if name in RESTART_NAMES:
+                    restart += builds.ids[enough:]
+                elif pair in restarting:
+                    restart += [
+                        number
+                        for key, number in zip(builds.keys[enough:], builds.ids[enough:], strict=True)
+                        if (name, arch, key) in approved.restart
+                    ]
+        if not modular and (offer := approved.without_advisory.get(pair)) is not None:
+            without += builds.older(offer)
+        if approved.blocked:
+            blocked += [number for number in builds.ids if approved.blocked.of_build(table[number].nevra)]
+        for obsoletion in approved.obsoleted.get(name, ()):
+            for number in builds.ids:
+                if obsoletion.replaces(table[number].nevra):
+                    obsoleted.setdefault(number, obsoletion)
+    levels = {level: FrozenBitMap(ids) for level, ids in sorted(behind.items(), reverse=True) if ids}
     return Judged(
         last_id,
         FrozenBitMap.union(*levels.values()) if levels else _NOTHING,
-        before.satisfied | FrozenBitMap(satisfied),
-        before.covered_names | FrozenBitMap(covered),
-        before.without_advisory | FrozenBitMap(without),
-        dict(sorted(levels.items(), reverse=True)),
-        before.blocked | FrozenBitMap(blocked),
+        FrozenBitMap(satisfied),
+        FrozenBitMap(covered),
+        FrozenBitMap(without),
+        levels,
+        FrozenBitMap(blocked),
         obsoleted,
-        before.restart | FrozenBitMap(restart),
+        FrozenBitMap(restart),
+        len(covered) == len(satisfied) + sum(map(len, behind.values())),
     )
+
+
+def _behind(line: Line, builds: Builds, behind: Mapping[Level, list[int]]) -> int:
+    """Add the builds that are older than required to those of their level; return how many they are.
+
+    The level of a build is the highest of all approved versions that are newer: it can only rise from newer builds to older ones.
+    """
+    enough = newer = bisect_left(builds.keys, line.target.key)
+    level = Level.UNSPECIFIED
+    for step in reversed(line.steps):
+        if step.approval is None or (step.approval.level <= level and step is not line.target):
+            continue
+        older = bisect_left(builds.keys, step.key, 0, newer)
+        behind[level] += builds.ids[older:newer]
+        level, newer = max(level, step.approval.level), older
+    behind[level] += builds.ids[:newer]
+    return enough

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from operator import attrgetter
-from typing import Final
 
 from common.nevra import Nevra
 from controller.compliance.model import Advisory, Available
 
 BuildKey = tuple[str, str, bytes]
 """Name, architecture and the key of the version."""
-
-key_of: Final = lru_cache(maxsize=1 << 16)(attrgetter("key"))
-"""Remembers the keys of builds: the same advisories are compiled for each baseline and each day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from common import evr
 from common.evr import Evr
 from common.nevra import Nevra
 from controller.compliance.entries import Entries
-from controller.compliance.model import Category, DateBasis, Level, Severity
+from controller.compliance.model import Advisory, Category, DateBasis, Level, Severity
 
 BY_HAND: Final = "approved by hand: "
 """What the clause of an entry of the approved list begins with."""
@@ -45,21 +45,41 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One version that advisories (or a rule) name, with all that is known of it."""
+class Version:
+    """One version of a name.arch, with all that repositories tell of it. No baseline and no day has a part in it."""
 
     key: bytes
     evr: Evr
     repository: str
     """The first repository, by id, that offers it; else the first that has an advisory for it."""
-    advisories: tuple[str, ...]
-    cves: tuple[str, ...]
-    approval: Approval | None
-    """None when it is not approved: it still counts among the versions that an update skips (R14)."""
+    advisories: tuple[str, ...] = ()
+    cves: tuple[str, ...] = ()
     advisory_cves: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """The advisories again, each with its own CVEs."""
     modular: bool = False
     """It is a build of a module."""
+    security: bool = False
+    """One of the advisories is about security."""
+    offered: bool = True
+    """A repository's list of packages has it."""
+    told: tuple[Advisory, ...] = ()
+    """The advisories as they were read, in order."""
+    builds: tuple[Nevra, ...] = ()
+    """For each of them: the build as it spells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One version that advisories (or a rule) name, and what a baseline says of it."""
+
+    version: Version
+    approval: Approval | None
+    """None when it is not approved: it still counts among the versions that an update skips (R14)."""
+
+    @property
+    def key(self) -> bytes:
+        """The key of its EVR."""
+        return self.version.key
 
 
 @dataclass(frozen=True, slots=True)

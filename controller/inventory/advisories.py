@@ -85,7 +85,7 @@ def cves(references: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
 
 def is_modular(release: str) -> bool:
     """Say whether a release tag is one that only builds of modules have."""
-    return _MODULAR_RELEASE.search(release) is not None
+    return ".module" in release and _MODULAR_RELEASE.search(release) is not None
 
 
 def encode_advisories(advisories: Sequence[Advisory]) -> bytes:

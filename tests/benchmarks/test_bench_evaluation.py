@@ -15,8 +15,9 @@ from pyroaring import FrozenBitMap
 
 from controller.compliance.approvals import compile_approvals
 from controller.compliance.evaluator import Answer, Evaluator, Host
-from controller.compliance.judge import PackageTable, judge, newest_builds
+from controller.compliance.judge import PackageTable, judge
 from controller.compliance.model import Baseline, Rule
+from controller.compliance.newest import Newest
 from controller.compliance.offers import RepositoryContent
 from controller.inventory.model import Snapshot
 from realroots import DBPATH, AdvisorySpec, PackageSpec, RepositorySpec, build_repository, install_root
@@ -85,7 +86,8 @@ def test_bench_a_whole_fleet_against_a_librpm_loop(fleet: Fleet, table: Table) -
     loop, count = seconds / SAMPLE * len(fleet.hosts), f"{len(fleet.hosts):,} hosts"
     known = PackageTable()
     known.add(fleet.packages)
-    installed = [newest_builds(host.snapshot, known) for host in fleet.hosts if host.snapshot is not None]
+    newest = Newest(known)
+    installed = [newest.of(host.snapshot) for host in fleet.hosts if host.snapshot is not None]
     joined = best(lambda: joined_with_verdicts(fleet, known, installed))
     table.ratio(f"which packages are missing, {count}", joined, loop, "s", than="librpm loop", at_least=50)
     answered = best(cold(fleet, EVERYTHING))

@@ -683,6 +683,8 @@ class Changing:
     hosts: list[list[PackageLine]]
     editions: list[list[Advisory]]
     asks: list[tuple[int, int]]
+    beside: tuple[Advisory, ...] = ()
+    """Those of a second repository, which stays as it is; its advisories may have ids of the first one's."""
 
 
 @st.composite
@@ -709,7 +711,8 @@ def changing(draw: st.DrawFn) -> Changing:
                     now.insert(place, now.pop())
         found.append(now)
     asks = st.tuples(st.integers(0, len(hosts) - 1), st.integers(0, len(found) - 1))
-    return Changing(world, hosts, found, draw(st.lists(asks, min_size=2, max_size=12)))
+    beside = [draw(advisories(n)) for n in draw(st.lists(st.integers(0, 9), max_size=2))]
+    return Changing(world, hosts, found, draw(st.lists(asks, min_size=2, max_size=12)), tuple(beside))
 
 
 @settings(max_examples=150, deadline=None)
@@ -740,14 +743,17 @@ def both_answers(
     """What an evaluator that has answered before says of a host with an edition, and what one says that knows nothing else."""
     world, installed, edition = case.world, case.hosts[place], case.editions[number]
     repository = replace(a_repository(), updateinfo=f"{number:064x}")
-    shared.add_updateinfo(repository.updateinfo, edition, world.first_seen)
+    second = replace(a_repository("second"), primary=repository.primary)
+    files = {repository.updateinfo: edition, second.updateinfo: case.beside}
+    for name, found in files.items():
+        shared.add_updateinfo(name, found, world.first_seen)
     shared.add_primary(repository.primary, world.offers)
     for line in installed:
         if line not in learnt:  # packages are learnt when the first host has them
             learnt[line] = len(learnt) + 1
             shared.learn([Package(learnt[line], line.nevra, line.module, line.nevra.key)])
     there = replace(world, installed=installed, advisories=edition, late=world.late & {x.nevra for x in installed})
-    said = replace(manifest_of(there), repositories=(repository,))
+    said = replace(manifest_of(there), repositories=(repository, second))
     content, _ = encode_packages((line, 0, "") for line in installed)
     snapshot = Snapshot(digest.of(content), FrozenBitMap(learnt[line] for line in installed))
     host = Host(an_instance(1), said, snapshot=snapshot, collected_at=NOW, details=details_of(there))
@@ -755,7 +761,7 @@ def both_answers(
     alone = evaluate(
         host,
         installed,
-        {repository.updateinfo: edition},
+        files,
         {repository.primary: world.offers},
         world.baseline,
         NOW,

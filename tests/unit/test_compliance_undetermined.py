@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from pyroaring import FrozenBitMap
 
 from common.manifest import Manifest, Problem, ProblemCode
 from controller.compliance import reasons
 from controller.compliance.eol import last_day
-from controller.compliance.evaluator import Evaluation, Host, Limits, evaluate
+from controller.compliance.evaluator import Evaluation, Evaluator, Host, Limits, evaluate
 from controller.compliance.model import (
     Advisory,
     Available,
@@ -21,6 +23,7 @@ from controller.compliance.model import (
     Reason,
 )
 from controller.fleet.model import OperatingSystem, Quarantine, QuarantineCause
+from controller.inventory.model import Package, Snapshot
 from tests.builders import NOW, a_baseline, a_manifest, a_package, a_repository, a_rule, an_advisory, an_instance
 
 KERNEL = "kernel-3.10.0-1160.99.1.el7.x86_64"
@@ -246,6 +249,55 @@ def test_several_reasons_are_all_told() -> None:
         ),
     )
     assert the_reasons(ask(host)) == [Reason.STALE, Reason.BUSY, Reason.REPO_ERROR]
+
+
+def said(**changes: Any) -> dict[str, Any]:
+    return {"manifest": the_manifest(**changes)}
+
+
+BLIND = {"running_kernel": "3.10.0-1160.71.1.el7.x86_64", "install_only": ("kernel",)}
+HERE = an_instance(1)
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"instance": replace(HERE, quarantine=Quarantine(QuarantineCause.MACHINE_ID, NOW - timedelta(hours=1)))},
+        {"instance": replace(HERE, operating_system=OperatingSystem("centos", "6", "CentOS 6.10"))},
+        {"instance": replace(HERE, operating_system=OperatingSystem("plan9", "4"))},
+        {"manifest": None, "collected_at": None},
+        {"collected_at": NOW - timedelta(hours=27)},
+        {"had_advisories": frozenset({"base"})},
+        {"snapshot": None},
+        *(said(problems=(Problem(code, "something"),)) for code in ProblemCode),
+        said(repositories=()),
+        said(repositories=(BASE,)),
+        said(repositories=(BASE, replace(UPDATES, error="404"))),
+        said(**BLIND),
+        said(**BLIND, problems=(Problem(ProblemCode.KERNEL, "something"),)),
+    ],
+    ids=str,
+)
+def test_R11_that_others_could_be_answered_for_makes_no_host_COMPLIANT(unfit: dict[str, Any]) -> None:
+    """What is remembered of hosts that say the same must not hide what this one lacks, in whatever order they are asked."""
+    snapshot = Snapshot(b"both", FrozenBitMap([1, 2]))
+    fit, bad = compliant_host(snapshot=snapshot), compliant_host(**({"snapshot": snapshot} | unfit))
+    shared, baseline = an_evaluator(), a_baseline()
+    for host in (fit, bad, bad, fit, bad):
+        alone = an_evaluator().assess(host, baseline, NOW).assessment
+        assert shared.assess(host, baseline, NOW).assessment == alone
+    assert shared.assess(fit, baseline, NOW).assessment.status is InstanceStatus.COMPLIANT
+
+
+def an_evaluator() -> Evaluator:
+    evaluator = Evaluator()
+    lines = sorted([a_package(), a_package(KERNEL)], key=lambda line: line.nevra)
+    evaluator.learn(Package(n, line.nevra, line.module, line.nevra.key) for n, line in enumerate(lines, 1))
+    advisories = (an_advisory("A", KERNEL, "bash-4.2.46-30.el7.x86_64"),)
+    evaluator.add_updateinfo(UPDATES.updateinfo, advisories, {})
+    for repository in (UPDATES, BASE):
+        evaluator.add_primary(repository.primary, [Available(p.nevra, 0) for a in advisories for p in a.packages])
+    return evaluator
 
 
 # --- EOL ----------------------------------------------------------------------------------------------------------------------

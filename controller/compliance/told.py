@@ -1,0 +1,206 @@
+"""What advisories tell of versions, joined with what repositories offer: read once for all baselines and all days (SEMANTICS R8)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from common.manifest import Stream
+from common.nevra import Nevra
+from controller.compliance.model import Advisory, Category
+from controller.compliance.offers import BuildKey, Offers, RepositoryContent
+from controller.compliance.required import LineKey, Version
+from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
+
+V = TypeVar("V")
+_PLAIN: Final = (False,)
+_MODULAR: Final = (True,)
+_BOTH: Final = (False, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What some repositories tell of a host that has some module streams enabled."""
+
+    versions: Mapping[LineKey, tuple[Version, ...]]
+    """Those that advisories name, ascending."""
+    named_by: Mapping[str, Sequence[str]]
+    """By name of a package: the ids of the advisories that name it, whether they apply or not."""
+    unmentioned: Mapping[tuple[str, str], tuple[BuildKey, ...]]
+    """By (name, arch): the plain builds that are offered and that no advisory names, ascending."""
+    newest_unmentioned: Mapping[tuple[str, str], bytes]
+    """The key of the last of them."""
+    restart: frozenset[BuildKey]
+    """Builds whose advisories suggest a restart (R9)."""
+    in_modules: frozenset[str]
+    """Names of packages that an enabled module stream has builds of, as far as advisories tell (R3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What of some updateinfo files differs from before."""
+
+    advisories: AbstractSet[str]
+    """Ids."""
+    names: AbstractSet[str]
+    """Of the packages that these advisories name, as they were or as they are."""
+
+
+def change_of(before: Sequence[Advisory], after: Sequence[Advisory]) -> Change:
+    """Say what two editions of an updateinfo file differ in, by what they say. Order counts, as it does in answers."""
+    start, end = 0, 0
+    least = min(len(before), len(after))
+    while start < least and before[start] == after[start]:
+        start += 1
+    while end < least - start and before[-1 - end] == after[-1 - end]:
+        end += 1
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    common = set(old).intersection(new)
+    stayed = [a for a in old if a in common]
+    if stayed == [a for a in new if a in common] and len(stayed) == len(common):
+        old, new = [a for a in old if a not in common], [a for a in new if a not in common]
+    differs = (*old, *new)
+    return Change({a.id for a in differs}, {p.nevra.name for a in differs for p in a.packages})
+
+
+def tell(contents: Sequence[RepositoryContent], offers: Offers, streams: Iterable[Stream]) -> Told:
+    """Read what repositories, which must stand in order of their ids, tell; `offers` is what `offers_of` says of them."""
+    return _tell([(content.id, content.advisories) for content in contents], offers, streams, None)
+
+
+def tell_again(
+    before: Told, change: Change, contents: Sequence[RepositoryContent], offers: Offers, streams: Iterable[Stream]
+) -> Told:
+    """Return what `tell` does, given what it said before the advisories changed, and how they did; the cost depends on the change."""
+    names = change.names
+    ids = ids_of(before, change)
+    some = [(content.id, [a for a in content.advisories if a.id in ids]) for content in contents]
+    part = _tell(some, offers, streams, names)
+    return Told(
+        without(before.versions, names) | dict(part.versions),
+        {n: found for n, found in before.named_by.items() if n not in names} | dict(part.named_by),
+        without(before.unmentioned, names) | dict(part.unmentioned),
+        without(before.newest_unmentioned, names) | dict(part.newest_unmentioned),
+        frozenset(r for r in before.restart if r[0] not in names) | part.restart,
+        (before.in_modules - names) | part.in_modules,
+    )
+
+
+def ids_of(told: Told, change: Change) -> set[str]:
+    """Return the ids of the advisories that a change is about, and of those that name the same packages."""
+    return set(change.advisories).union(*(told.named_by.get(name, ()) for name in change.names))
+
+
+K = TypeVar("K", bound=tuple[str, *tuple[object, ...]])
+
+
+def without(mapping: Mapping[K, V], names: AbstractSet[str]) -> dict[K, V]:
+    """Return a copy without the keys that begin with one of some names."""
+    left = dict(mapping)
+    for key in [key for key in mapping if key[0] in names]:
+        del left[key]
+    return left
+
+
+@dataclass(slots=True)
+class _Mentions:
+    """What names one version, in order."""
+
+    repository: str
+    advisories: list[Advisory] = field(default_factory=list)
+    builds: list[Nevra] = field(default_factory=list)
+    modular: bool = False
+
+
+def _tell(
+    contents: Iterable[tuple[str, Sequence[Advisory]]],
+    offers: Offers,
+    streams: Iterable[Stream],
+    only: AbstractSet[str] | None,
+) -> Told:
+    """Read all, or what is told of some names."""
+    enabled = {f"{stream.name}:{stream.stream}" for stream in streams}
+    found = defaultdict[LineKey, dict[bytes, _Mentions]](dict)
+    named_by = defaultdict[str, list[str]](list)
+    mentioned, restart, in_modules = set[BuildKey](), set[BuildKey](), set[str]()
+    for repository, advisories in contents:
+        for advisory in advisories:
+            for package in advisory.packages:
+                build = package.nevra
+                name = build.name
+                if only is not None and name not in only:
+                    continue
+                key = build.key
+                build_key = (name, build.arch, key)
+                mentioned.add(build_key)
+                named_by[name].append(advisory.id)
+                if package.reboot_suggested:
+                    restart.add(build_key)
+                if package.module and package.module in enabled:
+                    in_modules.add(name)
+                for modular in _applies_to(package.module, enabled):
+                    known = found[name, build.arch, modular]
+                    if (mentions := known.get(key)) is None:
+                        mentions = known[key] = _Mentions(repository)
+                    mentions.advisories.append(advisory)
+                    mentions.builds.append(build)
+                    mentions.modular |= bool(package.module)
+    unmentioned = _unmentioned(offers, mentioned, only)
+    return Told(
+        {
+            line_key: tuple([_version(line_key, key, known[key], offers) for key in sorted(known)])
+            for line_key, known in found.items()
+        },
+        named_by,
+        unmentioned,
+        {name: builds[-1][2] for name, builds in unmentioned.items()},
+        frozenset(restart),
+        frozenset(in_modules),
+    )
+
+
+def _unmentioned(
+    offers: Offers, mentioned: AbstractSet[BuildKey], only: AbstractSet[str] | None
+) -> dict[tuple[str, str], tuple[BuildKey, ...]]:
+    """Find the plain builds that no advisory names: which stream a modular build belongs to, only its advisory can tell."""
+    builds: Iterable[BuildKey] = offers.builds
+    if only is not None:
+        builds = [key for name in only for key in offers.names.get(name, ())]
+    found = defaultdict[tuple[str, str], list[BuildKey]](list)
+    for build_key in builds:
+        if build_key not in mentioned and not is_modular(offers.builds[build_key][1].release):
+            found[build_key[:2]].append(build_key)
+    return {name: tuple(sorted(keys)) for name, keys in found.items()}
+
+
+def _version(line_key: LineKey, key: bytes, mentions: _Mentions, offers: Offers) -> Version:
+    name, arch, _ = line_key
+    offer = offers.builds.get((name, arch, key))
+    told = dict[str, tuple[str, ...]]()
+    for advisory in mentions.advisories:
+        told.setdefault(advisory.id, advisory.cves)
+    return Version(
+        key,
+        mentions.builds[0].evr,
+        offer[0] if offer is not None else mentions.repository,
+        tuple(told),
+        tuple(dict.fromkeys(cve for cves in told.values() for cve in cves)),
+        tuple(told.items()),
+        modular=mentions.modular,
+        security=any(advisory.category is Category.SECURITY for advisory in mentions.advisories),
+        offered=offer is not None,
+        told=tuple(mentions.advisories),
+        builds=tuple(mentions.builds),
+    )
+
+
+def _applies_to(module: str, enabled: AbstractSet[str]) -> tuple[bool, ...]:
+    """Say to which installed builds an advisory package applies: plain ones (False), modular ones (True) (R8)."""
+    if not module:
+        return _PLAIN
+    if module == UNKNOWN_MODULE:
+        return _MODULAR  # the vendor left out of which stream: leaving the build out would call too much compliant
+    return _BOTH if module in enabled else ()
