@@ -32,7 +32,7 @@ from common import digest
 from common.manifest import Manifest, OsRelease, PackageLine, Problem, Repository, Stream, encode_packages
 from controller.compliance import undetermined
 from controller.compliance.approvals import compile_approvals, compile_custom, recompile
-from controller.compliance.compiled import Compiled, Question, Repositories
+from controller.compliance.compiled import Compiled, Question
 from controller.compliance.evaluate import (
     NOTHING,
     Verdict,
@@ -44,14 +44,14 @@ from controller.compliance.evaluate import (
     restarts,
 )
 from controller.compliance.exceptions import NO_EXCEPTIONS, Excuses, LiveExceptions
+from controller.compliance.files import RepositoryFiles
 from controller.compliance.host import REBOOT_TOLERANCE, Answer, Evaluation, Host, Limits
 from controller.compliance.items import Items
 from controller.compliance.judge import NOTHING_JUDGED, PackageTable, judge, judge_again
 from controller.compliance.model import Advisory, Assessment, Available, Baseline, Exceptions, Undetermined
 from controller.compliance.newest import Newest
-from controller.compliance.offers import Offers, RepositoryContent, offers_of
 from controller.compliance.required import Approved
-from controller.compliance.told import Change, Told, change_of, tell, tell_again
+from controller.compliance.told import Change
 from controller.inventory.model import Package, Snapshot
 
 __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
@@ -59,9 +59,6 @@ __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
 _MAX_ORDERS: Final = 4096
 _MAX_VERDICTS: Final = 1 << 14
 """Of all compiled approvals together; a verdict takes some kilobytes. Approvals are compiled anew each day, so none grows old."""
-_MAX_OFFERS: Final = 8
-_MAX_CHANGES: Final = 64
-_UNREADABLE: Final = "!"
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_MANIFEST: Final = Manifest(os=OsRelease())
 _NOTHING_APPROVED: Final = Approved({}, frozenset(), {})
@@ -98,18 +95,11 @@ class Evaluator:
     def __init__(self, limits: Limits | None = None, *, max_records: int = 2_000_000, max_compiled: int = 64) -> None:
         """Keep about so many parsed records (advisory packages and builds) and compiled approvals."""
         self._limits = limits or Limits()
-        self._max_records = max_records
         self._max_compiled = max_compiled
         self._table = PackageTable()
-        self._updateinfo = OrderedDict[str, Sequence[Advisory]]()
-        self._primary = OrderedDict[str, Sequence[Available]]()
-        self._records = dict[str, int]()
-        self._unreadable = dict[str, str]()
+        self._files = RepositoryFiles(max_records)
         self._first_seen = dict[str, datetime]()
         self._compiled = OrderedDict[Question, Compiled]()
-        self._offers = OrderedDict[tuple[tuple[str, str], ...], Offers]()
-        self._told = OrderedDict[tuple[Repositories, tuple[Stream, ...]], Told]()
-        self._changes = OrderedDict[tuple[str, str], Change]()
         self._last: _Last | None = None
         self._kept = 0
         self._newest = Newest(self._table)
@@ -130,22 +120,12 @@ class Evaluator:
 
         `kind` is "updateinfo" or "primary", the digest hexadecimal.
         """
-        wanted = dict[tuple[str, str], None]()
-        for repository in sorted(manifest.repositories, key=lambda r: r.id):
-            for kind, name, known in (
-                ("updateinfo", repository.updateinfo, self._updateinfo),
-                ("primary", repository.primary, self._primary),
-            ):
-                if name and name not in known and name not in self._unreadable:
-                    wanted[kind, name] = None
-        return tuple(wanted)
+        return self._files.missing(manifest.repositories)
 
     def add_updateinfo(self, digest: str, advisories: Sequence[Advisory], first_seen: Mapping[str, datetime]) -> None:
         """Take a parsed updateinfo file, and when its advisories were first seen (absent ones count as seen just now)."""
         self._last = None
-        self._unreadable.pop(digest, None)
-        self._updateinfo[digest] = advisories
-        self._records[digest] = sum(len(advisory.packages) + 1 for advisory in advisories)
+        self._files.add_updateinfo(digest, advisories)
         for advisory in advisories:
             at = first_seen.get(advisory.id)
             if at is not None:
@@ -154,14 +134,12 @@ class Evaluator:
     def add_primary(self, digest: str, available: Sequence[Available]) -> None:
         """Take a parsed primary file."""
         self._last = None
-        self._unreadable.pop(digest, None)
-        self._primary[digest] = available
-        self._records[digest] = len(available)
+        self._files.add_primary(digest, available)
 
     def add_unreadable(self, digest: str, matter: str) -> None:
         """Take note that a repository file cannot be parsed or had: its repository counts as failed, `matter` says why."""
         self._last = None
-        self._unreadable[digest] = matter
+        self._files.add_unreadable(digest, matter)
 
     def evaluate(
         self,
@@ -201,7 +179,10 @@ class Evaluator:
             last = self._same_as_last(manifest, baseline, as_of, product)
             compiled = last.compiled
         else:
-            last, compiled = None, Compiled(_NOTHING_APPROVED, _metadata_digest(self._named(manifest.repositories), ()))
+            last, compiled = (
+                None,
+                Compiled(_NOTHING_APPROVED, _metadata_digest(self._files.named(manifest.repositories), ())),
+            )
         verdict = self._decide(host, manifest, compiled)
         excuses = self._excuses(host, as_of, exceptions)
         if excuses:
@@ -216,7 +197,7 @@ class Evaluator:
                 baseline,
                 as_of,
                 self._limits,
-                self._unreadable,
+                self._files.unreadable,
                 compiled.advisory_counts,
                 kernel_matters=verdict.kernel_matters,
                 asks=compiled.asks,
@@ -318,7 +299,7 @@ class Evaluator:
         if baseline.custom:
             return self._compile_custom(baseline, day)
         question = Question(
-            self._named(manifest.repositories),
+            self._files.named(manifest.repositories),
             baseline,
             day,
             manifest.streams,
@@ -334,9 +315,9 @@ class Evaluator:
         return compiled
 
     def _compile_anew(self, question: Question) -> Compiled:
-        contents = [self._content(*names) for names in question.repositories]
-        offers = self._offers_of(question.repositories, contents)
-        told = self._told_of(question, contents, offers)
+        contents = self._files.contents(question.repositories)
+        offers = self._files.offers(question.repositories, contents)
+        told = self._files.told(question.repositories, question.streams, contents, offers)
         judged, base, changed = NOTHING_JUDGED, None, NOTHING.newest
         if (before := self._base(question)) is None:
             approved = compile_approvals(
@@ -371,7 +352,7 @@ class Evaluator:
         return Compiled(
             approved,
             _metadata_digest(question.repositories, approved.first_seen_used),
-            {name: len(self._updateinfo[name]) for _, name, _ in question.repositories if _is_read(name)},
+            self._files.advisory_counts(question.repositories),
             judged,
             undetermined.what_it_asks(question.baseline, question.product),
             base=base,
@@ -386,54 +367,10 @@ class Evaluator:
                 known.baseline == question.baseline
                 and replace(known, repositories=()) == replace(question, repositories=())
                 and self._still_seen(compiled.approved, question.day)
-                and (change := self._change(known.repositories, question.repositories)) is not None
+                and (change := self._files.change(known.repositories, question.repositories)) is not None
             ):
                 return compiled, change
         return None
-
-    def _change(self, before: Repositories, after: Repositories) -> Change | None:
-        """Say what changed between editions of the same updateinfo files; None when more than that did, or they were dropped."""
-        if [(identifier, primary) for identifier, _, primary in before] != [(i, primary) for i, _, primary in after]:
-            return None
-        pairs = [(a, b) for (_, a, _), (_, b, _) in zip(before, after, strict=True) if a != b]
-        if not all(a in self._updateinfo and b in self._updateinfo for a, b in pairs):
-            return None
-        for pair in pairs:
-            if pair not in self._changes:
-                self._changes[pair] = change_of(*(self._updateinfo[name] for name in pair))
-                if len(self._changes) > _MAX_CHANGES:
-                    self._changes.popitem(last=False)
-        changes = [self._changes[pair] for pair in pairs]
-        return Change(
-            frozenset(i for change in changes for i in change.advisories),
-            frozenset(n for change in changes for n in change.names),
-        )
-
-    def _told_of(self, question: Question, contents: Sequence[RepositoryContent], offers: Offers) -> Told:
-        key = (question.repositories, question.streams)
-        if (found := self._told.get(key)) is None:
-            for known, streams in reversed(self._told):
-                if streams == question.streams and (change := self._change(known, question.repositories)) is not None:
-                    found = tell_again(self._told[known, streams], change, contents, offers, streams)
-                    break
-            else:
-                found = tell(contents, offers, question.streams)
-            self._told[key] = found
-            if len(self._told) > _MAX_OFFERS:
-                self._told.popitem(last=False)
-        else:
-            self._told.move_to_end(key)
-        return found
-
-    def _offers_of(self, names: Iterable[tuple[str, str, str]], contents: Sequence[RepositoryContent]) -> Offers:
-        key = tuple((identifier, primary) for identifier, _, primary in names)
-        if (found := self._offers.get(key)) is None:
-            found = self._offers[key] = offers_of(contents)
-            if len(self._offers) > _MAX_OFFERS:
-                self._offers.popitem(last=False)
-        else:
-            self._offers.move_to_end(key)
-        return found
 
     def _compile_custom(self, baseline: Baseline, day: date) -> Compiled:
         """Compile the rows of a custom baseline: no repository has a say, so one serves all instances."""
@@ -446,44 +383,18 @@ class Evaluator:
         self._compiled.move_to_end(question)
         return compiled
 
-    def _named(self, repositories: Iterable[Repository]) -> tuple[tuple[str, str, str], ...]:
-        """Return (id, updateinfo, primary) of repositories by id; a file that cannot be read is marked so."""
-        marked = {name: f"{_UNREADABLE}{name}" for name in self._unreadable}
-        return tuple(
-            sorted(
-                (r.id, marked.get(r.updateinfo, r.updateinfo), marked.get(r.primary, r.primary)) for r in repositories
-            )
-        )
-
     def _still_seen(self, approved: Approved, day: date) -> bool:
         return all(
             (self._first_seen[advisory].astimezone(UTC).date() if advisory in self._first_seen else day) == used
             for advisory, used in approved.first_seen_used
         )
 
-    def _content(self, repository: str, updateinfo: str, primary: str) -> RepositoryContent:
-        try:
-            advisories = self._updateinfo[updateinfo] if _is_read(updateinfo) else ()
-            available = self._primary[primary] if _is_read(primary) else None
-        except KeyError as missing:
-            raise ValueError(f"file {missing} of repository {repository} was not brought") from None
-        for name, files in ((updateinfo, self._updateinfo), (primary, self._primary)):
-            if _is_read(name):
-                files.move_to_end(name)
-        return RepositoryContent(repository, advisories, available)
-
     def _trim(self, in_use: AbstractSet[str]) -> None:
-        """Drop what was not used for long, but nothing that is in use now: it would be asked for again at once."""
+        """Drop what was not used for long, but no file that is in use now: it would be asked for again at once."""
         while len(self._compiled) > self._max_compiled:
             _, dropped = self._compiled.popitem(last=False)
             self._kept -= len(dropped.verdicts)
-        total = sum(self._records.values())
-        for files in (self._primary, self._updateinfo):
-            for name in [name for name in files if name not in in_use]:
-                if total <= self._max_records:
-                    return
-                del files[name]
-                total -= self._records.pop(name)
+        self._files.trim(in_use)
 
 
 def evaluate(
@@ -520,10 +431,6 @@ def evaluate(
         snapshot = Snapshot(digest.of(content), FrozenBitMap(range(1, len(lines) + 1)))
         host = replace(host, snapshot=snapshot)
     return evaluator.evaluate(host, baseline, as_of, exceptions=exceptions, since=since, everything=everything)
-
-
-def _is_read(name: str) -> bool:
-    return bool(name) and not name.startswith(_UNREADABLE)
 
 
 def _metadata_digest(repositories: Iterable[tuple[str, str, str]], first_seen_used: Iterable[tuple[str, date]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,7 +92,7 @@ class PackageTable:
             if builds is None:
                 builds = self._lines[line_key] = Builds([], [])
                 self._line_keys.setdefault(build.name, []).append(line_key)
-                self._spelled[line_key] = sys.intern(f"{build.name}.{build.arch}")
+                self._spelled[line_key] = f"{build.name}.{build.arch}"
             builds.add(package.key, package.id)
             for number in self._built.pop((build.name, build.arch), ()):
                 self._siblings[number] = None
