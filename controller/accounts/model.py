@@ -48,7 +48,7 @@ class OperatorToken:
     secret_hash: bytes
     user: str
     role: Role
-    """At most this, however much the user may."""
+    """At most this, however much the user may; ADMIN: all that the user may."""
     created_at: datetime
     created_by: str = ""
     note: str = ""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from common import VERSION, digest
 from common.clock import Clock
@@ -18,7 +19,7 @@ from common.ids import Ids, new_secret
 from common.pb.v1 import account_pb2 as pb
 from common.pb.v1 import account_pb2_grpc
 from controller.accounts.model import DEFAULT_ACCOUNT, Account, Agency, OperatorToken, User
-from controller.accounts.rules import RANK, is_covered, live, why_not_change
+from controller.accounts.rules import RANK, is_covered, live, why_not_change, why_refused
 from controller.api import paging
 from controller.api import translate_account as translate
 from controller.api.auth import ACCOUNTS, OPERATOR_PREFIX, Operator, operator
@@ -31,6 +32,10 @@ from controller.store.api import AccountStore
 
 log = logging.getLogger(__name__)
 
+NO_LESS: Final = Role.ADMIN
+"""Of a token that may all that its user may, also once that is more."""
+MAX_TOKENS: Final = 100
+"""That a user may have at a time, not counting those that have ended."""
 AccountMade = Callable[[str], Awaitable[None]]
 """Awaited with the name of an account that was made, to put there what every account begins with."""
 
@@ -75,7 +80,7 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
         name = translate.user_name("admin", request.admin, checks)
         checks.done()
         admin = User(name, account.name, Role.ADMIN, now, caller.name)
-        secret, token = self._new_token(admin, Role.ADMIN, translate.TOKEN_LIFE, "the first one")
+        secret, token = self._new_token(admin, NO_LESS, translate.TOKEN_LIFE, "the first one")
         try:
             await self._store.add_account(account, admin, token)
         except Conflict as conflict:
@@ -116,7 +121,7 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
         life = translate.lifetime(request.lifetime if request.HasField("lifetime") else None, checks)
         _check_bound(caller, user, "user.enterprise_projects", checks)
         checks.done()
-        secret, token = self._new_token(user, user.role, life, "the first one")
+        secret, token = self._new_token(user, NO_LESS, life, "the first one")
         try:
             await self._store.add_user(user, token)
         except Conflict as conflict:
@@ -170,15 +175,19 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
         note = checks.text("note", request.note, translate.MAX_NOTE)
         checks.done()
         user = await self._user(caller, called or caller.name)
-        most = min(user.role, caller.role, key=RANK.__getitem__) if user.name == caller.name else user.role
+        is_own = user.name == caller.name
+        most = caller.role if is_own else user.role
         if role is not None and RANK[role] > RANK[most]:
-            whose = "you speak with a token that is" if user.name == caller.name else f"{user.name} is"
+            whose = "you speak with a token that is" if is_own else f"{user.name} is"
             raise InvalidArgument.of("role", f"{role} is more than allowed: {whose} {most}")
+        if role is None:  # a token makes none that could ever do more than it
+            role = (await self._store.get_token(caller.token_id)).role if is_own else NO_LESS
         if user.disabled_at is not None:
             raise Rejected(
                 f"{user.name} is disabled: a token would be refused; enable first: patchctl users enable {user.name}"
             )
-        secret, token = self._new_token(user, role or most, life, note)
+        await self._check_room(user)
+        secret, token = self._new_token(user, role, life, note)
         await self._store.add_token(token)
         log.info("operator token made", extra={"token": token.id, "user": user.name, "by": caller.name})
         return pb.CreateOperatorTokenResponse(token=translate.token_message(token), secret=secret)
@@ -293,6 +302,17 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
             expires_at=now + life,
         )
         return secret, token
+
+    async def _check_room(self, user: User) -> None:
+        now, held = self._clock.now(), 0
+        before: tuple[datetime, str] | None = None
+        while page := await self._store.tokens(user.account, [user.name], paging.MAX_PAGE, before):
+            held += sum(not why_refused(token, user, now) for token in page)
+            before = page[-1].created_at, page[-1].id
+        if held >= MAX_TOKENS:
+            raise Rejected(
+                f"{user.name} has {held} tokens that hold, which is the most; revoke one first: patchctl tokens list"
+            )
 
     async def _user(self, caller: Operator, name: str) -> User:
         """Return a user whose tokens, or who himself, is the caller's to change; raise NotFound, PermissionDenied."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.cli.words import ago, word
 
@@ -21,6 +21,10 @@ class Role(StrEnum):
     ADMIN = "ADMIN"
 
 
+AS_USER: Final = "as user"
+"""Of a token that may all that its user may."""
+
+
 def role_number(role: Role | None) -> account_pb2.Role.ValueType | None:
     """Return a role as the API takes it."""
     from common.pb.v1 import account_pb2
@@ -28,16 +32,22 @@ def role_number(role: Role | None) -> account_pb2.Role.ValueType | None:
     return None if role is None else account_pb2.Role.Value(f"ROLE_{role.value}")
 
 
-def handed_over(address: str, token: account_pb2.OperatorToken) -> str:
-    """Say how to log in with a token that was just printed."""
+def may(token: account_pb2.OperatorToken) -> str:
+    """Say what a token may."""
     from common.pb.v1 import account_pb2
 
-    role, ends = word(account_pb2.Role, token.role), "does not end by itself"
+    return AS_USER if token.role == account_pb2.ROLE_ADMIN else word(account_pb2.Role, token.role)
+
+
+def handed_over(address: str, token: account_pb2.OperatorToken) -> str:
+    """Say how to log in with a token that was just printed."""
+    limit = "" if may(token) == AS_USER else f", at most {may(token)},"
+    ends = "does not end by itself"
     if token.HasField("expires_at"):
         ends = f"ends {ago(token.expires_at, datetime.now(UTC))}"
     return "\n".join(
         (
-            f"Token {token.id} of {token.user}, {role}, {ends}. It is not shown again. To log in with it (it is asked for):",
+            f"Token {token.id} of {token.user}{limit} {ends}. It is not shown again. To log in with it (it is asked for):",
             "",
             f"  patchctl login --controller {address} --join join.pem",
         )

@@ -14,9 +14,9 @@ from controller.cli import enrolment
 from controller.cli.command import Misuse, Session, command
 from controller.cli.instances import Placement
 from controller.cli.options import length
-from controller.cli.roles import Role, handed_over, role_number
+from controller.cli.roles import Role, handed_over, may, role_number
 from controller.cli.table import Column, Table
-from controller.cli.words import ago, plural, word
+from controller.cli.words import ago, plural
 
 if TYPE_CHECKING:
     from common.pb.v1 import account_pb2
@@ -55,7 +55,7 @@ def create(
     user: Annotated[str, typer.Option(metavar="NAME", help="A token of this user; for admins.")] = "",
     role: Annotated[
         Role | None,
-        typer.Option(case_sensitive=False, help="What it may do at most; all that the user may, if not said."),
+        typer.Option(case_sensitive=False, help="What it may do at most; as much as the user, if not said."),
     ] = None,
     lifetime: Annotated[str | None, typer.Option(help="How long it is valid, 1h to 366d; 90d if not said.")] = None,
     note: Annotated[str, typer.Option(help="For people: what the token is for.")] = "",
@@ -139,12 +139,10 @@ def _ends_before(token: account_pb2.OperatorToken, at: datetime) -> bool:
 
 
 def _table(found: Sequence[account_pb2.OperatorToken], now: datetime) -> Table:
-    from common.pb.v1 import account_pb2
-
     titles = (
         Column("id", least=10),
         Column("user", least=8),
-        Column("role", least=8),
+        Column("may", least=8),
         Column("state", least=12),
         Column("last used", least=9),
         Column("note", rank=1),
@@ -155,7 +153,7 @@ def _table(found: Sequence[account_pb2.OperatorToken], now: datetime) -> Table:
         (
             t.id,
             t.user,
-            word(account_pb2.Role, t.role),
+            may(t),
             _state(t, now),
             ago(t.last_used_at, now) if t.HasField("last_used_at") else "never",
             t.note,

@@ -15,6 +15,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from common.pb.v1 import account_pb2 as pb
 from common.pb.v1 import fleet_pb2, report_pb2, ticket_pb2
+from controller.api.account_service import MAX_TOKENS
 from controller.audit.chain import verify
 from controller.audit.model import AuditKind
 from controller.fleet.model import Role
@@ -267,10 +268,34 @@ async def test_an_admin_makes_tokens_for_users_no_stronger_than_they_are(harness
     refused = await refusal(admin.account.CreateOperatorToken(pb.CreateOperatorTokenRequest(user="bob", role=ADMIN)))
     assert refused.fields == {"role": "ADMIN is more than allowed: bob is OPERATOR"}
     made = await admin.account.CreateOperatorToken(pb.CreateOperatorTokenRequest(user="bob"))
-    assert (made.token.role, made.token.created_by) == (OPERATOR, "admin")
-    assert (await whoami(harness.stubs(made.secret))).name == "bob"
+    assert made.token.created_by == "admin"
+    bob = harness.stubs(made.secret)
+    assert ((await whoami(bob)).name, (await whoami(bob)).role) == ("bob", OPERATOR)
     used = (await admin.account.ListOperatorTokens(pb.ListOperatorTokensRequest(user="bob"))).tokens
     assert [t.HasField("last_used_at") for t in used] == [True, False]
+
+
+async def test_a_user_s_tokens_may_more_when_he_may_but_for_those_that_were_made_to_do_less(
+    harness: Harness, admin: Stubs
+) -> None:
+    bob = harness.stubs((await make_user(admin, "bob")).secret)
+    weak = await bob.account.CreateOperatorToken(pb.CreateOperatorTokenRequest(role=VIEWER))
+    own = await bob.account.CreateOperatorToken(pb.CreateOperatorTokenRequest())
+    await change(admin, "bob", role=OPERATOR)
+    assert (await whoami(bob)).role == OPERATOR
+    assert (await whoami(harness.stubs(own.secret))).role == OPERATOR
+    child = await harness.stubs(weak.secret).account.CreateOperatorToken(pb.CreateOperatorTokenRequest())
+    for secret in (weak.secret, child.secret):
+        assert (await whoami(harness.stubs(secret))).role == VIEWER
+
+
+async def test_a_user_has_so_many_tokens_at_a_time(harness: Harness, admin: Stubs) -> None:
+    bob = harness.stubs((await make_user(admin, "bob")).secret)
+    made = [await bob.account.CreateOperatorToken(pb.CreateOperatorTokenRequest()) for _ in range(MAX_TOKENS - 1)]
+    refused = await refusal(bob.account.CreateOperatorToken(pb.CreateOperatorTokenRequest()))
+    assert refused.sentence == "bob has 100 tokens that hold, which is the most; revoke one first: patchctl tokens list"
+    await bob.account.RevokeOperatorToken(pb.RevokeOperatorTokenRequest(id=made[0].token.id))
+    await bob.account.CreateOperatorToken(pb.CreateOperatorTokenRequest())
 
 
 async def test_an_agency_is_seen_by_both_accounts_and_by_nobody_else(harness: Harness, admin: Stubs) -> None:

@@ -564,7 +564,7 @@ class OperatorToken(_message.Message):
     user: _builtins.str
     """Whose."""
     role: Global___Role.ValueType
-    """What it may do at most, however much the user may."""
+    """What it may do at most, however much the user may; ROLE_ADMIN means all that the user may."""
     note: _builtins.str
     """What somebody wrote about it, at most 200 characters."""
     created_by: _builtins.str
@@ -622,7 +622,9 @@ class CreateOperatorTokenRequest(_message.Message):
     user: _builtins.str
     """Whose; empty means the caller's."""
     role: Global___Role.ValueType
-    """What it may do at most; unspecified means all that the user may."""
+    """What it may do at most; unspecified means all that the user may, also once that is more. One of the caller's own may no more than
+    the token that asks for it.
+    """
     note: _builtins.str
     """At most 200 characters."""
     @_builtins.property
