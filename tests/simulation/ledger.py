@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from random import Random
+from zoneinfo import ZoneInfo
 
 from common.errors import Unavailable
 from controller.fleet.model import InstanceId
+from controller.notify.model import Notice, NotificationEvent
+from controller.schedules.local_time import WEEK
+from controller.schedules.windows import MaintenanceWindow
 from controller.store.memory import MemoryTickets
 from controller.tickets.gate import Verdict, verdict
 from controller.tickets.model import Counts, Outcome, Run, RunState, Ticket, TicketId, TicketState
 from controller.tickets.suspension import counted, is_failure, tripped
 
+START, FAILED, SUCCEEDED = (
+    NotificationEvent.START_EXECUTION,
+    NotificationEvent.EXECUTION_FAILED,
+    NotificationEvent.EXECUTION_SUCCEEDED,
+)
 _REAL = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SKIPPED})
 
 
@@ -26,11 +37,27 @@ def must(holds: bool, what: str, *facts: object) -> None:
         raise Violation(f"{what}: {', '.join(map(str, facts))}")
 
 
+class Outbox:
+    """What tickets have told, in the order in which it was written."""
+
+    def __init__(self) -> None:
+        self.of = dict[str, list[Notice]]()
+        self.count = 0
+
+    def add_notices(self, notices: Iterable[Notice]) -> None:
+        """Take what a ticket's write brings along."""
+        for notice in notices:
+            self.of.setdefault(notice.id.partition("/")[0], []).append(notice)
+            self.count += 1
+
+
 class Ledger:
     """A ticket store in memory whose every write is checked, and which fails as disks do: before it wrote, or after."""
 
-    def __init__(self, inner: MemoryTickets) -> None:
-        self._inner = inner
+    def __init__(self, is_barred: Callable[[InstanceId], bool] = lambda _: False) -> None:
+        self.outbox = Outbox()
+        self._inner = MemoryTickets(self.outbox)  # type: ignore[arg-type]  # it only adds
+        self._is_barred = is_barred
         self.fails: Random | None = None
         """Draws which saves fail; None: none."""
         self.stored = dict[TicketId, Ticket]()
@@ -57,6 +84,7 @@ class Ledger:
         saved = await self._inner.save(ticket)
         try:
             self._check(self.stored[ticket.id], ticket)
+            self._check_notices(self.stored[ticket.id], ticket)
         except Violation as violation:
             self.broken = self.broken or violation
         self.stored[ticket.id] = saved
@@ -83,6 +111,8 @@ class Ledger:
             elif old.outcome in _REAL and new.state is not RunState.READY:
                 must(new.outcome is old.outcome, "invariant 3: what was counted is not counted again", old, new)
             must(old.outcome is not Outcome.SUCCEEDED or new.outcome is old.outcome, "a success stays one", old, new)
+            if new.outcome is Outcome.SKIPPED and old.state is RunState.READY and new.attempt == old.attempt:
+                must(self._is_barred(new.instance_id), "only who may not be spoken to is skipped", new)
             must(not new.waits_for or new.state is RunState.READY, "only what is READY waits", new)
             self._hold(after.id, new)
         must(
@@ -97,6 +127,9 @@ class Ledger:
         )
         must(len(after.out) <= spec.max_in_flight, "invariant 2: no more than max_in_flight are out", len(after.out))
         if sent:
+            windows = spec.maintenance_windows
+            must(is_open_by_hand(windows, after.changed_at), "nothing is sent while the window is closed", *windows)
+            must(not any(self._is_barred(r.instance_id) for r in sent), "nothing is sent to who is barred", *sent)
             must(
                 after.state is TicketState.PROCESSING,
                 "invariant 2: a held or suspended ticket sends nothing",
@@ -114,6 +147,30 @@ class Ledger:
         if after.state in (TicketState.FINISHED, TicketState.CANCELED):
             must(not after.out and not after.counts.ready, "what is over has nothing left", after.state, after.counts)
 
+    def _check_notices(self, before: Ticket, after: Ticket) -> None:
+        """Check that a write tells what it makes happen, and nothing else, in the same transaction."""
+        policy, told = after.spec.notification, after.unsaved_notices
+        written = self.outbox.of.get(after.id, [])
+        must(tuple(written[len(written) - len(told) :]) == told, "what is told is stored with the ticket", after.id)
+        must(all(n.event in policy.events and n.recipients == policy.recipients for n in told), "whoever asked is told")
+        numbers = [int(n.id.rpartition("/")[2]) for n in written]
+        must(numbers == sorted(set(numbers)), "each event is told once, in its order", after.id, numbers)
+        must(not numbers or numbers[-1] <= after.notices, "events are numbered", after.id, numbers, after.notices)
+        for state, event in ((TicketState.ABNORMAL, FAILED), (TicketState.FINISHED, SUCCEEDED)):
+            if after.state is state and before.state is not state and event in policy.events:
+                must(bool(told) and told[-1].event is event, "how a ticket ended is told with it", after.id, told)
+
+    def check_told(self, ticket: Ticket) -> None:
+        """Check all that was told of a ticket in its life."""
+        events, told = ticket.spec.notification.events, self.outbox.of.get(ticket.id, [])
+        counts = Counter(n.event for n in told)
+        must(set(counts) <= set(events), "only what was asked for is told", ticket.id, counts)
+        must(counts[START] == bool(ticket.notices and START in events), "a start is told once", ticket.id, counts)
+        ended = ticket.state is TicketState.FINISHED and SUCCEEDED in events
+        must(counts[SUCCEEDED] == ended, "a success is told once", ticket.id, counts)
+        if {START, FAILED, SUCCEEDED} <= set(events):
+            must(len(told) == ticket.notices, "of all events each is told", ticket.id, len(told), ticket.notices)
+
     def _hold(self, ticket: TicketId, run: Run) -> None:
         holder = self.holder.get(run.instance_id)
         if run.state is RunState.PROCESSING:
@@ -127,6 +184,21 @@ class Ledger:
             self.holder[run.instance_id] = ticket
         elif holder == ticket:
             del self.holder[run.instance_id]
+
+
+def is_open_by_hand(windows: Iterable[MaintenanceWindow], at: datetime) -> bool:
+    """Say whether a window is open: by the clock on the wall of each, today's opening and yesterday's."""
+    some = False
+    for window in windows:
+        some, wall = True, at.astimezone(ZoneInfo(window.time_zone)).replace(tzinfo=None)
+        for back in (0, 1):
+            day = wall.date() - timedelta(days=back)
+            if window.weekdays and WEEK[day.weekday()] not in window.weekdays:
+                continue
+            closing = day + timedelta(days=window.closes <= window.opens)
+            if datetime.combine(day, window.opens) <= wall < datetime.combine(closing, window.closes):
+                return True
+    return not some
 
 
 def recount(ticket: Ticket) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from controller.dispatch.claims import Others
 from controller.dispatch.engine import Engine
+from controller.fleet.barred import Barred
 from controller.tickets import machine, plan
+from tests.simulation.ledger import Outbox
 from tests.simulation.run import shortened, simulate, simulated
 
 
@@ -20,7 +22,9 @@ def test_invariants_1_to_3_hold_over_20_000_events_in_any_order() -> None:
     assert "violations: 0" in done.stdout
     for event in ("Lost", "Suspended", "Continued", "PassedOver", "RunsRetried", "BatchRetried", "Ended", "TimedOut"):
         assert event in done.stdout, "the simulation came by everything that can happen"
-    for event in ("duplicate", "restart", "agents go", "disk"):
+    for event in (
+        "duplicate", "restart", "agents go", "disk", "windows", "a window opens", "edited batches", "notice", "barred"
+    ):  # fmt: skip
         assert event in done.stdout
 
 
@@ -54,6 +58,28 @@ def test_a_ticket_that_does_not_stop_in_time_is_found_out(monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "tripped", lambda _: False)
     *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
     assert "a tripped policy sends nothing" in str(violation)
+
+
+def test_a_ticket_that_does_not_keep_to_its_windows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "may_send", lambda *_: True)
+    *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert "nothing is sent while the window is closed" in str(violation)
+
+
+def test_a_run_that_is_sent_to_who_is_barred_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Barred, "get", lambda *_: None)
+    *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert "is barred" in str(violation)
+
+
+def test_an_event_that_is_told_without_its_ticket_or_not_at_all_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as lost:
+        lost.setattr(machine, "noted", lambda _, after: after)
+        *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+        assert "told" in str(violation)
+    monkeypatch.setattr(Outbox, "add_notices", lambda *_: None)
+    *_, violation = asyncio.run(simulate(3, 60, 20_000, range(1, 3000)))
+    assert "what is told is stored with the ticket" in str(violation)
 
 
 def test_a_violation_says_with_which_steps_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,18 +10,22 @@ import asyncio
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from random import Random
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import controller.dispatch.engine as engine_module
-from common.errors import PatchError
+from common.errors import InvalidArgument, PatchError
 from controller.dispatch.engine import Engine
-from controller.fleet.model import InstanceId
+from controller.fleet.model import Instance, InstanceId, Quarantine, QuarantineCause
 from controller.fleet.orders import Assign, Cancel
 from controller.fleet.sessions import Session, Sessions
 from controller.hub.local import LocalHub
-from controller.store.memory import MemoryStore
+from controller.notify.model import NotificationPolicy, Recipients
+from controller.schedules.local_time import WEEK
+from controller.schedules.windows import MaintenanceWindow
 from controller.tickets import machine
 from controller.tickets.batches import batches
 from controller.tickets.model import (
@@ -50,10 +54,13 @@ from controller.tickets.policies import (
     SuspensionMode,
     SuspensionPolicy,
 )
+from controller.tickets.waiting import opens_at
+from tests.builders import an_instance
 from tests.fakes import FakeClock
-from tests.simulation.ledger import Ledger, must, recount
+from tests.simulation.ledger import FAILED, START, SUCCEEDED, Ledger, must, recount
 
 HEARTBEAT = timedelta(seconds=30)
+TICKET_EVENTS: Final = (START, FAILED, SUCCEEDED)
 _MOST_LIVE = 12
 _OUTCOMES = (Outcome.SUCCEEDED,) * 16 + (Outcome.FAILED, Outcome.FAILED, Outcome.SKIPPED)
 
@@ -74,7 +81,8 @@ class World:
     def __init__(self, seed: int, instances: int) -> None:
         self.seed = seed
         self.clock = FakeClock()
-        self.ledger = Ledger(MemoryStore().tickets)
+        self.barred: dict[InstanceId, Instance] = {}
+        self.ledger = Ledger(self.barred.__contains__)
         self.agents = {InstanceId(f"i-{n}"): Agent() for n in range(instances)}
         self.ids = list(self.agents)
         self.targets = [
@@ -91,6 +99,7 @@ class World:
 
     def _boot(self) -> None:
         self.sessions = Sessions(self.clock, HEARTBEAT)
+        self.sessions.barred.note(self.barred.values())
         self.engine = Engine(self.ledger, self.sessions, LocalHub(), self.clock)  # type: ignore[arg-type]  # it passes on
 
     async def step(self, number: int) -> None:
@@ -106,6 +115,7 @@ class World:
         if number % 25 == 0:
             for ticket_id in [t for t in self.live if not self._goes_on(self.ledger.stored[t])]:
                 recount(self.ledger.stored[ticket_id])
+                self.ledger.check_told(self.ledger.stored[ticket_id])
                 self.live.remove(ticket_id)
 
     def _look(self) -> None:
@@ -120,6 +130,9 @@ class World:
 
     async def _time_passes(self, rng: Random) -> None:
         seconds = rng.choice((0.1, 1.0, 5.0, 20.0, 70.0)) * rng.random()
+        if rng.random() < 0.05 and (openings := self._openings()):
+            seconds = (min(openings) - self.clock.now()).total_seconds()
+            self.happened["a window opens"] += 1
         self._note("time", f"{seconds:.2f}s")
         await self.clock.advance(seconds)
         await self._answer(rng, most=400)
@@ -175,6 +188,7 @@ class World:
         must(owner == instance, "an agent is sent its own runs", run_id, instance)
         stored = self.ledger.stored[ticket].runs[instance]
         must(stored.attempt >= attempt, "promise before deed: what is sent is stored", run_id, stored)
+        must(instance not in self.barred, "who is barred is sent nothing", run_id)
         agent = self.agents[instance]
         self.happened["assignment"] += 1
         rng = Random(f"{self.seed}/{run_id}")
@@ -222,6 +236,23 @@ class World:
                 agent.session, gone = None, gone + 1
         self._note("agents go", gone, times=gone)
 
+    async def _found_twice(self, rng: Random) -> None:
+        """Some are found to be two hosts, or leave the fleet; others are let back in."""
+        await self._hear()  # what was sent before
+        now = self.clock.now()
+        for instance in rng.sample(self.ids, rng.choice((1, 1, 5))):
+            gone = an_instance(1, id=instance)
+            if instance in self.barred:
+                self.sessions.barred.note((gone,))
+                del self.barred[instance]
+                self._note("let back in", instance)
+            elif len(self.barred) < len(self.ids) // 20:
+                twin = Quarantine(QuarantineCause.AGENT_KEY, now)
+                gone = replace(gone, quarantine=twin) if rng.random() < 0.7 else replace(gone, retired_at=now)
+                self.barred[instance] = gone
+                self.sessions.barred.note((gone,))
+                self._note("barred", instance)
+
     # The controller
 
     async def _restart(self, rng: Random) -> None:
@@ -247,11 +278,48 @@ class World:
         self.made += 1
         spec = _a_spec(rng, self)
         size = min(len(self.targets), rng.choice((1, 7, 40, 200, len(self.targets) // 2)))
-        planned = batches(rng.sample(self.targets, size), spec.batch_policy)
+        targets = rng.sample(self.targets, size)
+        if rng.random() < 0.35:
+            spec = self._with_own_batches(rng, spec, targets)
+        planned = batches(targets, spec.batch_policy)
+        if spec.batch_policy.kind is BatchPolicyKind.MANUAL_BATCH:
+            lists = [[target.id for target in batch.targets] for batch in planned]
+            must(lists == [list(entries) for entries in spec.batch_policy.manual], "an operator's batches are kept")
+        self.happened["windows"] += bool(spec.maintenance_windows)
         ticket = machine.create(TicketId(f"T-{self.made}"), spec, planned, "operator", self.clock.now())
         self.live.append(ticket.id)
         self._note("ticket", ticket.id, size, len(planned))
         await self.engine.create(ticket)
+
+    def _with_own_batches(self, rng: Random, spec: TicketSpec, targets: list[Target]) -> TicketSpec:
+        """Let the operator edit the batches that a preview of the spec shows; a slip of his is refused, and mended."""
+        shown = [[target.id for target in batch.targets] for batch in batches(targets, spec.batch_policy)]
+        for _ in range(rng.choice((0, 1, 5, 30))):
+            one, other = rng.randrange(len(shown)), rng.randrange(len(shown))
+            match rng.choice(("move", "split", "merge", "turn")):
+                case "move" if len(shown[one]) > 1:
+                    shown[other].append(shown[one].pop(rng.randrange(len(shown[one]))))
+                case "split" if len(shown[one]) > 1:
+                    cut = rng.randrange(1, len(shown[one]))
+                    shown[one : one + 1] = [shown[one][:cut], shown[one][cut:]]
+                case "merge" if one != other:
+                    shown[one] += shown[other]
+                    del shown[other]
+                case "turn":
+                    shown[one], shown[other] = shown[other], shown[one]
+                case _:
+                    pass
+        before = spec.batch_policy.canary
+        canary = Canary(wait=before.wait) if before is not None else None
+        policy = BatchPolicy(BatchPolicyKind.MANUAL_BATCH, canary=canary, soak=spec.batch_policy.soak)
+        slips = ([*shown, [shown[0][0]]], [[*shown[0], *shown[0]], *shown[1:]], shown[1:], [*shown, []])
+        try:
+            batches(targets, replace(policy, manual=tuple(map(tuple, rng.choice(slips)))))
+        except InvalidArgument:
+            self._note("edited batches")
+        else:
+            must(False, "everybody stands in one batch once, or the batches are refused")
+        return replace(spec, batch_policy=replace(policy, manual=tuple(map(tuple, shown))))
 
     async def _steer(self, rng: Random) -> None:
         if not self.live:
@@ -278,7 +346,7 @@ class World:
             for ticket in [self.ledger.stored[t] for t in self.live]:
                 if ticket.state is TicketState.PAUSED:
                     await self.engine.apply(ticket.id, Continued)
-            await self.clock.advance(31)
+            await self.clock.advance(self._until_a_window_opens() or 31)
             while self.answers and self.answers[0][0] <= self.clock.monotonic():
                 await self._answer(Random(0), most=1000)
                 await self._hear()
@@ -289,17 +357,33 @@ class World:
         for ticket in self.ledger.stored.values():
             must(self._at_rest(ticket), "a ticket comes to its end", ticket.id, ticket.state, ticket.counts)
             recount(ticket)
+            self.ledger.check_told(ticket)
         must(not self.ledger.holder, "nothing is held when all is over", self.ledger.holder)
+        self.happened["notice"] = self.ledger.outbox.count
         await self.engine.stop()
+
+    def _until_a_window_opens(self) -> float:
+        """Return how long nothing can happen but that a window opens; 0 when something else may."""
+        now = self.clock.now()
+        going = [t for t in (self.ledger.stored[t] for t in self.live) if not self._at_rest(t)]
+        openings = self._openings()
+        if self.answers or any(t.out for t in going) or not going or len(openings) < len(going):
+            return 0
+        return (min(openings) - now).total_seconds()
+
+    def _openings(self) -> list[datetime]:
+        """Return when the windows open for which tickets wait."""
+        opening = (opens_at(self.ledger.stored[t], self.clock.now()) for t in self.live)
+        return [at for at in opening if at is not None]
 
     def _at_rest(self, ticket: Ticket) -> bool:
         over = (TicketState.FINISHED, TicketState.CANCELED, TicketState.ABNORMAL)
         return ticket.state in over and not ticket.out
 
     _KINDS: tuple[Callable[[World, Random], object], ...] = (
-        _time_passes, _duplicate, _agents_come, _agents_go, _create, _steer, _restart, _disk,
+        _time_passes, _duplicate, _agents_come, _agents_go, _create, _steer, _restart, _disk, _found_twice,
     )  # fmt: skip
-    _WEIGHTS = (60, 6, 10, 6, 6, 10, 0.4, 0.6)
+    _WEIGHTS = (60, 6, 10, 6, 6, 10, 0.4, 0.6, 2)
 
 
 def _a_spec(rng: Random, world: World) -> TicketSpec:
@@ -313,8 +397,9 @@ def _a_spec(rng: Random, world: World) -> TicketSpec:
         batch_policy=BatchPolicy(
             kind=rng.choice((BatchPolicyKind.AUTO_BATCH, BatchPolicyKind.NO_BATCH)),
             batch_size=rng.choice((1, 10, 50)),
-            ramp=rng.choice(((), (1, 5))),
-            canary=rng.choice((None, Canary(instances=3), Canary(percent=10, wait=True))),
+            group_share_percent=rng.choice((50, 50, 100)),
+            ramp=rng.choice(((), (), (1, 5), (2, 2, 4, 8, 16))),
+            canary=rng.choice((None, None, Canary(instances=3), Canary(instances=1, wait=True), Canary(percent=10))),
             soak=timedelta(seconds=rng.choice((0, 0, 20))),
         ),
         suspension_policy=SuspensionPolicy(
@@ -322,7 +407,27 @@ def _a_spec(rng: Random, world: World) -> TicketSpec:
         ),
         ticket_timeout=timedelta(seconds=rng.choice((0, 0, 0, 600))),
         offline=offline,
+        maintenance_windows=_some_windows(rng, world) if rng.random() < 0.25 else (),
+        notification=_a_policy(rng),
     )
+
+
+def _some_windows(rng: Random, world: World) -> tuple[MaintenanceWindow, ...]:
+    """The first opens or closes soon, every day; others open later, only on some days."""
+    made = list[MaintenanceWindow]()
+    for number in range(rng.choice((1, 2, 4, 8))):
+        zone = rng.choice(("UTC", "Asia/Kolkata", "America/New_York"))
+        at = world.clock.now().astimezone(ZoneInfo(zone)) + timedelta(minutes=rng.randint(-10, 10) + 20 * number)
+        opens = at.replace(second=rng.choice((0, 0, 30)), microsecond=0)
+        closes = opens + timedelta(minutes=rng.choice((1, 5, 10, 600, 1440)))
+        weekdays = tuple(rng.sample(WEEK, rng.randint(1, 6))) if number else ()
+        made.append(MaintenanceWindow(weekdays, opens.time(), closes.time(), zone))
+    return tuple(made)
+
+
+def _a_policy(rng: Random) -> NotificationPolicy:
+    events = rng.choice(((), tuple(TICKET_EVENTS), tuple(TICKET_EVENTS), tuple(rng.sample(TICKET_EVENTS, 2))))
+    return NotificationPolicy(events, Recipients(("lin",)) if events else Recipients())
 
 
 def _a_move(rng: Random, ticket: Ticket) -> Callable[..., Event]:
