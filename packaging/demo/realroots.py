@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -356,6 +357,8 @@ def _add_metadata(folder: Path, kind: str, content: bytes, stamp: int) -> None:
         file.write_bytes(content)
         os.utime(file, (stamp, stamp))
         _run(["modifyrepo_c", f"--mdtype={kind}", str(file), str(folder / "repodata")])
+    index = folder / "repodata/repomd.xml"  # it tells when the file was packed, and that is now
+    index.write_text(re.sub("<timestamp>[0-9]+</timestamp>", f"<timestamp>{stamp}</timestamp>", index.read_text()))
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
