@@ -121,6 +121,7 @@ ACCESS: Final[Mapping[str, Need]] = {
     "/patchwarden.v1.ScheduleService/DeleteSchedule": Role.OPERATOR,
     "/patchwarden.v1.ScheduleService/ApproveSchedule": Role.OPERATOR,
     "/patchwarden.v1.ScheduleService/RejectSchedule": Role.OPERATOR,
+    "/patchwarden.v1.ScheduleService/RunSchedule": Role.OPERATOR,
     "/patchwarden.v1.ScheduleService/ListScheduleRuns": Role.VIEWER,
     "/patchwarden.v1.ReportService/ListReports": Role.VIEWER,
     "/patchwarden.v1.ReportService/GetReport": Role.VIEWER,

@@ -26,6 +26,7 @@ from controller.schedules.next_fire import next_fires
 from controller.schedules.validate import check_comment
 from controller.store.api import ScheduleStore, TicketStore
 from controller.tickets.model import TicketState
+from controller.tickets.validate import check_request_id
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,14 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         """Refuse a task of HIGH risk."""
         task = await self._decide(request.schedule, request.version, request.comment, approved=False)
         return pb.RejectScheduleResponse(task=task)
+
+    async def RunSchedule(self, request: pb.RunScheduleRequest, context: Context) -> pb.RunScheduleResponse:  # noqa: N802
+        """Make a task's ticket now."""
+        check_request_id(request.request_id)
+        task = await self._find(request.schedule)
+        run = await self._scheduler.run_now(task, operator().name, request.request_id)
+        self._log(task, "run")
+        return pb.RunScheduleResponse(run=translate_schedule.run_message(run, await self._state_of(run)))
 
     async def ListScheduleRuns(  # noqa: N802
         self, request: pb.ListScheduleRunsRequest, context: Context

@@ -156,4 +156,5 @@ def run_message(run: ScheduleRun, ticket_state: TicketState | None) -> pb.Schedu
         skip_reason=SCHEDULE_SKIP_REASON.to_wire(run.skip_reason),
         sentence=run.sentence,
         missed=run.missed,
+        fired_by=run.fired_by,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -183,6 +184,7 @@ def add_to(app: typer.Typer) -> None:
         ("delete", delete),
         ("approve", approve),
         ("reject", reject),
+        ("run", run),
         ("history", history),
     ):
         command(group, name)(function)
@@ -284,6 +286,19 @@ def approve(
 def reject(session: Session, called: ScheduleArgument, comment: CommentOption = "") -> None:
     """Refuse a task of HIGH risk, or take its approval back while it is disabled."""
     _changed(session, session.client().reject_schedule(called, comment))
+
+
+def run(
+    session: Session,
+    called: ScheduleArgument,
+    request_id: Annotated[
+        str, typer.Option(metavar="TEXT", help="The same text makes no second ticket, e.g. when a script tries again.")
+    ] = "",
+) -> None:
+    """Run a task now, beside its schedule, enabled or not. Its approval and overlap rules hold; the history names you."""
+    fired = session.client().run_schedule(called, request_id=request_id or secrets.token_hex(8))
+    session.printer.one(fired, lambda: [fired.ticket_id])
+    session.printer.remark(f"Follow it with: patchctl ticket watch {fired.ticket_id}")
 
 
 def history(
@@ -414,7 +429,7 @@ def _history(found: Sequence[pb.ScheduleRun]) -> Table:
             ),
             r.ticket_id,
             word(ticket_pb2.TicketState, r.ticket_state),
-            r.sentence,
+            r.sentence or (f"run by {r.fired_by}" if r.fired_by else ""),
         )
         for r in found
     ]

@@ -64,6 +64,11 @@ class ScheduleCalls:
         request = pb.RejectScheduleRequest(schedule=schedule, comment=comment, version=version)
         return self._schedule_line.ask(self._schedules.RejectSchedule, request).task
 
+    def run_schedule(self, schedule: str, *, request_id: str = "") -> pb.ScheduleRun:
+        """Make a task's ticket now. With the same `request_id` a second call answers with the first call's run."""
+        request = pb.RunScheduleRequest(schedule=schedule, request_id=request_id)
+        return self._schedule_line.ask(self._schedules.RunSchedule, request).run
+
     def list_schedule_runs(self, schedule: str, *, page_size: int = 0) -> Iterator[pb.ScheduleRun]:
         """Yield what became of each run of a task, newest first."""
         request = pb.ListScheduleRunsRequest(schedule=schedule, page_size=page_size)

@@ -15,10 +15,19 @@ from typing import Final
 
 from common import failpoints
 from common.clock import Clock
-from common.errors import NotFound, PatchError, Unavailable
-from controller.schedules.model import RunOutcome, ScheduledTask, ScheduleRun, SkipReason, created_by, request_id
+from common.errors import NotFound, PatchError, Rejected, Unavailable
+from controller.schedules.model import (
+    RunOutcome,
+    ScheduledTask,
+    ScheduleRun,
+    SkipReason,
+    created_by,
+    request_id,
+    request_id_now,
+)
 from controller.schedules.next_fire import Due, due, next_fire
 from controller.schedules.overlap import still_open
+from controller.schedules.task import waits_for_approval
 from controller.store.api import ScheduleStore, TicketStore
 from controller.tickets.model import Ticket, TicketId, TicketSpec
 
@@ -61,6 +70,7 @@ class Scheduler:
         self._make = make
         self._clock = clock
         self._changed = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()  # a person and a schedule that fire together are two runs that overlap
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -76,6 +86,33 @@ class Scheduler:
     def wake(self) -> None:
         """Look again: a task was enabled or changed."""
         self._changed.set()
+
+    async def run_now(self, task: ScheduledTask, by: str, wanted: str) -> ScheduleRun:
+        """Make a task's ticket because a person wants it now; return the line in its history.
+
+        The same person's second request under the same key returns the first one's run. Raises Rejected with what is in the way: an
+        approval that is missing, an open ticket, nobody to select; and what CreateTicket raises.
+        """
+        key = request_id_now(task.id, wanted)
+        async with self._one_at_a_time:
+            made = await self._tickets.find_request(by, key) if key else None
+            if made is None:
+                made = await self._make_now(task, by, key)
+            ticket = await self._tickets.head(made)
+            run = ScheduleRun(task.id, ticket.created_at, RunOutcome.FIRED, self._clock.now(), made, fired_by=by)
+            await self._store.settle(task.id, None, [run])
+        log.info("schedule run by hand", extra={"schedule": task.id, "by": by, "ticket": made})
+        return run
+
+    async def _make_now(self, task: ScheduledTask, by: str, key: str) -> TicketId:
+        if (missing := waits_for_approval(task)) is not None:
+            raise Rejected(missing)
+        if not task.allow_overlap and (said := still_open(await self._latest(task))) is not None:
+            raise Rejected(said)
+        made = await self._make(task.spec, by, key)
+        if made.ticket_id is None:
+            raise Rejected(made.sentence)
+        return made.ticket_id
 
     async def _run(self) -> None:
         if self._settled is not None:
@@ -117,7 +154,8 @@ class Scheduler:
         found = due(task.schedule, task.missed_runs, settled, now)
         if found is not None:
             try:
-                await self._settle(task, found, now)
+                async with self._one_at_a_time:
+                    await self._settle(task, found, now)
             except NotFound:
                 return _LONGEST_SLEEP  # deleted meanwhile
             settled = found.until

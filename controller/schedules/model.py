@@ -134,11 +134,18 @@ class ScheduleRun:
     """Why it was skipped or failed; what a run made up for."""
     missed: int = 0
     """How many runs were missed before it, or are what this line is about."""
+    fired_by: str = ""
+    """The person who had it run; empty when its schedule did."""
 
 
 def request_id(schedule_id: ScheduleId, fire_at: datetime) -> str:
     """Return the key by which a run makes one ticket, however often it is tried."""
     return f"{schedule_id}/{fire_at:%Y%m%dT%H%M%SZ}"
+
+
+def request_id_now(schedule_id: ScheduleId, wanted: str) -> str:
+    """Return the key by which a person's request for a run makes one ticket; empty when he gave none."""
+    return f"{schedule_id}/now/{wanted}" if wanted else ""
 
 
 def created_by(task: ScheduledTask) -> str:

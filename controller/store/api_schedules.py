@@ -45,11 +45,11 @@ class ScheduleStore(Protocol):
         """Remove a task and its history; raise NotFound."""
         ...
 
-    async def settle(self, schedule_id: ScheduleId, until: datetime, runs: Iterable[ScheduleRun]) -> None:
+    async def settle(self, schedule_id: ScheduleId, until: datetime | None, runs: Iterable[ScheduleRun]) -> None:
         """Write what became of runs and that those up to `until` are dealt with, both or neither; raise NotFound.
 
-        Of an instant the first line stays. `settled_until` never goes back; the task's version does not change. The latest
-        MAX_SCHEDULE_RUNS lines are kept.
+        Without `until` the runs are somebody's own, and what the schedule has to fire stays as it is. Of an instant the first line
+        stays. `settled_until` never goes back; the task's version does not change. The latest MAX_SCHEDULE_RUNS lines are kept.
         """
         ...
 

@@ -74,10 +74,11 @@ class MemorySchedules:
         await self.get(schedule_id)
         del self._tasks[schedule_id], self._runs[schedule_id]
 
-    async def settle(self, schedule_id: ScheduleId, until: datetime, runs: Iterable[ScheduleRun]) -> None:
+    async def settle(self, schedule_id: ScheduleId, until: datetime | None, runs: Iterable[ScheduleRun]) -> None:
         """Write what became of runs and up to when they are dealt with; raise NotFound."""
         task = await self.get(schedule_id)
-        self._tasks[schedule_id] = replace(task, settled_until=max(task.settled_until or until, until))
+        if until is not None:
+            self._tasks[schedule_id] = replace(task, settled_until=max(task.settled_until or until, until))
         history = self._runs[schedule_id]
         for run in runs:
             history.setdefault(run.fire_at, run)

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from common.pb.v1 import agent_pb2, fleet_pb2, ticket_pb2
+from common.pb.v1 import agent_pb2, fleet_pb2, schedule_pb2, ticket_pb2
 from common.pb.v1 import notification_pb2 as pb
 from controller.fleet.model import Role
 from controller.notify.expiring import expiring
@@ -333,6 +333,38 @@ async def test_a_ticket_that_stops_itself_tells_so(harness: Harness, admin: Stub
     (post,) = hook.posts
     assert post.document["ticket"]["abnormal_cause"] == "SUSPENDED"
     assert f"patchctl ticket show {ticket}" in post.document["commands"]
+
+
+async def test_a_ticket_that_a_schedule_makes_tells_whom_the_task_names(
+    harness: Harness, admin: Stubs, hook: Hook
+) -> None:
+    await make_contacts(admin, "lin")
+    await harness.connect("ecs-1")
+    spec = ticket_pb2.TicketSpec(
+        name="nightly",
+        selector=fleet_pb2.Selector(all=True),
+        notification=pb.NotificationPolicy(events=EVENTS, people=["lin"], channel=pb.CHANNEL_WEBHOOK),
+    )
+    task = schedule_pb2.ScheduledTask(
+        name="each-second",
+        schedule=schedule_pb2.Schedule(kind=schedule_pb2.SCHEDULE_KIND_CRON, cron="* * * * * ?"),
+        spec=spec,
+    )
+    wrong = schedule_pb2.ScheduledTask()
+    wrong.CopyFrom(task)
+    wrong.spec.notification.people[:] = ["eve"]
+    refused = await refusal(admin.schedules.CreateSchedule(schedule_pb2.CreateScheduleRequest(task=wrong)))
+    assert set(refused.fields) == {"notification.people[0]"}
+    await admin.schedules.CreateSchedule(schedule_pb2.CreateScheduleRequest(task=task, enable=True))
+    async with asyncio.timeout(TIMEOUT):
+        while len(hook.posts) < 2:
+            await asyncio.sleep(0.05)
+    await admin.schedules.DisableSchedule(schedule_pb2.DisableScheduleRequest(schedule="each-second"))
+    runs = (await admin.schedules.ListScheduleRuns(schedule_pb2.ListScheduleRunsRequest(schedule="each-second"))).runs
+    first = [run.ticket_id for run in runs if run.ticket_id][-1]
+    told = sorted(p.document["event"] for p in hook.posts if p.document["ticket"]["id"] == first)
+    assert told == ["EXECUTION_SUCCEEDED", "START_EXECUTION"]
+    assert hook.posts[0].document["ticket"]["created_by"] == "schedule:each-second"
 
 
 async def test_whom_a_ticket_cannot_tell_is_named_before_it_is_made(harness: Harness, admin: Stubs) -> None:

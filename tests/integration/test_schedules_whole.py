@@ -197,6 +197,27 @@ async def test_select_all_is_evaluated_when_it_fires(harness: Harness) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_task_is_run_now_by_a_person_once_a_request(harness: Harness) -> None:
+    ann, viewer = await harness.operator(Role.OPERATOR), await harness.operator(Role.VIEWER)
+    agent = await harness.connect("ecs-web-01")
+    await ann.schedules.CreateSchedule(pb.CreateScheduleRequest(task=a_task()))
+    request = pb.RunScheduleRequest(schedule="nightly", request_id="once")
+    assert (await refusal(viewer.schedules.RunSchedule(request))).code is grpc.StatusCode.PERMISSION_DENIED
+    first, again = [(await ann.schedules.RunSchedule(request)).run for _ in range(2)]
+    assert first.ticket_id == again.ticket_id
+    assert (first.outcome, first.fired_by) == (pb.SCHEDULE_RUN_OUTCOME_FIRED, "operator")
+    (line_of_it,) = await history(harness, "nightly")
+    assert (line_of_it.ticket_id, line_of_it.fired_by) == (first.ticket_id, "operator")
+    ticket = (await ann.tickets.GetTicket(ticket_pb2.GetTicketRequest(ticket_id=first.ticket_id))).ticket
+    assert (ticket.created_by, len(agent.assigned) <= 1) == ("operator", True)
+    risky = a_task("risky", risk_level=pb.RISK_LEVEL_HIGH)
+    await ann.schedules.CreateSchedule(pb.CreateScheduleRequest(task=risky))
+    told = await refusal(ann.schedules.RunSchedule(pb.RunScheduleRequest(schedule="risky")))
+    assert (told.code, "has to approve it" in told.sentence) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+    wrong = pb.RunScheduleRequest(schedule="nightly", request_id="x" * 65)
+    assert list((await refusal(ann.schedules.RunSchedule(wrong))).fields) == ["request_id"]
+
+
 async def has_one_ticket_a_run(harness: Harness, ann: Stubs) -> bool:
     tickets = (await ann.tickets.ListTickets(ticket_pb2.ListTicketsRequest())).tickets
     fired = [r.ticket_id for r in await history(harness, "nightly") if r.ticket_id]

@@ -69,7 +69,7 @@ def test_no_command_is_missing() -> None:
         *(f"exception {x}" for x in ("create", "list", "revoke")),
         *(f"ticket {x}" for x in ("list", "show", "watch", "pause", "continue", "end", "retry", "cancel", "log")),
         *(f"schedule {x}" for x in ("create", "preview", "list", "show", "edit", "enable", "disable")),
-        *(f"schedule {x}" for x in ("delete", "approve", "reject", "history")),
+        *(f"schedule {x}" for x in ("delete", "approve", "reject", "run", "history")),
         *(f"report {x}" for x in ("list", "show", "summary", "why", "export", "verify", "trend")),
         *(f"contact {x}" for x in ("create", "edit", "list", "show", "delete")),
         *(f"shift {x}" for x in ("create", "edit", "list", "show", "delete", "who", "override add", "override remove")),

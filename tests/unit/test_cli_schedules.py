@@ -187,6 +187,18 @@ def test_changes_are_one_call_each(server: ScriptedController) -> None:
     assert server.requests("DeleteSchedule") == [pb.DeleteScheduleRequest(schedule="nightly")]
 
 
+def test_run_makes_a_ticket_now_and_a_second_try_with_the_same_text_none(server: ScriptedController) -> None:
+    run = pb.ScheduleRun(schedule_id="S-1", outcome=pb.SCHEDULE_RUN_OUTCOME_FIRED, ticket_id="T-7", fired_by="ann")
+    server.answers["RunSchedule"] = lambda _: pb.RunScheduleResponse(run=run)
+    result = patchctl("schedule", "run", "nightly", "--request-id", "k")
+    assert (result.exit_code, result.stdout) == (0, "T-7\n")
+    assert "patchctl ticket watch T-7" in result.stderr
+    assert json.loads(patchctl("schedule", "run", "nightly", "-o", "json").stdout)["fired_by"] == "ann"
+    first, second = server.requests("RunSchedule")
+    assert (first.schedule, first.request_id) == ("nightly", "k")
+    assert len(second.request_id) == 16, "each call is a request of its own"
+
+
 def test_who_approves_approves_the_version_that_was_shown(server: ScriptedController) -> None:
     server.answers["GetSchedule"] = lambda _: pb.GetScheduleResponse(task=a_task())
     server.answers["ApproveSchedule"] = lambda _: pb.ApproveScheduleResponse(task=a_task())
@@ -210,6 +222,12 @@ def test_history_says_of_each_run_its_ticket_or_why_there_is_none(server: Script
             sentence="2 runs were missed",
             missed=2,
         ),
+        pb.ScheduleRun(
+            fire_at=at(RUN),
+            outcome=pb.SCHEDULE_RUN_OUTCOME_FIRED,
+            ticket_id="T-0",
+            fired_by="ann",
+        ),
     ]
     server.answers["ListScheduleRuns"] = paged(
         runs, lambda page, token: pb.ListScheduleRunsResponse(runs=page, next_page_token=token)
@@ -221,4 +239,6 @@ def test_history_says_of_each_run_its_ticket_or_why_there_is_none(server: Script
     assert [(row["outcome"], row["ticket_id"], row["missed"]) for row in rows] == [
         ("FIRED", "T-1", 0),
         ("SKIPPED", "", 2),
+        ("FIRED", "T-0", 0),
     ]
+    assert "run by ann" in result.stdout

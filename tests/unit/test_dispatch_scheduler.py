@@ -15,7 +15,15 @@ from common.errors import NotFound, Rejected, Unavailable
 from controller.dispatch.comeback import comeback
 from controller.dispatch.scheduler import Made, Scheduler
 from controller.fleet.sessions import Sessions
-from controller.schedules.model import MissedRunPolicy, Schedule, ScheduledTask, ScheduleKind, ScheduleRun
+from controller.schedules.model import (
+    MissedRunPolicy,
+    RiskLevel,
+    Schedule,
+    ScheduledTask,
+    ScheduleKind,
+    ScheduleRun,
+    request_id_now,
+)
 from controller.store.memory import MemoryStore
 from controller.tickets.model import AbnormalCause, Counts, TicketId, TicketSpec, TicketState
 from tests.builders import MINUTE, NOW, a_schedule, a_ticket, an_instance, instance_id
@@ -317,3 +325,53 @@ async def test_an_agent_that_does_not_come_back_holds_schedules_up_for_45_second
     assert world.asked == []
     await world.clock.advance(2)
     assert await world.history(task) == [("13:00", "T-1")]
+
+
+async def test_a_person_runs_a_task_now_enabled_or_not_and_the_history_says_who(world: World) -> None:
+    task = await world.add(enabled=False, settled_until=None)
+    run = await world.scheduler.run_now(task, "ann", "k")
+    assert (run.ticket_id, run.fired_by, run.fire_at) == ("T-1", "ann", world.clock.now())
+    assert world.asked == [("ann", "S-1/now/k")]
+    assert await world.run(task) == run
+    assert (await world.store.schedules.get(task.id)).settled_until is None, "it was never enabled"
+
+
+async def test_the_same_request_for_a_run_makes_one_ticket_also_after_a_crash_before_the_history(world: World) -> None:
+    task = await world.add()
+    lost = await world.make(task.spec, "ann", request_id_now(task.id, "k"))
+    await world.end(1)
+    await world.clock.advance(5)
+    first, again = [await world.scheduler.run_now(task, "ann", "k") for _ in range(2)]
+    assert first.ticket_id == again.ticket_id == lost.ticket_id
+    assert [r.ticket_id for r in await world.store.schedules.runs(task.id, 10, None)] == [lost.ticket_id]
+    assert (await world.scheduler.run_now(task, "bob", "k")).ticket_id == "T-2", "another person's key is another key"
+
+
+async def test_a_run_by_hand_keeps_to_the_rules_of_overlap_and_holds_the_schedule_back(world: World) -> None:
+    task = await world.add()
+    await world.scheduler.run_now(task, "ann", "")
+    with pytest.raises(Rejected, match="ticket T-1 of the run before is still READY"):
+        await world.scheduler.run_now(task, "bob", "")
+    world.scheduler.start()
+    await world.clock.advance(30 * 60)
+    assert [line for _, line in await world.history(task)] == ["T-1", "OVERLAP"]
+    overlapping = replace(task, allow_overlap=True)
+    assert (await world.scheduler.run_now(overlapping, "bob", "")).ticket_id == "T-2"
+
+
+async def test_two_who_run_a_task_at_once_make_one_ticket_and_one_refusal(world: World) -> None:
+    task = await world.add()
+    answers = await asyncio.gather(
+        *(world.scheduler.run_now(task, by, "") for by in ("ann", "bob")), return_exceptions=True
+    )
+    assert [type(a) for a in answers] == [ScheduleRun, Rejected]
+
+
+async def test_a_run_by_hand_needs_the_approval_and_somebody_to_select(world: World) -> None:
+    task = await world.add()
+    with pytest.raises(Rejected, match="another person than"):
+        await world.scheduler.run_now(replace(task, risk_level=RiskLevel.HIGH), "ann", "")
+    world.nothing = "no instance matches"
+    with pytest.raises(Rejected, match="no instance matches"):
+        await world.scheduler.run_now(task, "ann", "")
+    assert await world.history(task) == []

@@ -373,6 +373,7 @@ class ScheduleRun(_message.Message):
     SKIP_REASON_FIELD_NUMBER: _builtins.int
     SENTENCE_FIELD_NUMBER: _builtins.int
     MISSED_FIELD_NUMBER: _builtins.int
+    FIRED_BY_FIELD_NUMBER: _builtins.int
     schedule_id: _builtins.str
     """The task."""
     outcome: Global___ScheduleRunOutcome.ValueType
@@ -387,6 +388,8 @@ class ScheduleRun(_message.Message):
     """Why it was skipped or failed, or what it made up for, as one sentence."""
     missed: _builtins.int
     """How many runs were missed before it, or are what this line is about."""
+    fired_by: _builtins.str
+    """Who had it run, by RunSchedule; empty when its schedule did."""
     @_builtins.property
     def fire_at(self) -> _timestamp_pb2.Timestamp:
         """The instant for which it was; for missed runs the last of them."""
@@ -407,10 +410,11 @@ class ScheduleRun(_message.Message):
         skip_reason: Global___ScheduleSkipReason.ValueType = ...,
         sentence: _builtins.str = ...,
         missed: _builtins.int = ...,
+        fired_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fire_at", b"fire_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fire_at", b"fire_at", "missed", b"missed", "outcome", b"outcome", "recorded_at", b"recorded_at", "schedule_id", b"schedule_id", "sentence", b"sentence", "skip_reason", b"skip_reason", "ticket_id", b"ticket_id", "ticket_state", b"ticket_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fire_at", b"fire_at", "fired_by", b"fired_by", "missed", b"missed", "outcome", b"outcome", "recorded_at", b"recorded_at", "schedule_id", b"schedule_id", "sentence", b"sentence", "skip_reason", b"skip_reason", "ticket_id", b"ticket_id", "ticket_state", b"ticket_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -912,6 +916,56 @@ class RejectScheduleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RejectScheduleResponse: _TypeAlias = RejectScheduleResponse  # noqa: Y015
+
+@_typing.final
+class RunScheduleRequest(_message.Message):
+    """Run a task now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    schedule: _builtins.str
+    """Its id or name."""
+    request_id: _builtins.str
+    """Idempotency key, at most 64 characters: the same caller's second request with it answers with the first one's run. Empty means none."""
+    def __init__(
+        self,
+        *,
+        schedule: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunScheduleRequest: _TypeAlias = RunScheduleRequest  # noqa: Y015
+
+@_typing.final
+class RunScheduleResponse(_message.Message):
+    """It runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___ScheduleRun:
+        """Its line in the history, with the ticket."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___ScheduleRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunScheduleResponse: _TypeAlias = RunScheduleResponse  # noqa: Y015
 
 @_typing.final
 class ListScheduleRunsRequest(_message.Message):

@@ -85,6 +85,11 @@ class ScheduleServiceStub:
                 request_serializer=common_dot_pb_dot_v1_dot_schedule__pb2.RejectScheduleRequest.SerializeToString,
                 response_deserializer=common_dot_pb_dot_v1_dot_schedule__pb2.RejectScheduleResponse.FromString,
                 _registered_method=True)
+        self.RunSchedule = channel.unary_unary(
+                '/patchwarden.v1.ScheduleService/RunSchedule',
+                request_serializer=common_dot_pb_dot_v1_dot_schedule__pb2.RunScheduleRequest.SerializeToString,
+                response_deserializer=common_dot_pb_dot_v1_dot_schedule__pb2.RunScheduleResponse.FromString,
+                _registered_method=True)
         self.ListScheduleRuns = channel.unary_unary(
                 '/patchwarden.v1.ScheduleService/ListScheduleRuns',
                 request_serializer=common_dot_pb_dot_v1_dot_schedule__pb2.ListScheduleRunsRequest.SerializeToString,
@@ -166,6 +171,14 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunSchedule(self, request, context):
+        """Make a task's ticket now, whatever its schedule says and whether it is enabled or not; the history says who wanted it. The task's
+        overlap and approval rules hold: FAILED_PRECONDITION says what is in the way, also when no instance can be selected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListScheduleRuns(self, request, context):
         """List what became of each run of a task, newest first.
         """
@@ -225,6 +238,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.RejectSchedule,
                     request_deserializer=common_dot_pb_dot_v1_dot_schedule__pb2.RejectScheduleRequest.FromString,
                     response_serializer=common_dot_pb_dot_v1_dot_schedule__pb2.RejectScheduleResponse.SerializeToString,
+            ),
+            'RunSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunSchedule,
+                    request_deserializer=common_dot_pb_dot_v1_dot_schedule__pb2.RunScheduleRequest.FromString,
+                    response_serializer=common_dot_pb_dot_v1_dot_schedule__pb2.RunScheduleResponse.SerializeToString,
             ),
             'ListScheduleRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListScheduleRuns,
@@ -503,6 +521,33 @@ class ScheduleService:
             '/patchwarden.v1.ScheduleService/RejectSchedule',
             common_dot_pb_dot_v1_dot_schedule__pb2.RejectScheduleRequest.SerializeToString,
             common_dot_pb_dot_v1_dot_schedule__pb2.RejectScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/patchwarden.v1.ScheduleService/RunSchedule',
+            common_dot_pb_dot_v1_dot_schedule__pb2.RunScheduleRequest.SerializeToString,
+            common_dot_pb_dot_v1_dot_schedule__pb2.RunScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class ScheduleServiceStub:
     """Approve a task of HIGH risk. PERMISSION_DENIED for who made or last edited it."""
     RejectSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.RejectScheduleRequest, _schedule_pb2.RejectScheduleResponse]
     """Refuse a task of HIGH risk, or take an approval back while it is disabled."""
+    RunSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.RunScheduleRequest, _schedule_pb2.RunScheduleResponse]
+    """Make a task's ticket now, whatever its schedule says and whether it is enabled or not; the history says who wanted it. The task's
+    overlap and approval rules hold: FAILED_PRECONDITION says what is in the way, also when no instance can be selected.
+    """
     ListScheduleRuns: _grpc.UnaryUnaryMultiCallable[_schedule_pb2.ListScheduleRunsRequest, _schedule_pb2.ListScheduleRunsResponse]
     """List what became of each run of a task, newest first."""
 
@@ -81,6 +85,10 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """Approve a task of HIGH risk. PERMISSION_DENIED for who made or last edited it."""
     RejectSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.RejectScheduleRequest, _schedule_pb2.RejectScheduleResponse]  # type: ignore[assignment]
     """Refuse a task of HIGH risk, or take an approval back while it is disabled."""
+    RunSchedule: _aio.UnaryUnaryMultiCallable[_schedule_pb2.RunScheduleRequest, _schedule_pb2.RunScheduleResponse]  # type: ignore[assignment]
+    """Make a task's ticket now, whatever its schedule says and whether it is enabled or not; the history says who wanted it. The task's
+    overlap and approval rules hold: FAILED_PRECONDITION says what is in the way, also when no instance can be selected.
+    """
     ListScheduleRuns: _aio.UnaryUnaryMultiCallable[_schedule_pb2.ListScheduleRunsRequest, _schedule_pb2.ListScheduleRunsResponse]  # type: ignore[assignment]
     """List what became of each run of a task, newest first."""
 
@@ -166,6 +174,16 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_pb2.RejectScheduleResponse, _abc.Awaitable[_schedule_pb2.RejectScheduleResponse]]:
         """Refuse a task of HIGH risk, or take an approval back while it is disabled."""
+
+    @_abc_1.abstractmethod
+    def RunSchedule(
+        self,
+        request: _schedule_pb2.RunScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_pb2.RunScheduleResponse, _abc.Awaitable[_schedule_pb2.RunScheduleResponse]]:
+        """Make a task's ticket now, whatever its schedule says and whether it is enabled or not; the history says who wanted it. The task's
+        overlap and approval rules hold: FAILED_PRECONDITION says what is in the way, also when no instance can be selected.
+        """
 
     @_abc_1.abstractmethod
     def ListScheduleRuns(

@@ -87,7 +87,7 @@ class SqliteSchedules:
 
         await self._database.write(work)
 
-    async def settle(self, schedule_id: ScheduleId, until: datetime, runs: Iterable[ScheduleRun]) -> None:
+    async def settle(self, schedule_id: ScheduleId, until: datetime | None, runs: Iterable[ScheduleRun]) -> None:
         """Write what became of runs and up to when they are dealt with, both or neither; raise NotFound."""
         rows = [
             {
@@ -101,7 +101,8 @@ class SqliteSchedules:
 
         def work(db: sqlite3.Connection) -> None:
             _task(db, schedule_id)
-            db.execute(_SQL["settle"], {"id": schedule_id, "until": micros(until)})
+            if until is not None:
+                db.execute(_SQL["settle"], {"id": schedule_id, "until": micros(until)})
             db.executemany(_SQL["add_run"], rows)
             db.execute(_SQL["trim_runs"], {"id": schedule_id, "keep": MAX_SCHEDULE_RUNS})
 

@@ -142,6 +142,19 @@ class ScheduleStoreContract:
         assert await store.schedules.latest_tickets(task.id, 1) == ("T-3",)
         assert await store.schedules.latest_tickets(ScheduleId("S-9"), 5) == ()
 
+    async def test_a_persons_run_is_in_the_history_and_leaves_to_the_schedule_what_is_its_own(
+        self, store: Store
+    ) -> None:
+        task = await store.schedules.create(a_schedule(1))
+        by_hand = a_run(2, fired_by="ann")
+        await store.schedules.settle(task.id, None, [by_hand])
+        assert await store.schedules.runs(task.id, 10, None) == (by_hand,)
+        assert await store.schedules.latest_tickets(task.id, 1) == ("T-2",)
+        assert (await store.schedules.get(task.id)).settled_until is None
+        await store.schedules.settle(task.id, NOW, [])
+        await store.schedules.settle(task.id, None, [a_run(3)])
+        assert (await store.schedules.get(task.id)).settled_until == NOW
+
     async def test_the_latest_thousand_runs_are_kept(self, store: Store) -> None:
         task = await store.schedules.create(a_schedule(1))
         await store.schedules.settle(task.id, NOW, [a_run(n) for n in range(MAX_SCHEDULE_RUNS + 3)])
