@@ -57,7 +57,10 @@ def evaluate(
     ] = None,
     running_kernel: Annotated[
         str | None,
-        typer.Option(metavar="NEVRA", help="The package of the running kernel. Else what the inventory says."),
+        typer.Option(
+            metavar="NEVRA",
+            help="The package of the running kernel, or what uname -r says on the host. Else what the inventory says.",
+        ),
     ] = None,
     module_streams: Annotated[
         str | None,
@@ -120,7 +123,6 @@ def _silent_libraries() -> Iterator[None]:
 
 
 def _inventory(path: Path, running_kernel: str | None, module_streams: str | None) -> Inventory:
-    from common import nevra
     from controller.offline.inventory import MAX_INVENTORY_BYTES, UnreadableInventory, parse, parse_streams
 
     is_stdin = str(path) == "-"
@@ -138,7 +140,7 @@ def _inventory(path: Path, running_kernel: str | None, module_streams: str | Non
         raise Misuse(f"--inventory: {error}") from None
     if running_kernel:
         try:
-            found = found.running(nevra.parse(running_kernel))
+            found = found.running(found.kernel(running_kernel))
         except ValueError as error:
             raise Misuse(f"--running-kernel: {error}") from None
     if module_streams is not None:

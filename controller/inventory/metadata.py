@@ -1,56 +1,40 @@
-"""Repository files as a host cached them: decompressed within bounds, parsed by createrepo_c, normalised.
+"""Repository files as a host cached them: decompressed within bounds (`packed`), parsed by createrepo_c, normalised.
 
 Everything here trusts nothing: the bytes come from hosts. Run it in a worker process (`parse_worker`).
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import mmap
 import re
 import sqlite3
-import tempfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 from xml.parsers import expat
 
 import createrepo_c
-import zstandard
 
 from common import evr
 from common.nevra import Nevra
 from controller.compliance.model import Advisory, AdvisoryPackage, Available
 from controller.inventory import advisories
+from controller.inventory.packed import MetadataError as MetadataError
+from controller.inventory.packed import Packed as Packed
+from controller.inventory.packed import Refused as Refused
+from controller.inventory.packed import unpacked as unpacked
 
 MAX_UPDATEINFO_BYTES: Final = 256 << 20
 MAX_PRIMARY_BYTES: Final = 1 << 30
 MAX_ADVISORIES: Final = 50_000
 """In one file; the largest vendors have some thousands."""
+MAX_PACKAGES: Final = 1_000_000
+"""In one primary file; the largest distributions have a tenth of it."""
 MAX_LISTED: Final = 20_000
 """Packages, references or collections of one advisory."""
 MAX_LISTED_IN_ALL: Final = 2_000_000
 """As many as fit into a file of the largest size, when each is described as vendors do."""
-_CHUNK: Final = 1 << 20
-_MAX_WINDOW: Final = 128 << 20
 _SQLITE: Final = b"SQLite format 3\0"
-_COMPRESSIONS: Final[tuple[tuple[bytes, str, Callable[[BytesIO], Any]], ...]] = (
-    (b"\x1f\x8b", "gzip", lambda file: gzip.GzipFile(fileobj=file)),
-    (b"BZh", "bzip2", bz2.BZ2File),
-    (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
-    (
-        b"\x28\xb5\x2f\xfd",
-        "zstd",
-        lambda file: zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(
-            file, read_across_frames=True
-        ),
-    ),
-)
 _LISTED: Final = {b"package": "packages", b"reference": "references", b"collection": "collections"}
 _COUNTED: Final = re.compile(rb"<(update|package|reference|collection)[\s/>]")
 _FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
@@ -59,12 +43,8 @@ _FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 Applies = Callable[[str, str, str], bool]
 
 
-class MetadataError(ValueError):
-    """A repository file cannot be read whole. `str()` says what is wrong with it."""
-
-
 def parse_updateinfo(
-    content: bytes, max_bytes: int = MAX_UPDATEINFO_BYTES, applies: Applies | None = None
+    content: bytes | Packed, max_bytes: int = MAX_UPDATEINFO_BYTES, applies: Applies | None = None
 ) -> tuple[Advisory, ...]:
     """Read an updateinfo file (plain, gzip, bzip2, xz or zstd) in its own order.
 
@@ -72,14 +52,19 @@ def parse_updateinfo(
     Raises MetadataError when it is not one, is cut off, names a build without version, or has more than `max_bytes` unpacked.
     """
     with unpacked(content, max_bytes) as path:
-        _check_root(path, "updates")
-        _check_lengths(path)
-        found = createrepo_c.UpdateInfo()
-        _run(createrepo_c.xml_parse_updateinfo, str(path), found)
-        return tuple(_advisory(number, record, applies) for number, record in enumerate(found.updates, 1))
+        return read_updateinfo(path, applies)
 
 
-def parse_primary(content: bytes, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[Available, ...]:
+def read_updateinfo(path: Path, applies: Applies | None = None) -> tuple[Advisory, ...]:
+    """Read an updateinfo file that has been unpacked; see `parse_updateinfo`."""
+    _check_root(path, "updates")
+    _check_lengths(path)
+    found = createrepo_c.UpdateInfo()
+    _run(createrepo_c.xml_parse_updateinfo, str(path), found)
+    return tuple(_advisory(number, record, applies) for number, record in enumerate(found.updates, 1))
+
+
+def parse_primary(content: bytes | Packed, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[Available, ...]:
     """Read a primary file: XML, or the SQLite form that yum 3 prefers; compressed as `parse_updateinfo` says.
 
     Source packages are left out. Raises MetadataError as `parse_updateinfo` does.
@@ -95,45 +80,16 @@ def parse_primary(content: bytes, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[A
         def take(package: Any) -> bool:
             if package.arch != "src":
                 found.append(_available(package))
-            return True
+            return len(found) <= MAX_PACKAGES
 
-        _run(createrepo_c.xml_parse_primary, str(path), pkgcb=take, do_files=False)
+        try:
+            _run(createrepo_c.xml_parse_primary, str(path), pkgcb=take, do_files=False)
+        except MetadataError:
+            if len(found) <= MAX_PACKAGES:
+                raise
+        if len(found) > MAX_PACKAGES:
+            raise MetadataError(f"holds more than {MAX_PACKAGES:,} packages, which is the limit")
         return tuple(found)
-
-
-@contextmanager
-def unpacked(content: bytes, max_bytes: int) -> Iterator[Path]:
-    """Raise MetadataError, or give the content, decompressed, as a file: createrepo_c reads files only."""
-    if not content:
-        raise MetadataError("the file is empty")
-    kind, source = _open(content)
-    with tempfile.TemporaryDirectory(prefix="patchwarden-") as folder:
-        path, size = Path(folder, "metadata"), 0
-        tail = b""
-        with path.open("wb") as target:
-            try:
-                while chunk := source.read(_CHUNK):
-                    size += len(chunk)
-                    if size > max_bytes:
-                        raise MetadataError(f"has more than {max_bytes:,} bytes when unpacked, which is the limit")
-                    if b"<!ENTITY" in tail + chunk:
-                        raise MetadataError("declares XML entities, which no repository file needs")
-                    tail = chunk[-8:]
-                    target.write(chunk)
-            except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-                raise MetadataError(f"is not whole {kind} data: {error}") from None
-        if not size:
-            raise MetadataError("the file is empty when unpacked")
-        yield path
-
-
-def _open(content: bytes) -> tuple[str, Any]:
-    for magic, kind, opener in _COMPRESSIONS:
-        if content.startswith(magic):
-            return kind, opener(BytesIO(content))
-    if content.startswith((b"\0ZCK", b"\x1f\x9d", b"PK\x03\x04", b"7z\xbc\xaf")):
-        raise MetadataError("is compressed in a way that is not known here; known are gzip, bzip2, xz and zstd")
-    return "plain", BytesIO(content)
 
 
 def _check_root(path: Path, expected: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from controller.inventory.metadata import MetadataError, unpacked
+from controller.inventory.metadata import MetadataError, Packed, unpacked
 
 MAX_MODULES_BYTES: Final = 256 << 20
 _MAX_DEPTH: Final = 64
@@ -26,7 +26,7 @@ class Described(NamedTuple):
     context: str
 
 
-def parse_modules(content: bytes, max_bytes: int = MAX_MODULES_BYTES) -> frozenset[Described]:
+def parse_modules(content: bytes | Packed, max_bytes: int = MAX_MODULES_BYTES) -> frozenset[Described]:
     """Read a modules file, compressed as `metadata.parse_updateinfo` says. Raise MetadataError when it is not whole YAML, or too large."""
     with unpacked(content, max_bytes) as path, path.open("rb") as file:
         try:

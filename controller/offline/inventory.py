@@ -33,6 +33,18 @@ _ARCHITECTURE: Final = re.compile(
 """As rpm knows them. A line whose last part is none of these has lost its architecture: "bash-4.2.46-34.el7"."""
 
 
+_KERNELS: Final = ("kernel-core", "kernel")
+"""Which package holds the kernel itself where several are of one build."""
+_NO_KERNEL: Final = re.compile(
+    r"-(modules|devel|headers|tools|libs|doc|abi|firmware|debuginfo|debugsource|matched|macros|srpm|selftests|cross|stablelists|whitelists)(-|$)"
+)
+_SHOWN_KERNELS: Final = 3
+
+
+def _is_kernel(name: str) -> bool:
+    return (name == "kernel" or name.startswith("kernel-")) and not _NO_KERNEL.search(name)
+
+
 class UnreadableInventory(ValueError):
     """An inventory cannot be read whole. `str()` names the file, and the line or field, and what is wrong with it."""
 
@@ -57,6 +69,27 @@ class Inventory:
         return replace(
             self,
             manifest=replace(self.manifest, running_kernel=release, running_kernel_package=str(kernel), problems=told),
+        )
+
+    def kernel(self, text: str) -> Nevra:
+        """Return the package of a kernel, named as rpm does, or as `uname -r` does and then found in this inventory.
+
+        Who owns /lib/modules decides on a host (R7); nobody can be asked here, so only an installed kernel of exactly that version will
+        do. Raises ValueError that says what to write instead.
+        """
+        if not text[:1].isdigit():
+            return nevra.parse(text)
+        release, _, variant = text.strip().partition("+")
+        kernels = [p.nevra for p in self.packages if _is_kernel(p.nevra.name)]
+        own = [k for k in kernels if release in (f"{k.version}-{k.release}.{k.arch}", f"{k.version}-{k.release}")]
+        fitting = [k for k in own if variant in k.name.split("-")] if variant else own
+        if fitting:
+            return min(fitting, key=lambda k: (_KERNELS.index(k.name) if k.name in _KERNELS else len(_KERNELS), k.name))
+        name = "kernel-core" if any(k.name == "kernel-core" for k in kernels) else "kernel"
+        there = f"; installed are {', '.join(map(str, kernels[-_SHOWN_KERNELS:]))}" if kernels else ", or any other"
+        raise ValueError(
+            f"no kernel {text} is in the inventory{there}. Write the package of one that is gone, name-version-release.arch, "
+            f"like {name}-5.14.0-427.el9.x86_64"
         )
 
     def with_streams(self, streams: Iterable[Stream]) -> Inventory:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import createrepo_c
 
-from common import digest
 from common.manifest import Repository
 from controller.compliance.model import Advisory, Available
 from controller.inventory.metadata import (
@@ -19,11 +17,15 @@ from controller.inventory.metadata import (
     MAX_UPDATEINFO_BYTES,
     Applies,
     MetadataError,
+    Packed,
+    Refused,
     parse_primary,
-    parse_updateinfo,
+    read_updateinfo,
+    unpacked,
 )
 from controller.inventory.modules import MAX_MODULES_BYTES, Described, parse_modules
 
+Parsed = TypeVar("Parsed")
 _MAX_REPOMD_BYTES: Final = 4 << 20
 _CHECKSUMS: Final[Mapping[str, str]] = {
     "md5": "md5",
@@ -31,7 +33,7 @@ _CHECKSUMS: Final[Mapping[str, str]] = {
     **{name: name for name in ("sha1", "sha224", "sha256", "sha384", "sha512")},
 }
 _PRIMARY: Final = ("primary", "primary_db")
-_VERBS: Final = ("is ", "has ", "holds ", "lists ", "declares ")
+_VERBS: Final = ("is ", "has ", "holds ", "lists ", "declares ", "unpacks ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,21 @@ def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
     """
     distinct = list(dict.fromkeys(repository for place in places for repository in _within(place)))
     names = [_name(place) for place in distinct]
-    described = frozenset(each for place in distinct for each in _described(place))
+    modules = [_described(place) for place in distinct]
+    described = frozenset(each for found, _ in modules for each in found)
     return tuple(
-        read(place, name if names.count(name) == 1 else str(place), described)
-        for place, name in zip(distinct, names, strict=True)
+        read(place, name if names.count(name) == 1 else str(place), described, broken)
+        for place, name, (_, broken) in zip(distinct, names, modules, strict=True)
     )
 
 
-def read(place: Path, identifier: str, described: AbstractSet[Described] = frozenset()) -> ReadRepository:
-    """Read one repository; see `read_all`. `described` is what all repositories together say of module streams."""
+def read(
+    place: Path, identifier: str, described: AbstractSet[Described] = frozenset(), refused_modules: str = ""
+) -> ReadRepository:
+    """Read one repository; see `read_all`. `described` is what all repositories together say of module streams.
+
+    `refused_modules` says why its own modules file was not even looked into.
+    """
     streams = {(each.name, each.stream) for each in described}
 
     def applies(name: str, stream: str, context: str) -> bool:
@@ -73,7 +81,8 @@ def read(place: Path, identifier: str, described: AbstractSet[Described] = froze
     try:
         if not place.exists():
             raise FileNotFoundError(f"{place} does not exist")
-        return _folder(place, identifier, applies) if place.is_dir() else _updateinfo_file(place, identifier, applies)
+        found = _folder(place, identifier, applies) if place.is_dir() else _updateinfo_file(place, identifier, applies)
+        return found if not refused_modules else ReadRepository(Repository(identifier, error=refused_modules))
     except MetadataError as error:
         return ReadRepository(Repository(identifier, error=str(error)))
     except FileNotFoundError:
@@ -82,16 +91,21 @@ def read(place: Path, identifier: str, described: AbstractSet[Described] = froze
         return ReadRepository(Repository(identifier, error=f"{error.filename or place}: {error.strerror}"))
 
 
-def _described(place: Path) -> AbstractSet[Described]:
-    """Return what a folder's modules file describes. One that cannot be read describes nothing: then name and stream decide."""
+def _described(place: Path) -> tuple[AbstractSet[Described], str]:
+    """Return what a folder's modules file describes, and why its size or packing was refused, mostly ""."""
     try:
         repodata = place / "repodata" if (place / "repodata").is_dir() else place
-        if not repodata.is_dir():
-            return frozenset()
-        record = _records(repodata)[1].get("modules")
-        return parse_modules(_verified(repodata, record, MAX_MODULES_BYTES)) if record is not None else frozenset()
+        if not repodata.is_dir() or (record := _records(repodata)[1].get("modules")) is None:
+            return frozenset(), ""
     except (MetadataError, OSError):
-        return frozenset()  # what keeps the repository itself from being read is said when it is
+        return frozenset(), ""  # what keeps the repository itself from being read is said when it is
+    try:
+        found, _ = _verified(repodata, record, MAX_MODULES_BYTES, parse_modules)
+    except Refused as error:
+        return frozenset(), str(error)
+    except (MetadataError, OSError):
+        return frozenset(), ""  # one that is not whole describes nothing: then name and stream decide
+    return found, ""
 
 
 def _within(place: Path) -> Sequence[Path]:
@@ -109,18 +123,20 @@ def _name(place: Path) -> str:
 
 
 def _updateinfo_file(place: Path, identifier: str, applies: Applies) -> ReadRepository:
-    content = _bounded(place, MAX_UPDATEINFO_BYTES)
-    found = parse_updateinfo(content)
-    return ReadRepository(
-        Repository(identifier, updateinfo=digest.of(content).hex()), found, _listed(found, content, applies)
-    )
+    with place.open("rb") as file:
+        packed = Packed(file, MAX_UPDATEINFO_BYTES)
+        found, listed = _updateinfo(packed, applies)
+        packed.finish()
+    return ReadRepository(Repository(identifier, updateinfo=packed.sha256()), found, listed)
 
 
-def _listed(found: tuple[Advisory, ...], content: bytes, applies: Applies) -> tuple[Advisory, ...]:
-    """Return what dnf lists of an updateinfo file that holds `found`."""
-    if not any(package.module for advisory in found for package in advisory.packages):
-        return found
-    return parse_updateinfo(content, applies=applies)
+def _updateinfo(packed: Packed, applies: Applies) -> tuple[tuple[Advisory, ...], tuple[Advisory, ...]]:
+    """Return the advisories of an updateinfo file, and those that dnf lists."""
+    with unpacked(packed, MAX_UPDATEINFO_BYTES) as path:
+        found = read_updateinfo(path)
+        if not any(package.module for advisory in found for package in advisory.packages):
+            return found, found
+        return found, read_updateinfo(path, applies)
 
 
 def _folder(place: Path, identifier: str, applies: Applies) -> ReadRepository:
@@ -138,29 +154,20 @@ def _folder(place: Path, identifier: str, applies: Applies) -> ReadRepository:
         )
     )
     if (record := records.get("updateinfo")) is not None:
-        content = _verified(repodata, record, MAX_UPDATEINFO_BYTES)
+        (advisories, listed), sha256 = _verified(
+            repodata, record, MAX_UPDATEINFO_BYTES, lambda packed: _updateinfo(packed, applies)
+        )
         found = replace(
             found,
-            repository=replace(found.repository, updateinfo=digest.of(content).hex()),
-            advisories=(advisories := _named("updateinfo", parse_updateinfo, content)),
-            listed=_listed(advisories, content, applies),
+            repository=replace(found.repository, updateinfo=sha256),
+            advisories=advisories,
+            listed=listed,
         )
     elif "updateinfo_zck" in records:
         raise MetadataError("its updateinfo is there only as zchunk, which is not known here")
-    content = _verified(repodata, next(records[kind] for kind in _PRIMARY if kind in records), MAX_PRIMARY_BYTES)
-    return replace(
-        found,
-        repository=replace(found.repository, primary=digest.of(content).hex()),
-        available=_named("primary", parse_primary, content),
-    )
-
-
-def _named(kind: str, parse: Any, content: bytes) -> Any:
-    try:
-        return parse(content)
-    except MetadataError as error:
-        sentence = str(error)
-        raise MetadataError(f"its {kind}{' ' if sentence.startswith(_VERBS) else ': '}{sentence}") from None
+    record = next(records[kind] for kind in _PRIMARY if kind in records)
+    available, sha256 = _verified(repodata, record, MAX_PRIMARY_BYTES, parse_primary)
+    return replace(found, repository=replace(found.repository, primary=sha256), available=available)
 
 
 def _records(repodata: Path) -> tuple[str, dict[str, Any]]:
@@ -178,8 +185,12 @@ def _records(repodata: Path) -> tuple[str, dict[str, Any]]:
     return (repomd.revision or "").strip()[:256], {record.type: record for record in repomd.records}
 
 
-def _verified(repodata: Path, record: Any, max_bytes: int) -> bytes:
-    """Return the content of a file that repomd.xml names if it is what repomd.xml promises."""
+def _verified(repodata: Path, record: Any, max_bytes: int, parse: Callable[[Packed], Parsed]) -> tuple[Parsed, str]:
+    """Parse a file that repomd.xml names; return what came out and the file's SHA-256, if it is what repomd.xml promises.
+
+    It is summed as it is unpacked, and never held whole.
+    """
+    kind = str(record.type).partition("_")[0]
     name = PurePosixPath(record.location_href or "").name
     if not name:
         raise MetadataError(f"its repomd.xml does not say where {record.type} is")
@@ -189,10 +200,32 @@ def _verified(repodata: Path, record: Any, max_bytes: int) -> bytes:
     path = repodata / name
     if not path.is_file():
         raise MetadataError(f"its {record.type} is missing: {name}")
-    content = _bounded(path, max_bytes)
-    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != (record.checksum or "").strip().lower():
-        raise MetadataError(f"its {record.type} is not what its repomd.xml says: the {algorithm} checksum differs")
-    return content
+    if (promised := int(record.size_open or 0)) > max_bytes:
+        raise Refused(f"its {kind} has {promised:,} bytes when unpacked by its repomd.xml, {max_bytes:,} is the limit")
+    with path.open("rb") as file:
+        packed = Packed(file, max_bytes, algorithm)
+        try:
+            found = parse(packed)
+            packed.finish()
+        except Refused as error:
+            raise Refused(_about(kind, error)) from None
+        except MetadataError as error:
+            packed.finish()
+            if packed.checksum() != (record.checksum or "").strip().lower():
+                raise _other(record, algorithm) from None
+            raise MetadataError(_about(kind, error)) from None
+    if packed.checksum() != (record.checksum or "").strip().lower():
+        raise _other(record, algorithm)
+    return found, packed.sha256()
+
+
+def _about(kind: str, error: MetadataError) -> str:
+    sentence = str(error)
+    return f"its {kind}{' ' if sentence.startswith(_VERBS) else ': '}{sentence}"
+
+
+def _other(record: Any, algorithm: str) -> MetadataError:
+    return MetadataError(f"its {record.type} is not what its repomd.xml says: the {algorithm} checksum differs")
 
 
 def _bounded(path: Path, max_bytes: int) -> bytes:

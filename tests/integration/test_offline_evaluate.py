@@ -216,6 +216,19 @@ def test_R7_a_kernel_that_is_installed_and_not_running_is_pending_and_has_a_row_
     assert [row["state"] for row in found["advisories"]] == ["available", "installed"]
 
 
+def test_R7_the_running_kernel_may_be_told_as_uname_does(tmp_path: Path) -> None:
+    kernels = [f"kernel-3.10.0-{release}.el7.x86_64" for release in ("957", "1160")]
+    repo = updateinfo(tmp_path, advisory("CEBA-2", "kernel 0 3.10.0 1160.el7 x86_64", kind="bugfix"))
+    options = ("--inventory", inventory(tmp_path, *kernels), "--repo", repo, "--running-kernel")
+    assert answer(*options, "3.10.0-1160.el7.x86_64")["status"] == "COMPLIANT"
+    found = answer(*options, "3.10.0-957.el7.x86_64")
+    assert found == answer(*options, kernels[0])
+    assert [item["status"] for item in found["items"]] == ["PENDING_REBOOT"]
+    code, out, err = run(*options, "3.10.0-1.el7.x86_64")
+    assert (code, out) == (2, "")
+    assert f"no kernel 3.10.0-1.el7.x86_64 is in the inventory; installed are {', '.join(sorted(kernels))}." in err
+
+
 def test_R8_an_advisory_of_a_module_counts_only_where_its_stream_is_enabled(tmp_path: Path) -> None:
     module = '<module name="nodejs" stream="18" version="9" context="c" arch="x86_64"/>'
     repo = updateinfo(
@@ -292,7 +305,11 @@ def test_an_inventory_may_come_through_a_pipe(tmp_path: Path) -> None:
         (("--inventory", "."), "--inventory: . cannot be read: Is a directory"),
         (("--repo", "nowhere"), "--repo: nowhere does not exist"),
         (("--baseline", "nowhere.yaml"), "--baseline: nowhere.yaml cannot be read: No such file or directory"),
-        (("--running-kernel", "5.14.0"), "--running-kernel: '5.14.0' is not name-[epoch:]version-release.arch"),
+        (("--running-kernel", "kernel"), "--running-kernel: 'kernel' is not name-[epoch:]version-release.arch"),
+        (
+            ("--running-kernel", "5.14.0-427.el9.x86_64"),
+            "--running-kernel: no kernel 5.14.0-427.el9.x86_64 is in the inv",
+        ),
         (("--module-streams", "nodejs"), "--module-streams: 'nodejs' is not name:stream"),
         (("--as-of", "yesterday"), "--as-of: 'yesterday' is not a date; write a day as 2026-11-01"),
         (("--os", "BeOS 5"), "--os: 'BeOS 5' is not an operating system and its version"),

@@ -195,3 +195,34 @@ def test_any_bytes_are_read_or_refused_with_a_sentence(content: bytes) -> None:
             assert sentence.startswith("hosts.txt: ")
         case found:
             assert all(line.nevra.name and line.nevra.arch for line in found.packages)
+
+
+BUILD = "5.14.0-427.el9.x86_64"
+
+
+@pytest.mark.parametrize(
+    ("told", "installed", "meant"),
+    [
+        (BUILD, ("kernel", "kernel-core", "kernel-modules", "kernel-modules-core"), "kernel-core"),
+        (BUILD, ("kernel", "kernel-devel", "kernel-headers", "kernel-tools"), "kernel"),
+        (BUILD, ("kernel-uek-core", "kernel-uek", "kernel-uek-modules"), "kernel-uek"),
+        (f"{BUILD}+debug", ("kernel-core", "kernel-debug-core", "kernel-debug-modules"), "kernel-debug-core"),
+        (f"{BUILD}+64k", ("kernel-core", "kernel-64k-core"), "kernel-64k-core"),
+        ("5.14.0-427.el9", ("kernel-core",), "kernel-core"),
+        (f"kernel-rt-core-{BUILD}", (), "kernel-rt-core"),
+    ],
+)
+def test_R7_a_kernel_is_found_by_what_uname_says(told: str, installed: tuple[str, ...], meant: str) -> None:
+    found = parse("".join(f"{name}-{BUILD}\n" for name in (*installed, "bash")).encode(), "file")
+    assert str(found.kernel(told)) == f"{meant}-{BUILD}"
+
+
+@pytest.mark.parametrize("told", ["5.14.0-428.el9.x86_64", "5.14.0", f"{BUILD}+rt", "5"])
+def test_R7_a_kernel_that_is_not_installed_is_refused_with_what_to_write(told: str) -> None:
+    found = parse(f"kernel-core-{BUILD}\nkernel-modules-{BUILD}\n".encode(), "file")
+    with pytest.raises(
+        ValueError, match=r"^no kernel .* is in the inventory; installed are kernel-core-5\.14.*Write the"
+    ):
+        found.kernel(told)
+    with pytest.raises(ValueError, match=r"is in the inventory, or any other\. Write the package of one"):
+        parse(f"bash-{BUILD}\n".encode(), "file").kernel(told)

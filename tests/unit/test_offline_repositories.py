@@ -5,13 +5,17 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import zstandard
 
+from controller.inventory import metadata, packed
 from controller.offline.repositories import failures, read_all
 
 UPDATEINFO = b"""<?xml version="1.0"?>
@@ -158,3 +162,77 @@ def test_R11_a_folder_of_repositories_stands_for_all_in_it_the_broken_ones_too(t
 def test_a_place_that_does_not_exist_is_told_apart_from_a_bad_repository(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_all([tmp_path / "nowhere"])
+
+
+MODULES = b"document: modulemd\nversion: 2\ndata: {name: nodejs, stream: '18', context: c0ffee}\n"
+WHOLE = {"primary": PRIMARY, "updateinfo": UPDATEINFO, "modules": MODULES}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstandard.ZstdCompressor().compress,
+}
+
+
+def a_bomb(kind: str, size: int) -> bytes:
+    """What begins as a file of this kind does, and goes on for ever."""
+    return WHOLE[kind][:60] + b" " * size
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_bomb_inside_repodata_is_the_repository_s_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, packer: str
+) -> None:
+    monkeypatch.setattr(packed, "RATIO_COUNTS_FROM", 1 << 20)
+    place = write_repository(tmp_path / "updates", **WHOLE | {kind: PACKERS[packer](a_bomb(kind, 4 << 20))})
+    assert re.fullmatch(
+        rf"its {kind} unpacks [\d,]+ bytes to more than [12] MiB: no metadata are packed so well, and nothing of it was read",
+        error_of(place),
+    )
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_bomb_that_is_packed_as_a_zip_is_of_an_unknown_kind(tmp_path: Path, kind: str) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", a_bomb(kind, 4 << 20))
+    place = write_repository(tmp_path / "updates", **WHOLE | {kind: file.getvalue()})
+    assert error_of(place).startswith(f"its {kind} is compressed in a way that is not known here")
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_that_is_promised_to_be_too_large_is_not_even_opened(tmp_path: Path, kind: str) -> None:
+    place = write_repository(tmp_path / "updates", **WHOLE)
+    repomd = place / "repodata/repomd.xml"
+    location = f'<location href="repodata/{kind}.xml"/>'
+    repomd.write_text(repomd.read_text().replace(location, f"{location}<open-size>{(1 << 30) + 1}</open-size>"))
+    (place / f"repodata/{kind}.xml").write_bytes(b"never read")
+    assert error_of(place).startswith(f"its {kind} has 1,073,741,825 bytes when unpacked by its repomd.xml, ")
+
+
+@pytest.mark.parametrize("kind", ["primary", "updateinfo"])
+def test_R11_a_file_that_is_damaged_and_not_what_repomd_says_is_told_by_its_checksum(tmp_path: Path, kind: str) -> None:
+    whole = gzip.compress(WHOLE[kind])
+    place = write_repository(tmp_path / "updates", **WHOLE | {kind: whole})
+    assert read_all([place])[0].repository.error == ""
+    (place / f"repodata/{kind}.xml").write_bytes(whole[:-12])
+    assert error_of(place) == f"its {kind} is not what its repomd.xml says: the sha256 checksum differs"
+
+
+def test_the_digests_are_those_of_the_files_as_they_are_packed(tmp_path: Path) -> None:
+    files = {kind: PACKERS["xz"](content) + b"" for kind, content in WHOLE.items()}
+    (found,) = read_all([write_repository(tmp_path / "updates", **files)])
+    assert found.repository.error == ""
+    assert found.repository.primary == hashlib.sha256(files["primary"]).hexdigest()
+    assert found.repository.updateinfo == hashlib.sha256(files["updateinfo"]).hexdigest()
+
+
+def test_a_primary_of_endless_packages_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "MAX_PACKAGES", 2)
+    head, package = PRIMARY.split(b"<package ", 1)
+    package, end = package.rsplit(b"</metadata>", 1)
+    many = head + (b"<package " + package) * 3 + b"</metadata>" + end
+    assert error_of(write_repository(tmp_path / "a", primary=many)) == (
+        "its primary holds more than 2 packages, which is the limit"
+    )
