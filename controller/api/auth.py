@@ -182,6 +182,8 @@ class Operator:
     account: str = DEFAULT_ACCOUNT
     enterprise_projects: tuple[str, ...] = ()
     """Those to which the operator is bound; empty means all of the account."""
+    user_role: Role = Role.VIEWER
+    """What the user may with a token that was not made to do less."""
     secret_hash: bytes = field(default=b"", repr=False)
     """Of the token: how to ask again whether it still holds."""
 
@@ -280,8 +282,14 @@ class Gate:
                 f"{who} says nothing about who you are: this needs an operator's token; {_LOGIN_HELP}"
             )
         if RANK[found.role] < RANK[need]:
+            call, is_token = method.rpartition("/")[2], RANK[found.user_role] >= RANK[need]
             error = PermissionDenied(
-                f"{found.name} is {found.role}: {method.rpartition('/')[2]} needs the role {need}; ask an admin for a token"
+                f"{found.name} is {found.role}: {call} needs the role {need}; "
+                + (
+                    f"the token {found.token_id} was made to do less than its user may: use another, patchctl login"
+                    if is_token
+                    else f"ask an admin of the account {found.account} for it"
+                )
             )
             await self.denied(found, method, context, error)
             raise error
@@ -304,13 +312,14 @@ class Gate:
             raise Unauthenticated(f"{refusal}; {_LOGIN_HELP}")
         self._note_use(token, now)
         return Operator(
-            token.id,
-            user.name,
-            role_of(token, user),
-            token.expires_at,
-            user.account,
-            user.enterprise_projects,
-            secret_hash,
+            token_id=token.id,
+            name=user.name,
+            role=role_of(token, user),
+            expires_at=token.expires_at,
+            account=user.account,
+            enterprise_projects=user.enterprise_projects,
+            user_role=user.role,
+            secret_hash=secret_hash,
         )
 
     async def changed(self, timeout_seconds: float) -> None:

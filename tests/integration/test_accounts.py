@@ -161,7 +161,7 @@ async def test_a_role_change_and_disabling_hold_at_once(harness: Harness, admin:
     refused = await refusal(bob.account.ListUsers(pb.ListUsersRequest()))
     assert (refused.code, refused.sentence) == (
         CODE.PERMISSION_DENIED,
-        "bob is VIEWER: ListUsers needs the role ADMIN; ask an admin for a token",
+        "bob is VIEWER: ListUsers needs the role ADMIN; ask an admin of the account default for it",
     )
     await change(admin, "bob", "enterprise_projects", enterprise_projects=["bank", "bank"])
     assert (await whoami(bob)).enterprise_projects == ["bank"]
@@ -287,6 +287,11 @@ async def test_a_user_s_tokens_may_more_when_he_may_but_for_those_that_were_made
     child = await harness.stubs(weak.secret).account.CreateOperatorToken(pb.CreateOperatorTokenRequest())
     for secret in (weak.secret, child.secret):
         assert (await whoami(harness.stubs(secret))).role == VIEWER
+    pause = ticket_pb2.PauseRequest(ticket_id="T-1")
+    assert (await refusal(harness.stubs(weak.secret).tickets.Pause(pause))).sentence == (
+        f"bob is VIEWER: Pause needs the role OPERATOR; the token {weak.token.id} was made to do less than its user may: "
+        "use another, patchctl login"
+    )
 
 
 async def test_a_user_has_so_many_tokens_at_a_time(harness: Harness, admin: Stubs) -> None:

@@ -116,7 +116,7 @@ async def test_two_accounts_from_the_first_admin_to_the_log(controller: Controll
     refused = await bob.does("ticket", "pause", ticket)
     assert (refused.code, refused.err) == (
         1,
-        "error: bob is VIEWER: Pause needs the role OPERATOR; ask an admin for a token\n",
+        "error: bob is VIEWER: Pause needs the role OPERATOR; ask an admin of the account acme for it\n",
     )
     assert watching.returncode is None, "a viewer may watch"
 
@@ -131,8 +131,8 @@ async def test_two_accounts_from_the_first_admin_to_the_log(controller: Controll
     assert "ago" in mine or "now" in mine, "when it was last used is known"
 
     # neither account's admin has power in the other
-    for somebody, user in ((ann, "admin"), (admin, "bob")):
-        refused = await somebody.does("users", "disable", user)
+    both = await asyncio.gather(ann.does("users", "disable", "admin"), admin.does("users", "disable", "bob"))
+    for refused, user in zip(both, ("admin", "bob"), strict=True):
         assert (refused.code, refused.err) == (1, f"error: there is no user '{user}'; list them: patchctl users list\n")
 
     stream.cancel()
@@ -150,11 +150,13 @@ async def test_two_accounts_from_the_first_admin_to_the_log(controller: Controll
         if e.deed.kind in (AuditKind.DONE, AuditKind.REFUSED) and e.deed.method != "TicketService/Preview"
     ]
     accounts = [(*rest, kind.value) for *rest, kind in ended if str(rest[2]).startswith("AccountService/")]
-    assert accounts == [
+    assert accounts[:4] == [
         ("default", "admin", "AccountService/CreateAccount", "acme", "DONE"),
         ("acme", "ann", "AccountService/CreateUser", "bob", "DONE"),
         ("acme", "ann", "AccountService/UpdateUser", "bob", "DONE"),
         ("acme", "ann", "AccountService/UpdateUser", "bob", "DONE"),
+    ]
+    assert sorted(accounts[4:]) == [
         ("acme", "ann", "AccountService/UpdateUser", "admin", "REFUSED"),
         ("default", "admin", "AccountService/UpdateUser", "bob", "REFUSED"),
     ]
