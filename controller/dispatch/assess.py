@@ -225,8 +225,8 @@ class Assessor:
     ) -> Mapping[InstanceId, Standing]:
         """Evaluate these instances, keep their answers, and return them."""
         questions = list[Question[Answer]]()
-        for instance, report, key in due:
-            host = await self.evaluations.host(instance, report, key.source)
+        hosts = await self.evaluations.hosts((instance, report, key.source) for instance, report, key in due)
+        for host, (_, _, key) in zip(hosts, due, strict=True):
             baseline = decisions.baselines.get(key.baseline_id)
             questions.append(Question(host, Assess(host, baseline, now, decisions.exceptions)))
         answers = await self.evaluations.ask_all(questions)

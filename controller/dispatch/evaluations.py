@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Final, Generic, ParamSpec, TypeVar
 
 from common import manifest
@@ -98,6 +99,14 @@ class Evaluations:
             for kind, name in await self.call(self._answer_some, questions, answers):
                 await self._bring(kind, name)
         return answers
+
+    async def hosts(self, asked: Iterable[tuple[Instance, Report | None, str]]) -> list[Host]:
+        """Return what `host` does, of several: the store is asked for a slice of them at once, and writes what is new together."""
+        found = list[Host]()
+        waiting = iter(asked)
+        while some := tuple(islice(waiting, SLICE)):
+            found += await asyncio.gather(*(self.host(*one) for one in some))
+        return found
 
     async def host(self, instance: Instance, report: Report | None, source: str, at: datetime | None = None) -> Host:
         """Return an instance with what it reported. `at` is the instant for which it is asked, when that is past."""

@@ -60,8 +60,11 @@ async def try_baseline(
     standings = await assessor.standings(meant)
     now, evaluations = clock.now(), assessor.evaluations
     questions, again = list[Question[Answer]](), list[Question[Answer]]()
-    for instance, standing in zip(meant, standings, strict=True):
-        host = await evaluations.host(instance, standing.report, standing.assessment.baseline_source or "default")
+    hosts = await evaluations.hosts(
+        (instance, standing.report, standing.assessment.baseline_source or "default")
+        for instance, standing in zip(meant, standings, strict=True)
+    )
+    for instance, standing, host in zip(meant, standings, hosts, strict=True):
         questions.append(Question(host, Assess(host, baseline, now, decisions.exceptions)))
         if (
             standing.non_compliant is None

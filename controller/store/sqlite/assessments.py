@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
@@ -35,8 +36,7 @@ class SqliteAssessments:
             if db.execute(_SQL["has_instance"], key).fetchone() is None:
                 raise NotFound("instance", assessment.instance_id)
             since = rules.remembered(_times(db.execute(_SQL["since"], key).fetchone()), assessment, items, at)
-            numbers = canonical({item: micros(begun) for item, begun in since.items()})
-            db.execute(_SQL["put"], {**key, "document": document, "since": numbers})
+            db.execute(_SQL["put"], {**key, "document": document, "since": _since(since)})
             if deciding:
                 earliest = micros_or_none(min((since[item] for item in items), default=None))
                 row = {"instance_id": assessment.instance_id, "document": document, "mark": mark, "earliest": earliest}
@@ -73,5 +73,21 @@ def _assessment(row: Row | None) -> Assessment | None:
     return None if row is None else from_json(Assessment, row[0])
 
 
+def _since(times: Mapping[str, datetime]) -> str:
+    """Return since when each item is non-compliant: the items of one instant together, as most are found at once."""
+    together = defaultdict[datetime, list[str]](list)
+    for item, begun in times.items():
+        together[begun].append(item)
+    return canonical({str(micros(begun)): sorted(items) for begun, items in together.items()})
+
+
 def _times(row: Row | None) -> Mapping[str, datetime]:
-    return {} if row is None else {item: moment(begun) for item, begun in json.loads(row[0]).items()}
+    if row is None:
+        return {}
+    found = dict[str, datetime]()
+    for key, value in json.loads(row[0]).items():
+        if isinstance(value, list):
+            found |= dict.fromkeys(value, moment(int(key)))
+        else:  # as it was written at first: an item and its instant
+            found[key] = moment(value)
+    return found

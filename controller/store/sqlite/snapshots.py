@@ -1,7 +1,8 @@
 """Interned packages and the sets of them, in SQLite.
 
 A line that some host had before costs one look-up in a dictionary, and is not read again. Hosts made from one image differ in few
-packages, so a set is kept as its difference from a similar earlier one when that is small.
+packages, so a set is kept as its difference from a similar earlier one when that is small; and when the texts are much alike only the
+lines in which they differ are looked up.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from typing import Any, Final
 from pyroaring import BitMap, FrozenBitMap
 
 from common.errors import NotFound
-from common.manifest import PackageLine, package_text, read_package, split_packages
+from common.manifest import MAX_PACKAGES, PackageLine, package_text, read_package, split_packages
 from common.nevra import Nevra
 from controller.inventory.model import Package, Snapshot
 from controller.store.codec import canonical
 from controller.store.sqlite.database import Database, Row
+from controller.store.sqlite.likeness import Likeness, difference
 from controller.store.sqlite.queries import queries
 
 _BASES: Final = 256
-"""So many bases are tried, about a megabyte: fleets have more images than one would think."""
+"""So many bases are tried, with their texts some 15 MB: fleets have more images than one would think."""
 _SIMILAR: Final = 4
 """A base is similar when the difference has less than this part of the packages: a fourth."""
 _ALIKE: Final = 16
@@ -39,6 +41,8 @@ _SQL: Final = queries("snapshots")
 class _Base:
     ids: BitMap
     sample: BitMap
+    text: bytes
+    """The packages blob; empty when it says a line twice."""
 
 
 class Snapshots:
@@ -53,6 +57,7 @@ class Snapshots:
         self._is_doubtful = False
         """The last of both may have been undone."""
         self._sampled, self._sampled_to = BitMap(), 0
+        self._likeness = Likeness()
         database.on_lost(self._doubt)
 
     async def put(self, digest: bytes, content: bytes) -> Snapshot:
@@ -64,8 +69,9 @@ class Snapshots:
                 return _snapshot(digest, row)
             self._settle(db)
             try:
-                ids = self._interned(db, split_packages(content))
-                self._add(db, digest, ids)
+                if (ids := self._add_like(db, digest, content)) is None:
+                    ids = self._interned(db, split_packages(content))
+                    self._add(db, digest, ids, content)
             except BaseException:
                 self._doubt()
                 raise
@@ -98,23 +104,40 @@ class Snapshots:
 
         return await self._database.read(work)
 
-    def _add(self, db: sqlite3.Connection, digest: bytes, ids: BitMap) -> None:
+    def _add_like(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> BitMap | None:
+        """Keep a set whose text is much like that of a base; return its ids, None if there is no such base."""
+        bases = self._known_bases(db)
+        number = self._likeness.of(content, self._known_lines(db))
+        base = bases.get(number) if number is not None else None
+        if base is None or not base.text:
+            return None
+        found = difference(content, base.text, len(base.ids) // _ALIKE)
+        if found is None or len(base.ids) + len(found.came) > MAX_PACKAGES:
+            return None
+        changed = self._interned(db, found.came + found.gone)
+        assert len(changed) == len(found.came) + len(found.gone)  # no line both came and is gone
+        db.execute(_SQL["put"], {"digest": digest, "base": number, "bitmap": _serialized(changed)})
+        assert number is not None
+        bases.move_to_end(number)
+        return base.ids ^ changed
+
+    def _add(self, db: sqlite3.Connection, digest: bytes, ids: BitMap, content: bytes) -> None:
         bases, sample = self._known_bases(db), self._sample(ids)
         nearest = _nearest(sample, bases)
         base = bases[nearest].ids if nearest is not None else BitMap()
         if ids.symmetric_difference_cardinality(base) * _SIMILAR >= len(ids):
             nearest, base = None, BitMap()
-        difference = ids ^ base
-        difference.run_optimize()
-        parameters = {"digest": digest, "base": nearest, "bitmap": difference.serialize()}
+        parameters = {"digest": digest, "base": nearest, "bitmap": _serialized(ids ^ base)}
         added = db.execute(_SQL["put"], parameters).lastrowid
         if nearest is not None:
             bases.move_to_end(nearest)
             return
         assert added is not None
-        bases[added] = _Base(ids, sample)
+        bases[added] = _Base(ids, sample, content if content.count(b"\n") == len(ids) else b"")
+        self._likeness.add(added, ids)
         if len(bases) > _BASES:
-            bases.popitem(last=False)
+            number, dropped = bases.popitem(last=False)
+            self._likeness.remove(number, dropped.ids)
 
     def _interned(self, db: sqlite3.Connection, lines: list[bytes]) -> BitMap:
         """Return the ids of packages; those that are new are added. Raise ValueError, and add none, when a line is no package."""
@@ -142,8 +165,13 @@ class Snapshots:
     def _known_bases(self, db: sqlite3.Connection) -> OrderedDict[int, _Base]:
         if self._bases is None:
             rows = db.execute(_SQL["bases"], {"count": _BASES}).fetchall()
-            sets = [(number, BitMap.deserialize(bitmap)) for number, bitmap in reversed(rows)]
-            self._bases = OrderedDict((number, _Base(ids, self._sample(ids))) for number, ids in sets)
+            lines = {package_id: line for line, package_id in self._known_lines(db).items()}
+            self._bases = OrderedDict()
+            for number, bitmap in reversed(rows):
+                ids = BitMap.deserialize(bitmap)
+                text = b"".join([line + b"\n" for line in sorted(lines[package_id] for package_id in ids)])
+                self._bases[number] = _Base(ids, self._sample(ids), text)
+                self._likeness.add(number, ids)
         return self._bases
 
     def _sample(self, ids: BitMap) -> BitMap:
@@ -161,11 +189,16 @@ class Snapshots:
             self._ids.popitem()
         for number in [n for n in self._bases or () if n > last_snapshot]:
             assert self._bases is not None
-            del self._bases[number]
+            self._likeness.remove(number, self._bases.pop(number).ids)
         self._is_doubtful = False
 
     def _doubt(self) -> None:
         self._is_doubtful = True
+
+
+def _serialized(ids: BitMap) -> bytes:
+    ids.run_optimize()
+    return ids.serialize()
 
 
 def _nearest(sample: BitMap, bases: OrderedDict[int, _Base]) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 
 from common import digest, evr
 from common.errors import NotFound
+from common.manifest import PackageLine, package_text
 from controller.inventory.model import Report
 from controller.store.api import Store
 from tests.builders import (
@@ -128,6 +129,42 @@ class InventoryStoreContract:
         assert len(await store.inventory.packages_after(0)) == 3
         after = await store.inventory.put_snapshot(digest.of(b"b"), packages_blob(packages(5)))
         assert list(after.packages) == [1, 2, 3, 4, 5]
+
+    async def test_hosts_that_are_alike_keep_each_its_own_packages(self, store: Store) -> None:
+        """Whatever a store saves where texts are nearly the same: every set is that of its lines."""
+        dice = random.Random(1)
+        image, others = packages(120), packages(200, first=500)
+        kept = dict[bytes, frozenset[bytes]]()
+        for number in range(30):
+            has = set(dice.sample(image, 120 - dice.randrange(4))) | set(dice.sample(others, dice.randrange(4)))
+            if number % 10 == 9:
+                has = set(dice.sample(others, 100))
+            blob = packages_blob(tuple(has))
+            if number % 7 == 6:
+                blob += blob.splitlines(keepends=True)[-1]  # says a line twice
+            await store.inventory.put_snapshot(digest.of(blob), blob)
+            kept[digest.of(blob)] = frozenset(blob.splitlines())
+        for name, lines in kept.items():
+            snapshot = await store.inventory.get_snapshot(name)
+            found = await store.inventory.packages(snapshot.packages)
+            assert {package_text(PackageLine(p.nevra, p.module)).encode() for p in found} == lines
+
+    @pytest.mark.parametrize("place", [0, 60, 119])
+    async def test_a_list_like_another_is_refused_for_what_is_wrong_with_it(self, store: Store, place: int) -> None:
+        right = packages_blob(packages(120))
+        await store.inventory.put_snapshot(digest.of(right), right)
+        lines = right.splitlines(keepends=True)
+        other = b"package-00007\t0\t2\t1\tx86_64\t\n"
+        for wrong in (
+            b"".join([*lines[:place], b"no package\n", *lines[place:]]),
+            b"".join([*lines[:place], b"zzz\t0\t1\t1\tx86_64\t\n", *lines[place:], b"zz\t0\t1\t1\tx86_64\t\n"]),
+            b"".join([*lines[:place], lines[-1 - place], *lines[place:]]) + other,
+            right + b"".join(lines[place:]) + other,
+            right[:-1],
+        ):
+            with pytest.raises(ValueError):
+                await store.inventory.put_snapshot(digest.of(wrong), wrong)
+        assert len(await store.inventory.packages_after(0)) == 120
 
     async def test_an_unknown_snapshot_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound, match="inventory"):
