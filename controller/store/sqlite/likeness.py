@@ -10,7 +10,7 @@ from typing import Final
 _STRIDE: Final = 512
 _NARROW: Final = 64
 """When it is known to so many bytes where two texts part, lines are compared."""
-_LOOKS: Final = 12
+_LOOKS: Final = 8
 """So many lines of a text are looked at to find which base it is like; most of them must be in it."""
 
 
@@ -59,14 +59,14 @@ def _alike(text: bytes, place: int, base: bytes, other: int) -> int:
     low, stride = 0, _STRIDE
     while low < limit:
         high = min(low + stride, limit)
-        if text[place + low : place + high] != base[other + low : other + high]:
+        if not text.startswith(base[other + low : other + high], place + low):
             break
         low, stride = high, 2 * stride
     else:
         return limit
     while high - low > _NARROW:
         middle = (low + high) // 2
-        if text[place + low : place + middle] == base[other + low : other + middle]:
+        if text.startswith(base[other + low : other + middle], place + low):
             low = middle
         else:
             high = middle

@@ -125,7 +125,6 @@ CREATE TABLE package (
   release TEXT NOT NULL,
   arch TEXT NOT NULL,
   module TEXT NOT NULL,
-  evr_key BLOB NOT NULL, -- common.evr.key: its bytes order as rpm does
   UNIQUE (name, epoch, version, release, arch, module)
 ) STRICT;
 

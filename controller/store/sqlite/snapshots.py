@@ -94,15 +94,9 @@ class Snapshots:
 
     async def packages_after(self, package_id: int) -> tuple[Package, ...]:
         """Return all interned packages with a greater id, ascending."""
-
-        def work(db: sqlite3.Connection) -> tuple[Package, ...]:
-            keys = dict[bytes, bytes]()  # equal ones are kept once, as evr.key does
-            return tuple(
-                _package((*row, keys.setdefault(evr_key, evr_key)))
-                for *row, evr_key in db.execute(_SQL["packages_after"], {"id": package_id})
-            )
-
-        return await self._database.read(work)
+        return await self._database.read(
+            lambda db: tuple(map(_package, db.execute(_SQL["packages_after"], {"id": package_id})))
+        )
 
     def _add_like(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> BitMap | None:
         """Keep a set whose text is much like that of a base; return its ids, None if there is no such base."""
@@ -158,7 +152,9 @@ class Snapshots:
         if self._ids is None:
             self._ids = {
                 package_text(PackageLine(Nevra(name, epoch, version, release, arch), module)).encode(): package_id
-                for package_id, name, epoch, version, release, arch, module in db.execute(_SQL["package_lines"])
+                for package_id, name, epoch, version, release, arch, module in db.execute(
+                    _SQL["packages_after"], {"id": 0}
+                )
             }
         return self._ids
 
@@ -223,12 +219,13 @@ def _places_of_none(found: list[Any]) -> list[int]:
 
 
 def _parameters(package_id: int, package: PackageLine) -> tuple[object, ...]:
-    return package_id, *package.nevra, package.module, package.nevra.key
+    return package_id, *package.nevra, package.module
 
 
 def _package(row: Row) -> Package:
-    package_id, name, epoch, version, release, arch, module, evr_key = row
-    return Package(package_id, Nevra(name, epoch, version, release, arch), module, evr_key)
+    package_id, name, epoch, version, release, arch, module = row
+    build = Nevra(name, epoch, version, release, arch)
+    return Package(package_id, build, module, build.key)
 
 
 def _snapshot(digest: bytes, row: Row | None) -> Snapshot:
