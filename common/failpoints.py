@@ -57,8 +57,19 @@ NAMES: Final = (
     "store.before_commit",
     "store.committed",
     "store.file_written",
+    # uniagent: a run is journaled, its result is kept, said, acknowledged
+    "uniagent.before_accept",
+    "uniagent.accepted",
+    "uniagent.before_result",
+    "uniagent.result_kept",
+    "uniagent.run_finished",
+    "uniagent.before_send",
+    "uniagent.result_sent",
+    "uniagent.piece_sent",
+    "uniagent.before_forget",
+    "uniagent.forgotten",
 )
-"""Every place there is, in the order in which a ticket's life comes to most of them."""
+"""Every place there is, in the order in which a ticket's life comes to most of them: the controller's, then the agent's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Final, Protocol
 
+from common import failpoints
 from common.clock import Clock
 from uniagent.backoff import Backoff
 from uniagent.blobs import Blobs
@@ -23,6 +24,7 @@ from uniagent.messages import (
     Heartbeat,
     Hello,
     Pace,
+    RunResult,
     ToController,
     Want,
     Welcome,
@@ -209,7 +211,13 @@ class Conversation:
 
     async def _send(self, stream: Stream, outgoing: Outgoing) -> None:
         while (message := await outgoing.next()) is not None:
+            if isinstance(message, RunResult):
+                failpoints.reached("uniagent.before_send")
             await stream.send(message)
+            if isinstance(message, RunResult):
+                failpoints.reached("uniagent.result_sent")
+            elif isinstance(message, BlobChunk):
+                failpoints.reached("uniagent.piece_sent")
             del message  # up to a quarter of a MiB, or it would stay until the next
         await stream.finish()
 

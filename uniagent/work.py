@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from common import failpoints
 from common.clock import Clock
 from uniagent import collection, durable, host
 from uniagent.blobs import Blobs
@@ -102,6 +103,7 @@ class Worker:
     def _accept(self, assignment: Assignment) -> None:
         allowed = min(assignment.timeout or DEFAULT_TIMEOUT, MAX_TIMEOUT)
         run = Run(assignment.run_id, assignment.ticket_id, self._clock.now(), allowed)
+        failpoints.reached("uniagent.before_accept")
         try:
             self._journal.accept(run)
         except OSError as error:
@@ -109,6 +111,7 @@ class Worker:
             sentence = f"the agent cannot write to {self.state}: {error.strerror}; make room or mend the disk"
             self._put_result(Finished(run.run_id, Outcome.FAILED, sentence))
             return
+        failpoints.reached("uniagent.accepted")
         log.info("accepted a run", extra={"run": run.run_id, "ticket": run.ticket_id})
         self._progress(run.run_id, "accepted")
         self._wake.set()
@@ -120,8 +123,10 @@ class Worker:
 
     def acknowledge(self, message_id: str) -> None:
         """Forget a message that the controller has stored, and the content only it needed."""
+        failpoints.reached("uniagent.before_forget")
         if self._outbox.acknowledge(message_id):
             self.drop_blobs()
+        failpoints.reached("uniagent.forgotten")
 
     def pace(self, report_interval: timedelta) -> None:
         """Report unordered at this interval; zero means never."""
@@ -199,8 +204,11 @@ class Worker:
     def _finish(self, finished: Finished) -> None:
         log.info("a run ended", extra={"run": finished.run_id, "outcome": finished.outcome, "error": finished.error})
         self._steps.pop(finished.run_id, None)
+        failpoints.reached("uniagent.before_result")
         self._put_result(finished)
+        failpoints.reached("uniagent.result_kept")
         self._journal.finish(finished)
+        failpoints.reached("uniagent.run_finished")
 
     def _put_result(self, f: Finished) -> None:
         self._outbox.put(RunResult(self._ids.new("m-", 26), f.run_id, f.outcome, f.error, f.report))

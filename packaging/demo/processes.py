@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -40,11 +41,16 @@ class Daemons:
         """Return the file with what a process said."""
         return self._logs / f"{name}.log"
 
-    def start(self, name: str, command: Sequence[str]) -> None:
+    def start(self, name: str, command: Sequence[str], **environment: str) -> None:
         """Start a process in a session of its own, so that Ctrl-C reaches the story only."""
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | environment,
             )
 
     def kill(self, name: str) -> None:
@@ -52,6 +58,15 @@ class Daemons:
         process = self._running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def wait_for_death(self, name: str, seconds: float) -> int:
+        """Wait until a process has ended by itself, forget it, end all it started, and return how it ended."""
+        process = self._running[name]
+        process.wait(seconds)
+        del self._running[name]
+        with contextlib.suppress(ProcessLookupError):  # nothing is left of it
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode
 
     def check(self) -> None:
         """Raise DemoError when a process has ended by itself."""

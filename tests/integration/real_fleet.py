@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from common.errors import Unavailable
+from common.failpoints import VARIABLE
 from controller.client import Client, connect
 from processes import Daemons
 from tests.ports import free_port
@@ -51,12 +53,13 @@ class RealFleet:
             self._client = connect(self.address, self.data / "join.pem", token)
         return self._client
 
-    def start_controller(self) -> None:
-        """Start the controller; it serves soon."""
+    def start_controller(self, failpoint: str = "") -> None:
+        """Start the controller; it serves soon, and dies at the failpoint."""
         (self.data / "address").unlink(missing_ok=True)
         self.daemons.start(
             "controller",
             [str(PROGRAMS / "patchwarden-controller"), "run", "--config", str(self.folder / "controller.toml")],
+            **{VARIABLE: failpoint},
         )
 
     def wait_for_controller(self) -> None:
@@ -64,7 +67,11 @@ class RealFleet:
         self.wait("the controller serves", (self.data / "address").exists)
         self.wait("the controller answers", lambda: bool(self.client.whoami()))
 
-    def add_agent(self, name: str, root: Path, *, group: str = "web") -> None:
+    def wait_for_death(self, name: str) -> None:
+        """Return when a process has come to its failpoint."""
+        assert self.daemons.wait_for_death(name, 120) == -signal.SIGKILL, self.daemons.log(name).read_text()[-2000:]
+
+    def add_agent(self, name: str, root: Path, *, group: str = "web", failpoint: str = "") -> None:
         """Start an agent of its own on a copy of an installation. The controller must be there."""
         own = self.folder / f"{name}.root"
         shutil.copytree(root, own, symlinks=True)
@@ -74,11 +81,12 @@ class RealFleet:
             f'token = "{token}"\nname = "{name}"\nregion = "cn-test"\nzone = "a"\napplication_group = "{group}"\n'
             f'root = "{own}"\n'
         )
-        self.start_agent(name)
+        self.start_agent(name, failpoint)
 
-    def start_agent(self, name: str) -> None:
-        """Start an agent that was added before."""
-        self.daemons.start(name, [str(PROGRAMS / "uniagent"), "run", "--config", str(self.folder / f"{name}.toml")])
+    def start_agent(self, name: str, failpoint: str = "") -> None:
+        """Start an agent that was added before; it dies at the failpoint."""
+        command = [str(PROGRAMS / "uniagent"), "run", "--config", str(self.folder / f"{name}.toml")]
+        self.daemons.start(name, command, **{VARIABLE: failpoint})
 
     def wait_for_agents(self, count: int) -> None:
         """Return when so many instances can be selected."""

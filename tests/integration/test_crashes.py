@@ -42,11 +42,6 @@ def create(fleet: RealFleet) -> str:
     return fleet.client.create_ticket(spec).ticket.id
 
 
-def step_of(fleet: RealFleet, ticket_id: str, name: str) -> str:
-    """What an agent says it is doing; empty when its run is not out."""
-    return next(r.step for r in fleet.client.list_runs(ticket_id) if r.instance_name == name)
-
-
 def check_accounting(fleet: RealFleet, ticket_id: str) -> ticket_pb2.Ticket:
     """Every target is in exactly one bucket: in the ticket's counts, in its batches' counts and run by run."""
     ticket = fleet.client.get_ticket(ticket_id)
@@ -105,11 +100,14 @@ def test_R17_a_ticket_ends_right_when_controller_and_agents_are_killed_at_random
 def test_R17_a_killed_agent_is_unreachable_and_the_run_it_had_journaled_still_counts_when_it_is_back(
     fleet: RealFleet,
 ) -> None:
+    fleet.daemons.kill("ecs-3")
+    fleet.wait_for_agents(AGENTS - 1)
+    fleet.start_agent("ecs-3", "uniagent.accepted")
+    fleet.wait_for_agents(AGENTS)
     patience = timedelta(seconds=2)
     spec = scan_of(fleet_pb2.Selector(all=True), success_rate=0, one_batch=True, unreachable_after=patience)
     ticket_id = fleet.client.create_ticket(spec).ticket.id
-    fleet.wait("the agent is at work", lambda: step_of(fleet, ticket_id, "ecs-3") not in ("", "sent"))
-    fleet.daemons.kill("ecs-3")
+    fleet.wait_for_death("ecs-3")
     fleet.wait("the ticket ends", lambda: fleet.client.get_ticket(ticket_id).state in OVER, 60)
     ticket = check_accounting(fleet, ticket_id)
     assert (ticket.counts.succeeded, ticket.counts.unreachable) == (AGENTS - 1, 1)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from common import failpoints
 from common.errors import Unavailable
 from common.pb.v1 import fleet_pb2
 from common.pb.v1 import notification_pb2 as pb
@@ -38,21 +35,19 @@ PLACES = [pytest.param(name, marks=pytest.mark.slow) for name in ONCE if name !=
 
 @pytest.mark.parametrize("place", ["engine.saved", "notifier.accepted", *PLACES])
 def test_a_controller_killed_between_the_event_and_the_message_still_sends_it(
-    tmp_path: Path, centos_host: RealHost, place: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, centos_host: RealHost, place: str
 ) -> None:
     with http_server() as hook, RealFleet(tmp_path) as fleet:
         _set_up(fleet, hook, centos_host)
         fleet.daemons.kill("controller")
-        monkeypatch.setenv(failpoints.VARIABLE, place)
-        fleet.start_controller()
+        fleet.start_controller(place)
         fleet.wait_for_controller()
-        monkeypatch.delenv(failpoints.VARIABLE)
         fleet.wait_for_agents(1)
         policy = pb.NotificationPolicy(events=EVENTS, people=["siem"])
         spec = scan_of(fleet_pb2.Selector(all=True), one_batch=True, notification=policy)
         with contextlib.suppress(Unavailable):  # killed before it could answer; the same request makes no second ticket
             fleet.client.create_ticket(spec, request_id="once")
-        _wait_for_death(fleet)
+        fleet.wait_for_death("controller")
         fleet.start_controller()
         fleet.wait_for_controller()
         ticket = fleet.client.create_ticket(spec, request_id="once").ticket.id
@@ -85,13 +80,3 @@ def _set_up(fleet: RealFleet, hook: Hook, host: RealHost) -> None:
     fleet.wait_for_agents(1)
     address = pb.ContactAddress(channel=pb.CHANNEL_WEBHOOK, value="siem")
     fleet.client.create_contact(pb.Contact(name="siem", addresses=[address]))
-
-
-def _wait_for_death(fleet: RealFleet) -> None:
-    """Return once the controller has ended itself at its failpoint, and forget it."""
-    process = fleet.daemons._running["controller"]
-    process.wait(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    with contextlib.suppress(ProcessLookupError):  # what it started dies with it, or here
-        os.killpg(process.pid, signal.SIGKILL)
-    del fleet.daemons._running["controller"]

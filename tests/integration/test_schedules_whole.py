@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -268,23 +267,15 @@ def create_soon(fleet: RealFleet) -> datetime:
     ["scheduler.before_ticket", "scheduler.ticket_made", "scheduler.before_history", "scheduler.history_stored"],
 )
 def test_killed_while_it_makes_its_ticket_and_its_history_a_run_makes_one_ticket(
-    tmp_path: Path, centos_host: RealHost, monkeypatch: pytest.MonkeyPatch, place: str
+    tmp_path: Path, centos_host: RealHost, place: str
 ) -> None:
     with RealFleet(tmp_path) as fleet:
-        monkeypatch.setenv("PATCHWARDEN_FAILPOINT", place)
-        fleet.start_controller()
-        monkeypatch.delenv("PATCHWARDEN_FAILPOINT")
+        fleet.start_controller(place)
         fleet.wait_for_controller()
         fleet.add_agent("ecs-0", centos_host.root)
         fleet.wait_for_agents(1)
         at = create_soon(fleet)
-        died = time.monotonic() + 120
-        process = fleet.daemons._running["controller"]
-        while process.poll() is None:
-            assert time.monotonic() < died, "it was to kill itself"
-            time.sleep(0.1)
-        assert process.returncode == -9
-        fleet.daemons._running.pop("controller")
+        fleet.wait_for_death("controller")
         fleet.start_controller()
         fleet.wait_for_controller()
         fleet.wait("the run is in the history", lambda: bool(list(fleet.client.list_schedule_runs("once"))))

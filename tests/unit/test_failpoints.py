@@ -8,6 +8,7 @@ import subprocess
 import sys
 import typing
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,13 @@ def test_a_process_does_not_start_with_a_place_that_is_none(setting: str) -> Non
     assert repr(setting) in error
 
 
+def programs() -> Iterator[Path]:
+    for folder in ("controller", "uniagent"):
+        yield from (ROOT / folder).rglob("*.py")
+
+
 def test_each_name_is_one_place_in_the_code() -> None:
-    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "controller").rglob("*.py"))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in programs())
     assert {name: code.count(f'"{name}"') for name in NAMES} == dict.fromkeys(NAMES, 1)
     assert not [name for name, count in Counter(NAMES).items() if count > 1]
 
@@ -66,7 +72,7 @@ def test_each_name_is_one_place_in_the_code() -> None:
 def test_each_place_in_the_code_has_a_name_of_the_list() -> None:
     named = {
         line.partition('failpoints.reached("')[2].partition('"')[0]
-        for path in (ROOT / "controller").rglob("*.py")
+        for path in programs()
         for line in path.read_text(encoding="utf-8").splitlines()
         if 'failpoints.reached("' in line
     }
