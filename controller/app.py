@@ -36,7 +36,7 @@ from controller.api.selecting import Selecting
 from controller.api.server import Server, Services, serve
 from controller.api.ticket_service import TicketService
 from controller.api.watching import Watcher
-from controller.channels.settings import NO_CHANNELS, ChannelSettings, load_channels
+from controller.channels.file import ChannelsFile
 from controller.channels.transport import ChildTransport, mail_domain
 from controller.compliance.presets import public_baselines
 from controller.dispatch.assess import Assessor
@@ -77,7 +77,7 @@ class _Parts:
     intake: Intake
     assessor: Assessor
     watcher: Watcher
-    channels: ChannelSettings
+    channels: ChannelsFile
 
 
 class Controller:
@@ -115,7 +115,7 @@ class Controller:
 
     async def _start(self, running: AsyncExitStack) -> None:
         settings, data = self.settings, self.settings.data
-        channels = load_channels(settings.notify) if settings.notify is not None else NO_CHANNELS
+        channels = ChannelsFile(settings.notify)
         make_folder(data)
         store = self._given_store
         if store is None:  # first of all: it is also the lock on the folder
@@ -136,7 +136,7 @@ class Controller:
         running.callback((data / ADDRESS).unlink, missing_ok=True)
         log.info("serving", extra={"address": self._server.address, "data": str(data)})
 
-    async def _build(self, store: Store, channels: ChannelSettings, running: AsyncExitStack) -> _Parts:
+    async def _build(self, store: Store, channels: ChannelsFile, running: AsyncExitStack) -> _Parts:
         settings, clock = self.settings, self.clock
         hub, sessions = LocalHub(), Sessions(clock, settings.heartbeat_interval)
         sessions.barred.note((*await store.fleet.instances(), *await store.fleet.retired_instances()))
@@ -156,7 +156,7 @@ class Controller:
         return _Parts(hub, sessions, engine, intake, assessor, Watcher(store.tickets, engine, hub, clock), channels)
 
     def _notify(self, store: Store, parts: _Parts, running: AsyncExitStack) -> None:
-        transport = ChildTransport(parts.channels, mail_domain(self.settings.hosts))
+        transport = ChildTransport(parts.channels.now, mail_domain(self.settings.hosts))
         notifier = Notifier(store, transport, parts.hub, self.clock, random.SystemRandom().random)
         sending = asyncio.create_task(notifier.run(), name="notifier")
         sending.add_done_callback(_log_failure)

@@ -19,7 +19,7 @@ from controller.api.auth import operator
 from controller.api.checks import Checks
 from controller.api.interception import Context
 from controller.api.translate import timestamp
-from controller.channels.settings import ChannelSettings
+from controller.channels.file import ChannelsFile
 from controller.fleet.model import Role
 from controller.hub.api import Hub
 from controller.notify import retry, validate
@@ -52,7 +52,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
     """Serves contacts, shifts and messages."""
 
     def __init__(
-        self, contacts: ContactStore, outbox: OutboxStore, hub: Hub, clock: Clock, ids: Ids, channels: ChannelSettings
+        self, contacts: ContactStore, outbox: OutboxStore, hub: Hub, clock: Clock, ids: Ids, channels: ChannelsFile
     ) -> None:
         """Join the parts."""
         self._contacts = contacts
@@ -270,17 +270,19 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def ListChannels(self, request: pb.ListChannelsRequest, context: Context) -> pb.ListChannelsResponse:  # noqa: N802
         """Say which channels are set up."""
-        places = self._channels.places()
+        now = self._channels.now()
+        places = now.places()
         return pb.ListChannelsResponse(
             channels=[
                 pb.ChannelSetup(
                     channel=translate.CHANNEL.to_wire(channel),
                     places=places[channel],
-                    takes_addresses=self._channels.takes_addresses(channel),
+                    takes_addresses=now.takes_addresses(channel),
                 )
                 for channel in Channel
                 if channel in places
-            ]
+            ],
+            problem=self._channels.problem,
         )
 
     async def _contact(self, name: str, field: str = "name") -> Contact:

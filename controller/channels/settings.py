@@ -1,4 +1,4 @@
-"""The file of channels: which endpoints there are and with which credentials. It is read once, when the controller starts.
+"""The file of channels: which endpoints there are and with which credentials. file.py reads it again when it changes.
 
     [EMAIL]
     url = "mailtos://user:password@smtp.example.com:587?from=patchwarden@example.com&to={address}"

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from controller.channels.places import CannotSend, Job, job_for
@@ -39,8 +39,8 @@ class Transport(Protocol):
 class ChildTransport:
     """Transport through the channels of the settings. What it is cancelled in is not sent any more."""
 
-    def __init__(self, settings: ChannelSettings, domain: str, seconds: float = SECONDS) -> None:
-        """Send through these channels; `domain` ends the Message-IDs of e-mails."""
+    def __init__(self, settings: Callable[[], ChannelSettings], domain: str, seconds: float = SECONDS) -> None:
+        """Send through the channels that there are then; `domain` ends the Message-IDs of e-mails."""
         self._settings = settings
         self._domain = domain
         self._seconds = seconds
@@ -48,7 +48,7 @@ class ChildTransport:
 
     async def send(self, message: Message, rendered: Rendered) -> None:
         """Return once a server has accepted the message. Raise NotSent, CannotSend."""
-        job = job_for(self._settings, message, rendered, self._domain)
+        job = job_for(self._settings(), message, rendered, self._domain)
         async with self._slots[message.channel]:
             await self._run(job)
 

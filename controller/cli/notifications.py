@@ -119,10 +119,15 @@ def channels(session: Session) -> None:
     """List the channels that the controller's settings have, and their places."""
     from common.pb.v1 import notification_pb2 as pb
 
-    found = list(session.client().list_channels())
+    answer = session.client().list_channels()
+    found = list(answer.channels)
     titles = (Column("channel", least=8), Column("a contact's address", least=20))
     rows = [(word(pb.Channel, c.channel), _address_form(c)) for c in found]
     session.printer.many(pb.ChannelSetup.DESCRIPTOR, found, lambda: [Table(titles, rows)])
+    if answer.problem:
+        session.printer.remark(
+            f"the file of channels was changed and is wrong, so these are those of before: {answer.problem}"
+        )
     if not found:
         session.printer.remark("no channel is set up: name a file with notify in the controller's settings")
 

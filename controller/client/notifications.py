@@ -127,10 +127,10 @@ class NotificationCalls:
         request = notification_pb2.RetryNotificationRequest(id=notification_id)
         self._notification_line.ask(self._notifications.RetryNotification, request)
 
-    def list_channels(self) -> Sequence[notification_pb2.ChannelSetup]:
-        """Return the channels that are set up."""
+    def list_channels(self) -> notification_pb2.ListChannelsResponse:
+        """Return the channels that are set up, and what is wrong with their file since it changed."""
         request = notification_pb2.ListChannelsRequest()
-        return self._notification_line.ask(self._notifications.ListChannels, request).channels
+        return self._notification_line.ask(self._notifications.ListChannels, request)
 
 
 def _key(scenario: str, role: str) -> notification_pb2.ShiftKey:

@@ -283,6 +283,29 @@ async def test_the_channels_are_shown_without_their_urls(admin: Stubs) -> None:
     assert SECRET not in str(found)
 
 
+async def test_another_password_needs_no_restart_and_a_slip_is_told_and_harms_nobody(
+    harness: Harness, admin: Stubs, hook: Hook, tmp_path: Path
+) -> None:
+    await make_contacts(admin, "lin")
+    file = tmp_path / "notify.toml"
+    before = file.read_text()
+    with http_server() as moved:
+        file.write_text(before.replace(f":{hook.port}/", f":{moved.port}/"))
+        await admin.notifications.TestNotification(
+            pb.TestNotificationRequest(contact="lin", channel=pb.CHANNEL_WEBHOOK)
+        )
+        await settled(admin, 1)
+        file.write_text("[WEBHOOK")
+        answer = await admin.notifications.ListChannels(pb.ListChannelsRequest())
+        assert "is not TOML" in answer.problem
+        assert [c.channel for c in answer.channels] == [pb.CHANNEL_EMAIL, pb.CHANNEL_WEBHOOK]
+        await admin.notifications.TestNotification(
+            pb.TestNotificationRequest(contact="lin", channel=pb.CHANNEL_WEBHOOK)
+        )
+        await settled(admin, 2)
+        assert (len(moved.posts), hook.posts) == (2, [])
+
+
 # Tickets
 
 

@@ -18,6 +18,7 @@ import pytest
 from common import tls
 from common.errors import InvalidArgument
 from controller.channels import child, through_apprise
+from controller.channels.file import ChannelsFile
 from controller.channels.places import CannotSend, idempotency_key, job_for, message_id
 from controller.channels.settings import ChannelSettings, load_channels, parse_channels
 from controller.channels.transport import ChildTransport, NotSent, mail_domain
@@ -42,7 +43,7 @@ def mail_settings(port: int, scheme: str = "mailto", login: str = "", more: str 
 
 async def send(channels: ChannelSettings, message: Message | None = None, seconds: float = 30.0) -> None:
     message = message or a_message(a_notice())
-    await ChildTransport(channels, "pw.example.com", seconds).send(message, render(a_notice(), message))
+    await ChildTransport(lambda: channels, "pw.example.com", seconds).send(message, render(a_notice(), message))
 
 
 def over(channel: Channel, address: str) -> Message:
@@ -299,6 +300,56 @@ class TestSettings:
         sample = Path(__file__).parents[2] / "packaging/samples/notify.toml"
         found = parse_channels(tomllib.loads(sample.read_text()), sample.parent)
         assert set(found.places()) == {c for c in Channel if c is not Channel.DEFAULT}
+
+
+class TestFile:
+    GOOD, BETTER = '[WECOM.places]\nops = "wecombot://key"\n', '[WECOM.places]\ndev = "wecombot://other-key"\n'
+
+    def a_file(self, tmp_path: Path, text: str = GOOD) -> Path:
+        file = tmp_path / "notify.toml"
+        file.write_text(text)
+        file.chmod(0o600)
+        return file
+
+    def test_it_is_read_again_when_it_changes_however_soon_and_however(self, tmp_path: Path) -> None:
+        file = self.a_file(tmp_path)
+        channels = ChannelsFile(file)
+        assert channels.now().places() == {Channel.WECOM: ("ops",)}
+        file.write_text(self.BETTER)
+        assert (channels.now().places(), channels.problem) == ({Channel.WECOM: ("dev",)}, "")
+        other = tmp_path / "new"
+        other.write_text(self.GOOD)
+        other.chmod(0o600)
+        other.replace(file)
+        assert channels.now().places() == {Channel.WECOM: ("ops",)}
+
+    @pytest.mark.parametrize("spoil", ["[", "[FAX]\n", None, "everybody"])
+    def test_a_wrong_one_leaves_those_of_before_and_is_said_once_until_it_is_mended(
+        self, tmp_path: Path, spoil: str | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = self.a_file(tmp_path)
+        channels = ChannelsFile(file)
+        if spoil is None:
+            file.unlink()
+        elif spoil == "everybody":
+            file.chmod(0o644)
+        else:
+            file.write_text(spoil)
+        for _ in range(3):
+            assert channels.now().places() == {Channel.WECOM: ("ops",)}
+            assert str(file) in channels.problem or "FAX" in channels.problem
+        said = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+        assert said == ["the channels are wrong, the old ones stay"]
+        assert "wecombot" not in caplog.text
+        self.a_file(tmp_path, self.BETTER)
+        assert (channels.problem, channels.now().places()) == ("", {Channel.WECOM: ("dev",)})
+
+    def test_without_a_file_there_are_none_and_nothing_is_wrong(self) -> None:
+        assert (ChannelsFile(None).now().places(), ChannelsFile(None).problem) == ({}, "")
+
+    def test_one_that_is_wrong_from_the_start_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidArgument, match="is not TOML"):
+            ChannelsFile(self.a_file(tmp_path, "["))
 
 
 def test_what_apprise_says_loses_every_credential() -> None:

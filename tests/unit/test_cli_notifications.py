@@ -321,6 +321,11 @@ def test_channels_are_listed_and_that_there_are_none_is_said(server: ScriptedCon
     assert "WECOM    one of dev, ops" in said
     server.answers["ListChannels"] = lambda _: pb.ListChannelsResponse()
     assert "no channel is set up" in patchctl("notifications", "channels").stderr
+    wrong = "/etc/patchwarden/notify.toml: is not TOML"
+    server.answers["ListChannels"] = lambda _: pb.ListChannelsResponse(channels=setup, problem=wrong)
+    told = patchctl("notifications", "channels")
+    assert "EMAIL    their own" in told.stdout
+    assert f"so these are those of before: {wrong}" in told.stderr
 
 
 def test_a_time_ago_is_said_for_each(server: ScriptedController) -> None:
