@@ -63,11 +63,11 @@ def create(
 ) -> None:
     """Make an operator's token. It is shown once. Say whose: --own or --user.
 
-    A token may no more than its user, and no more than its role. One for each program is best: each can be revoked alone.
+    A token may do no more than its user, and no more than its role. One for each program is best: each can be revoked alone.
 
     Example: patchctl tokens create --own --role VIEWER --lifetime 30d --note "dashboard"
 
-    Without --own, --user and --role it is one with which a host enrols, as it was before there were these: patchctl enrolment create.
+    Without --own, --user and --role this makes a token with which a host enrols, as it always did: patchctl enrolment create.
     """
     is_for_host = not (own or user or role)
     for_host = sorted(
