@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from controller.api.audit_service import AuditService
 from controller.api.auth import ACCOUNTS, Gate, calling_agent
 from controller.api.authority import CertificateDesk, Keyring, open_keyring
 from controller.api.baseline_service import BaselineService
+from controller.api.bound import BoundBaselines, BoundFleet, BoundTickets
 from controller.api.faults import fault_interceptor
 from controller.api.files import make_folder, write
 from controller.api.fleet_service import FleetService
@@ -29,6 +31,7 @@ from controller.api.notification_service import NotificationService
 from controller.api.open_streams import OpenStreams, StreamInterceptor, end_those_refused
 from controller.api.operators import first_token, take_tokens
 from controller.api.planning import Planner
+from controller.api.reach import Reach
 from controller.api.recording import Recorder, RecordingInterceptor
 from controller.api.report_service import ReportService
 from controller.api.schedule_service import ScheduleService
@@ -38,6 +41,7 @@ from controller.api.ticket_service import TicketService
 from controller.api.watching import Watcher
 from controller.channels.file import ChannelsFile
 from controller.channels.transport import ChildTransport, mail_domain
+from controller.compliance.model import Baseline
 from controller.compliance.presets import public_baselines
 from controller.dispatch.assess import Assessor
 from controller.dispatch.clone_watch import CloneWatch
@@ -46,20 +50,22 @@ from controller.dispatch.engine import Engine
 from controller.dispatch.intake import Intake
 from controller.dispatch.notifier import Notifier
 from controller.dispatch.scheduler import Scheduler
+from controller.dispatch.trust import Trust
 from controller.dispatch.watch import watch_silence
-from controller.fleet.model import InstanceId
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId
 from controller.fleet.orders import Goodbye
 from controller.fleet.sessions import Sessions
 from controller.hub.local import LocalHub
 from controller.inventory.parse_worker import MetadataParser
 from controller.settings import Settings
-from controller.store.api import BaselineStore, FleetStore, Store
+from controller.store.api import AccountStore, BaselineStore, FleetStore, Store
 from controller.store.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
 
 DATABASE: Final = "patchwarden.db"
 ADDRESS: Final = "address"
+_ACCOUNTS_AT_ONCE: Final = 200
 _GRACE: Final = timedelta(seconds=3)
 _GOODBYE_SECONDS: Final = 0.2
 """Real time that streams get to say goodbye before they end."""
@@ -78,6 +84,7 @@ class _Parts:
     assessor: Assessor
     watcher: Watcher
     channels: ChannelsFile
+    trust: Trust
 
 
 class Controller:
@@ -122,7 +129,7 @@ class Controller:
             store = await asyncio.to_thread(SqliteStore.open, data / DATABASE)
             running.push_async_callback(store.close)
         keyring = open_keyring(data, settings.hosts, self.clock.now())
-        await seed(store.baselines, self.clock.now())
+        await seed(store.baselines, self.clock.now(), await _all_accounts(store.accounts))
         recorder = Recorder(store.audit, self.clock, partial(_account_of, store.fleet))
         running.push_async_callback(recorder.drain)
         await recorder.note("controller started", VERSION)
@@ -144,7 +151,13 @@ class Controller:
         assessor = Assessor(store, parser, clock)
         await assessor.start()
         running.push_async_callback(assessor.stop)
-        engine = Engine(store.tickets, sessions, hub, clock)
+        trust = Trust(store.accounts, clock)
+        trust.note(await store.fleet.instances())
+        await trust.read()
+        following = asyncio.create_task(trust.follow(hub, ACCOUNTS), name="follow agencies")
+        following.add_done_callback(_log_failure)
+        running.push_async_callback(_cancel, following)
+        engine = Engine(store.tickets, sessions, hub, clock, trust)
         await engine.start()
         running.push_async_callback(engine.stop)
         intake = Intake(store.inventory, clock, settings.max_blob_bytes)
@@ -153,7 +166,8 @@ class Controller:
         )
         silence.add_done_callback(_log_failure)
         running.push_async_callback(_cancel, silence)
-        return _Parts(hub, sessions, engine, intake, assessor, Watcher(store.tickets, engine, hub, clock), channels)
+        watcher = Watcher(store.tickets, engine, hub, clock)
+        return _Parts(hub, sessions, engine, intake, assessor, watcher, channels, trust)
 
     def _notify(self, store: Store, parts: _Parts, running: AsyncExitStack) -> None:
         transport = ChildTransport(parts.channels.now, mail_domain(self.settings.hosts))
@@ -182,10 +196,18 @@ class Controller:
             reported=parts.assessor.reported,
             clones=clones,
         )
-        selecting = Selecting(
-            store.fleet, parts.sessions, parts.assessor.assessments, clock, settings.stale_instance_after
-        )
-        planner = Planner(store, selecting, parts.assessor.deciding_baseline)
+        fleet = BoundFleet(store.fleet, store.accounts, clock)
+        tickets = BoundTickets(store.tickets)
+        baselines = BoundBaselines(store.baselines, fleet)
+
+        async def account_made(account: str) -> None:
+            """Put into a new account what every account begins with."""
+            await seed(store.baselines, clock.now(), [account])
+            await parts.assessor.refresh_all()
+
+        selecting = Selecting(fleet, parts.sessions, parts.assessor.assessments, clock, settings.stale_instance_after)
+        reach = Reach(fleet, store.accounts, parts.trust, clock)
+        planner = Planner(baselines, store.contacts, reach, selecting, parts.assessor.deciding_baseline)
         maker = TicketMaker(store.tickets, parts.engine, planner, clock, ids)
         scheduler = Scheduler(
             store.schedules,
@@ -196,12 +218,12 @@ class Controller:
         )
         services = Services(
             agents=agents,
-            fleet=FleetService(store.fleet, parts.sessions, parts.assessor, selecting, clones, parts.hub, clock, ids),
-            baselines=BaselineService(store.baselines, store.fleet, parts.assessor, selecting, clock, ids),
-            tickets=TicketService(store.tickets, parts.engine, planner, maker, parts.watcher, clock),
-            reports=ReportService(store, parts.assessor, selecting, clock),
-            schedules=ScheduleService(store.schedules, store.tickets, scheduler, planner, clock, ids),
-            accounts=AccountService(store.accounts, parts.hub, clock, ids, _account_made),
+            fleet=FleetService(fleet, parts.sessions, parts.assessor, selecting, clones, parts.hub, clock, ids),
+            baselines=BaselineService(baselines, fleet, parts.assessor, selecting, clock, ids),
+            tickets=TicketService(tickets, parts.engine, planner, maker, parts.watcher, clock),
+            reports=ReportService(store, fleet, baselines, parts.assessor, selecting, clock),
+            schedules=ScheduleService(store.schedules, tickets, scheduler, planner, clock, ids),
+            accounts=AccountService(store.accounts, parts.hub, clock, ids, account_made),
             notifications=NotificationService(store.contacts, store.outbox, parts.hub, clock, ids, parts.channels),
             audit=AuditService(store.audit),
         )
@@ -237,9 +259,9 @@ class Controller:
         await server.stop(_GRACE)
 
 
-async def seed(store: BaselineStore, now: datetime) -> None:
-    """Put the public baselines there, as new versions where this release changed them, and make each the default where there is none."""
-    defaults = await store.defaults()
+async def seed(store: BaselineStore, now: datetime, accounts: Iterable[str] = (DEFAULT_ACCOUNT,)) -> None:
+    """Put the public baselines there, as new versions where this release changed them, and make each an account's default that has none."""
+    presets = list[Baseline]()
     for preset in public_baselines():
         try:
             there = await store.get_baseline(preset.id)
@@ -250,18 +272,26 @@ async def seed(store: BaselineStore, now: datetime) -> None:
         try:
             if not same:
                 await store.put_baseline(replace(preset, version=version + 1, created_at=now))
-            if (preset.scenario, preset.operating_system) not in defaults:
-                await store.set_default(preset.id)
+            presets.append(preset)
         except Conflict:
             log.warning("public baseline left out: its name is taken", extra={"baseline": preset.name})
+    for account in accounts:
+        defaults = await store.defaults(account)
+        for preset in presets:
+            if (preset.scenario, preset.operating_system) not in defaults:
+                await store.set_default(preset.id, account=account)
+
+
+async def _all_accounts(store: AccountStore) -> list[str]:
+    found, after = list[str](), ""
+    while page := await store.accounts(_ACCOUNTS_AT_ONCE, after):
+        found += [account.name for account in page]
+        after = found[-1]
+    return found
 
 
 async def _account_of(store: FleetStore, instance_id: InstanceId) -> str:
     return (await store.get_instance(instance_id)).account
-
-
-async def _account_made(account: str) -> None:
-    """Put into a new account what every account begins with: nothing yet."""
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

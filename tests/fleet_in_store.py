@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from common import digest, manifest
 from common.manifest import Repository
+from controller.api.bound import BoundBaselines, BoundFleet
 from controller.api.selecting import Selecting
 from controller.compliance.model import (
     Advisory,
@@ -84,7 +86,17 @@ class Fleet:
     def selecting(self) -> Selecting:
         """What finds who is meant by a selector; nobody is connected."""
         sessions = Sessions(self.clock, timedelta(seconds=30))
-        return Selecting(self.store.fleet, sessions, self.assessor.assessments, self.clock)
+        return Selecting(self.bound, sessions, self.assessor.assessments, self.clock)
+
+    @cached_property
+    def bound(self) -> BoundFleet:
+        """The fleet as whoever calls may see it."""
+        return BoundFleet(self.store.fleet, self.store.accounts, self.clock)
+
+    @cached_property
+    def bound_baselines(self) -> BoundBaselines:
+        """Baselines as whoever calls may see them."""
+        return BoundBaselines(self.store.baselines, self.bound)
 
     async def repository(self, *advisories: Advisory, called: str = "updates", **changes: Any) -> Repository:
         """A repository with these advisories (default: one for a newer bash)."""

@@ -15,8 +15,10 @@ from controller.fleet.model import Instance
 _MAX_TEXT = 200
 
 
-async def listed(catalog: Catalog, request: pb.ListAdvisoriesRequest) -> pb.ListAdvisoriesResponse:
-    """Return a page of the advisories that the request means, the newest first."""
+async def listed(
+    catalog: Catalog, request: pb.ListAdvisoriesRequest, instances: Sequence[Instance]
+) -> pb.ListAdvisoriesResponse:
+    """Return a page of the advisories of these instances' repositories that the request means, the newest first."""
     checks = Checks()
     categories = frozenset[Category](CATEGORY.read_all(checks, "categories", request.categories))
     severities = frozenset(SEVERITY.read_all(checks, "severities", request.severities))
@@ -33,7 +35,7 @@ async def listed(catalog: Catalog, request: pb.ListAdvisoriesRequest) -> pb.List
             and (not words or _says(entry, words))
         )
 
-    page = await catalog.entries(wanted, affecting_only=request.affecting_only, limit=size + 1)
+    page = await catalog.entries(instances, wanted, affecting_only=request.affecting_only, limit=size + 1)
     return pb.ListAdvisoriesResponse(
         advisories=[translate_report.advisory_message(entry) for entry in page[:size]],
         next_page_token=paging.make_token(request, page[size - 1].position) if len(page) > size else "",
@@ -41,13 +43,13 @@ async def listed(catalog: Catalog, request: pb.ListAdvisoriesRequest) -> pb.List
 
 
 async def affected(
-    catalog: Catalog, request: pb.ListAffectedRequest, instances: Sequence[Instance]
+    catalog: Catalog, request: pb.ListAffectedRequest, fleet: Sequence[Instance], instances: Sequence[Instance]
 ) -> pb.ListAffectedResponse:
-    """Return a page of those whom an advisory or a CVE concerns."""
+    """Return a page of those of the instances whom an advisory or a CVE of the fleet's repositories concerns."""
     wanted = reference("reference", request.reference)
     size = paging.page_size(request.page_size)
     after = paging.read_token(request, request.page_token, (str,) * 6)
-    found = await catalog.concerned(wanted, instances, include_fixed=request.include_fixed)
+    found = await catalog.concerned(wanted, fleet, instances, include_fixed=request.include_fixed)
     rows = [row for row in found.rows if after is None or row.position > after]
     return pb.ListAffectedResponse(
         affected=[translate_report.affected_message(row) for row in rows[:size]],

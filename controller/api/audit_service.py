@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from common.errors import PermissionDenied
 from common.pb.v1 import audit_pb2 as pb
 from common.pb.v1 import audit_pb2_grpc
 from controller.api import paging
+from controller.api.bound import whole_account
 from controller.api.checks import MAX_REFERENCE, Checks
 from controller.api.interception import Context
 from controller.api.translate import AUDIT_KIND, read_instant, timestamp
 from controller.audit.model import AuditEntry, AuditFilter
+from controller.fleet.model import DEFAULT_ACCOUNT
 from controller.store.api import AuditStore
 
 
@@ -30,6 +33,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
             subject=checks.text("subject", request.subject, MAX_REFERENCE),
             since=read_instant(checks, "since", request.since if request.HasField("since") else None),
             until=read_instant(checks, "until", request.until if request.HasField("until") else None),
+            account=whole_account("the audit log").account,
         )
         checks.done()
         size = paging.page_size(request.page_size)
@@ -42,7 +46,13 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         )
 
     async def ListAuditChain(self, request: pb.ListAuditChainRequest, context: Context) -> pb.ListAuditChainResponse:  # noqa: N802
-        """Return entries in the order of the chain, as they are stored."""
+        """Return entries in the order of the chain, as they are stored: those of all accounts, without which it cannot be computed."""
+        caller = whole_account("the audit log")
+        if caller.account != DEFAULT_ACCOUNT:
+            raise PermissionDenied(
+                f"the chain has the entries of all accounts: an admin of the account {DEFAULT_ACCOUNT} verifies it;"
+                " see your own with patchctl audit list"
+            )
         checks = Checks()
         size = checks.number("limit", request.limit, 0, paging.MAX_PAGE) or paging.MAX_PAGE
         after = checks.number("after", request.after, 0, (1 << 63) - 1)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -197,8 +197,18 @@ _OPERATOR: ContextVar[Operator] = ContextVar("operator")
 
 
 def operator() -> Operator:
-    """Return the operator on whose behalf this RPC runs. Only within an RPC that needs a role."""
+    """Return the operator on whose behalf this runs. Only within an RPC that needs a role, or within `acting`."""
     return _OPERATOR.get()
+
+
+@contextmanager
+def acting(caller: Operator) -> Iterator[None]:
+    """Act on somebody's behalf outside of a call: a schedule that fires."""
+    token = _OPERATOR.set(caller)
+    try:
+        yield
+    finally:
+        _OPERATOR.reset(token)
 
 
 def agent_of(context: Context) -> Agent | None:

@@ -211,6 +211,8 @@ class CertificateDesk:
             there = await self._fleet.get_instance(new.id)
         except NotFound:
             return new
+        if there.account != new.account:
+            raise self._refused(new.id, "this host's key belongs to another account: enrol it with a new key")
         if token.used_by is None:
             return replace(new, stopped=there.stopped, quarantine=there.quarantine) if there.deleted_at is None else new
         if there.deleted_at is not None:

@@ -15,6 +15,7 @@ from common.pb.v1 import baseline_pb2 as pb
 from common.pb.v1 import baseline_pb2_grpc
 from controller.api import paging, translate_baseline, translate_fleet
 from controller.api.auth import operator
+from controller.api.bound import BoundBaselines, BoundFleet
 from controller.api.checks import MAX_REFERENCE, Checks, reference
 from controller.api.interception import Context
 from controller.api.lookup import find_baseline, find_instance
@@ -38,7 +39,6 @@ from controller.dispatch.trying import try_baseline
 from controller.fleet.assignment import by_key, is_meant_for
 from controller.fleet.model import Instance
 from controller.fleet.placement import MAX_TEXT
-from controller.store.api import BaselineStore, FleetStore
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
 
     def __init__(
         self,
-        store: BaselineStore,
-        fleet: FleetStore,
+        store: BoundBaselines,
+        fleet: BoundFleet,
         assessor: Assessor,
         selecting: Selecting,
         clock: Clock,
@@ -181,7 +181,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
             _must_fit(baseline, instance)
             value = instance.id
         before = by_key(await self._store.assignments()).get(
-            (scope, value, baseline.scenario, baseline.operating_system)
+            (operator().account, scope, value, baseline.scenario, baseline.operating_system)
         )
         now = self._clock.now()
         made = Assignment(
@@ -249,7 +249,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         size = paging.page_size(request.page_size)
         after = paging.read_token(request, request.page_token, (str, str))
         now = self._clock.now()
-        known = (await self._store.exceptions()).all
+        known = await self._store.exceptions()
         listed = sorted(
             (e for e in known if request.include_ended or ends_at(e) > now), key=lambda e: (ends_at(e), e.id)
         )
@@ -268,7 +268,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
     async def RevokeException(self, request: pb.RevokeExceptionRequest, context: Context) -> pb.RevokeExceptionResponse:  # noqa: N802
         """End an exception before its time; one that has ended already stays as it is."""
         called, now = reference("id", request.id), self._clock.now()
-        found = next((e for e in (await self._store.exceptions()).all if e.id == called), None)
+        found = next((e for e in await self._store.exceptions() if e.id == called), None)
         if found is None:
             raise NotFound("exception", called, "list them: patchctl exception list --all")
         if ends_at(found) > now:
@@ -310,7 +310,7 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
 def _wanted(sent: pb.Baseline, there: Sequence[Baseline]) -> Baseline:
     """Read a baseline that somebody wants; raise InvalidArgument with everything that is wrong with it."""
     checks = Checks()
-    wanted = translate_baseline.baseline(sent, checks)
+    wanted = replace(translate_baseline.baseline(sent, checks), account=operator().account)
     seen = {v.field for v in checks.violations}
     with checks.part("baseline"):
         if wrong := tuple(v for v in violations(wanted) if f"baseline.{v.field}" not in seen):

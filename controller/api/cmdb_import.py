@@ -12,13 +12,14 @@ from common.clock import Clock
 from common.errors import InvalidArgument, Rejected, TooLarge
 from common.pb.v1 import agent_pb2
 from common.pb.v1 import fleet_pb2 as pb
+from controller.api.auth import operator
+from controller.api.bound import BoundFleet
 from controller.api.checks import Checks
 from controller.api.translate import CMDB_CHANGE_KIND, CMDB_FORMAT
 from controller.fleet import cmdb, cmdb_file
 from controller.fleet.cmdb import ChangeKind, Import, Options
 from controller.fleet.cmdb_file import CmdbFile, CmdbFormat
 from controller.fleet.model import Instance
-from controller.store.api import FleetStore
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ _TOLD: Final = 3
 class CmdbImports:
     """One for a controller process."""
 
-    def __init__(self, store: FleetStore, clock: Clock) -> None:
+    def __init__(self, store: BoundFleet, clock: Clock) -> None:
         """Import into this fleet."""
         self._store = store
         self._clock = clock
@@ -77,7 +78,7 @@ async def _read(sent: pb.CmdbFile) -> tuple[CmdbFile, Options]:
     assert form is not None
     content = await asyncio.to_thread(_unpacked, sent)
     file = await asyncio.to_thread(cmdb_file.read, content, form)
-    return file, Options(sent.partial, sent.overwrite, sent.delete_gone)
+    return file, Options(sent.partial, sent.overwrite, sent.delete_gone, operator().account)
 
 
 def _unpacked(sent: pb.CmdbFile) -> bytes:

@@ -16,6 +16,7 @@ from common.pb.v1 import fleet_pb2 as pb
 from common.pb.v1 import fleet_pb2_grpc
 from controller.api import paging, translate_fleet
 from controller.api.auth import ENROLMENT_PREFIX, operator
+from controller.api.bound import BoundFleet, whole_account
 from controller.api.checks import Checks, reference
 from controller.api.cmdb_import import CmdbImports
 from controller.api.interception import Context
@@ -29,7 +30,6 @@ from controller.fleet.model import EnrolmentToken, Instance
 from controller.fleet.selection import why_not
 from controller.fleet.sessions import Sessions
 from controller.hub.api import Hub
-from controller.store.api import FleetStore
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     def __init__(
         self,
-        store: FleetStore,
+        store: BoundFleet,
         sessions: Sessions,
         assessor: Assessor,
         selecting: Selecting,
@@ -86,7 +86,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     async def GetInstance(self, request: pb.GetInstanceRequest, context: Context) -> pb.GetInstanceResponse:  # noqa: N802
         """One instance."""
-        found = await self._find(request.instance)
+        found = await self._find(request.instance, granted_too=True)
         return pb.GetInstanceResponse(instance=(await self._messages([found]))[0])
 
     async def UpdateInstance(self, request: pb.UpdateInstanceRequest, context: Context) -> pb.UpdateInstanceResponse:  # noqa: N802
@@ -162,11 +162,13 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self, request: pb.PreviewCmdbImportRequest, context: Context
     ) -> AsyncIterator[pb.PreviewCmdbImportResponse]:
         """What importing a CMDB file would change."""
+        whole_account("an import from the CMDB")
         for message in await self._cmdb.preview(request.file):
             yield message
 
     async def ImportCmdb(self, request: pb.ImportCmdbRequest, context: Context) -> pb.ImportCmdbResponse:  # noqa: N802
         """Import a CMDB file, exactly as its preview has shown."""
+        whole_account("an import from the CMDB")
         summary, wrote = await self._cmdb.apply(request.file, request.digest)
         log.info(
             "CMDB imported",
@@ -243,9 +245,11 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
             log.info("enrolment token revoked", extra={"token": token.id, "by": operator().name})
         return pb.RevokeEnrolmentTokenResponse(token=translate_fleet.enrolment_token_message(token))
 
-    async def _find(self, called: str) -> Instance:
-        """Return the instance with this id or name, a retired one if no other has it."""
+    async def _find(self, called: str, *, granted_too: bool = False) -> Instance:
+        """Return the instance with this id or name, a retired one if no other has it; one that an agency shows too if that is enough."""
         try:
+            if granted_too:
+                return await self._store.find("instance", called)
             return find_instance(await self._store.instances(), "instance", called)
         except NotFound:
             return find_instance(await self._store.retired_instances(), "instance", called)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from common.errors import NotFound, Rejected
 from controller.api.checks import reference
 from controller.compliance.model import Baseline
 from controller.fleet.model import Instance
-from controller.store.api import BaselineStore
 from controller.tickets.model import Run, TicketId
 
 _NAMED = 5
@@ -46,7 +46,11 @@ def find_run(runs: Iterable[Run], field: str, called: str) -> Run:
     return named[0]
 
 
-async def find_baseline(store: BaselineStore, field: str, called: str) -> Baseline:
+class _Baselines(Protocol):
+    async def find_baseline(self, reference: str) -> Baseline: ...
+
+
+async def find_baseline(store: _Baselines, field: str, called: str) -> Baseline:
     """Return the newest version of the baseline with this id or name. Raises InvalidArgument, NotFound."""
     reference(field, called)
     try:

@@ -24,7 +24,6 @@ from controller.fleet.model import Role
 from controller.hub.api import Hub
 from controller.notify import retry, validate
 from controller.notify.model import (
-    DEFAULT_ACCOUNT,
     Channel,
     Contact,
     Message,
@@ -329,7 +328,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
 
 def _account() -> str:
-    return DEFAULT_ACCOUNT
+    return operator().account
 
 
 def _sees_addresses() -> bool:

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 
 from common.errors import Rejected
 from controller.api import telling
+from controller.api.auth import operator
+from controller.api.bound import BoundBaselines
 from controller.api.lookup import find_baseline
+from controller.api.reach import Reach
 from controller.api.selecting import Selecting
 from controller.compliance.model import Baseline
 from controller.fleet.model import Instance
 from controller.fleet.selection import NotSelectable
-from controller.store.api import Store
+from controller.store.api import ContactStore
 from controller.tickets.batches import batches, target_of
-from controller.tickets.model import PlannedBatch, TicketSpec
+from controller.tickets.model import PlannedBatch, RefusedAccount, TicketSpec
 from controller.tickets.suspension import stops_at
 
 DEFAULT_BASELINE = "default"
@@ -43,6 +46,10 @@ class Plan:
     uses: tuple[Use, ...]
     not_selectable: tuple[NotSelectable, ...]
     stops_at: int
+    enterprise_projects: frozenset[str] = frozenset()
+    """Those of the targets."""
+    refused_accounts: tuple[RefusedAccount, ...] = ()
+    """Accounts of which nothing is in it."""
 
     @property
     def has_canary(self) -> bool:
@@ -55,22 +62,30 @@ class Planner:
 
     def __init__(
         self,
-        store: Store,
+        baselines: BoundBaselines,
+        contacts: ContactStore,
+        reach: Reach,
         selecting: Selecting,
         deciding: Callable[[Instance], Awaitable[tuple[Baseline | None, str]]],
     ) -> None:
-        """`deciding` says which baseline decides for an instance."""
-        self._store = store
+        """`reach` says in whose instances a ticket may work, `deciding` which baseline decides for an instance."""
+        self._baselines = baselines
+        self._contacts = contacts
+        self._reach = reach
         self._selecting = selecting
         self._deciding = deciding
 
     async def plan(self, asked: TicketSpec) -> Plan:
-        """Return what a ticket of this spec would be. Raises InvalidArgument and NotFound for what it names wrongly."""
+        """Return what the caller's ticket of this spec would be.
+
+        Raises InvalidArgument and NotFound for what it names wrongly, and PermissionDenied when an agency is missing.
+        """
         baseline: Baseline | None = None
         if asked.baseline not in ("", DEFAULT_BASELINE):
-            baseline = await find_baseline(self._store.baselines, "baseline", asked.baseline)
+            baseline = await find_baseline(self._baselines, "baseline", asked.baseline)
         spec = replace(asked, baseline=baseline.id if baseline is not None else "")
-        chosen = await self._selecting.select(spec.selector, offline_too=spec.offline.waits)
+        fleet, refused_accounts = await self._reach.for_ticket(spec)
+        chosen = await self._selecting.select(spec.selector, fleet, offline_too=spec.offline.waits)
         planned = batches([target_of(i) for i in chosen.selected], spec.batch_policy) if chosen.selected else ()
         targets = len(chosen.selected)
         return Plan(
@@ -80,6 +95,8 @@ class Planner:
             uses=await self._uses(chosen.selected, baseline),
             not_selectable=chosen.not_selectable,
             stops_at=(stops_at(targets, spec.suspension_policy) or 0) if targets else 0,
+            enterprise_projects=frozenset(i.enterprise_project for i in chosen.selected),
+            refused_accounts=refused_accounts,
         )
 
     async def refuse_unreachable(self, spec: TicketSpec) -> None:
@@ -87,7 +104,7 @@ class Planner:
 
         For whoever makes a ticket or a task; not when a task fires: that somebody has left must not keep a fleet from being scanned.
         """
-        await telling.refuse_unreachable(self._store.contacts, spec.notification)
+        await telling.refuse_unreachable(self._contacts, spec.notification, operator().account)
 
     async def _uses(self, selected: tuple[Instance, ...], named: Baseline | None) -> tuple[Use, ...]:
         counts, baselines = Counter[tuple[str, str]](), dict[str, Baseline | None]()
@@ -104,6 +121,8 @@ def refuse_empty(plan: Plan) -> None:
     """Raise Rejected that explains when a plan has no target."""
     if plan.targets:
         return
+    if plan.refused_accounts and not plan.not_selectable:
+        raise Rejected("; ".join(r.sentence for r in plan.refused_accounts[:_NAMED]))
     if not plan.not_selectable:
         raise Rejected("no instance matches; list them: patchctl instances list")
     some = "; ".join(f"{n.instance.name}: {n.explanation}, {n.help}" for n in plan.not_selectable[:_NAMED])

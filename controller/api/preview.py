@@ -30,6 +30,7 @@ def preview_message(plan: Plan) -> pb.PreviewResponse:
         stops_at=plan.stops_at,
         spec=translate_ticket.spec_message(plan.spec),
         executed_by=translate_ticket.EXECUTED_BY,
+        refused_accounts=map(translate_ticket.refused_account_message, plan.refused_accounts),
     )
 
 

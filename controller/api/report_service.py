@@ -16,10 +16,12 @@ from common.errors import NotFound
 from common.pb.v1 import fleet_pb2, report_pb2_grpc
 from common.pb.v1 import report_pb2 as pb
 from controller.api import advisory_answers, paging, translate_fleet, translate_report
+from controller.api.auth import operator
+from controller.api.bound import BoundBaselines, BoundFleet
 from controller.api.checks import Checks, reference
 from controller.api.counting import Counting
 from controller.api.interception import Context
-from controller.api.lookup import find_baseline, find_instance
+from controller.api.lookup import find_baseline
 from controller.api.oldest import NEVER, Candidate, Reading, find_oldest, in_order, may_miss
 from controller.api.planning import DEFAULT_BASELINE
 from controller.api.selecting import Selecting
@@ -30,6 +32,7 @@ from controller.dispatch.assess import Assessor
 from controller.dispatch.catalog import Catalog
 from controller.dispatch.history import History
 from controller.fleet.model import Instance
+from controller.fleet.scope import Scope
 from controller.store.api import Store
 
 DEFAULT_DAYS: Final = 30
@@ -51,15 +54,25 @@ class _Kept:
 class ReportService(report_pb2_grpc.ReportServiceServicer):
     """Serves reports."""
 
-    def __init__(self, store: Store, assessor: Assessor, selecting: Selecting, clock: Clock) -> None:
-        """Join the parts."""
+    def __init__(
+        self,
+        store: Store,
+        fleet: BoundFleet,
+        baselines: BoundBaselines,
+        assessor: Assessor,
+        selecting: Selecting,
+        clock: Clock,
+    ) -> None:
+        """Join the parts: who is asked for is looked up in `fleet` and `baselines`, the rest is read from `store`."""
+        self._fleet = fleet
+        self._baselines = baselines
         self._selecting = selecting
-        self._store = store
+        self._assessments = store.assessments
         self._assessor = assessor
         self._clock = clock
         self._history = History(store, assessor)
         self._catalog = Catalog(store, assessor)
-        self._summaries = OrderedDict[bytes, _Kept]()
+        self._summaries = OrderedDict[tuple[Scope, bytes], _Kept]()
 
     async def ListReports(self, request: pb.ListReportsRequest, context: Context) -> pb.ListReportsResponse:  # noqa: N802
         """List instances with their answers, without items, ordered by name, then id."""
@@ -89,7 +102,7 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         checks = Checks()
         at = self._past(checks, request.as_of if request.HasField("as_of") else None)
         checks.done()
-        instance = find_instance(await self._store.fleet.instances(), "instance", request.instance)
+        instance = await self._fleet.find("instance", request.instance)
         read = self._reading(at, all_items=request.all_items, baseline=await self._named(request.baseline, at))
         assessment, items = await read(instance)
         return pb.GetReportResponse(report=translate_report.report_message(instance, assessment, items))
@@ -113,7 +126,7 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         checks = Checks()
         at = self._past(checks, request.as_of if request.HasField("as_of") else None)
         checks.done()
-        instance = find_instance(await self._store.fleet.instances(), "instance", request.instance)
+        instance = await self._fleet.find("instance", request.instance)
         package = reference("package", request.package)
         read = self._reading(at, all_items=True, baseline=await self._named(request.baseline, at))
         assessment, items = await read(instance)
@@ -148,18 +161,19 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         return pb.GetTrendResponse(points=[translate_report.point_message(day) for day in trend])
 
     async def ListAdvisories(self, request: pb.ListAdvisoriesRequest, context: Context) -> pb.ListAdvisoriesResponse:  # noqa: N802
-        """List the advisories of all repositories that the fleet has enabled, the newest first."""
-        return await advisory_answers.listed(self._catalog, request)
+        """List the advisories of all repositories that the fleet, as the caller sees it, has enabled, the newest first."""
+        return await advisory_answers.listed(self._catalog, request, await self._fleet.instances())
 
     async def GetAdvisory(self, request: pb.GetAdvisoryRequest, context: Context) -> pb.GetAdvisoryResponse:  # noqa: N802
         """One advisory."""
-        entry = await self._catalog.entry(reference("id", request.id))
+        entry = await self._catalog.entry(reference("id", request.id), await self._fleet.instances())
         return pb.GetAdvisoryResponse(advisory=translate_report.advisory_message(entry, packages=True))
 
     async def ListAffected(self, request: pb.ListAffectedRequest, context: Context) -> pb.ListAffectedResponse:  # noqa: N802
         """Which instances an advisory or a CVE concerns, and which of them still lack it."""
         instances = await self._matching(request.selector if request.HasField("selector") else None)
-        return await advisory_answers.affected(self._catalog, request, instances)
+        fleet = await self._fleet.instances()
+        return await advisory_answers.affected(self._catalog, request, fleet, instances)
 
     def _past(self, checks: Checks, sent: Timestamp | None) -> datetime | None:
         """Read the instant for which to answer; None means now."""
@@ -197,12 +211,13 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         """Return the baseline that is asked for, as of then in its version of then; None for the one that decides."""
         if called in ("", DEFAULT_BASELINE):
             return None
-        found = await find_baseline(self._store.baselines, "baseline", called)
-        return found if at is None else await self._store.baselines.baseline_as_of(found.id, at)
+        found = await find_baseline(self._baselines, "baseline", called)
+        return found if at is None else await self._baselines.baseline_as_of(found.id, at)
 
     async def _summarise(self, question: bytes, instances: Sequence[Instance]) -> pb.GetSummaryResponse:
-        known = self._summaries.setdefault(question, _Kept(Counting(self._assessor)))
-        self._summaries.move_to_end(question)
+        key = (operator().scope, question)
+        known = self._summaries.setdefault(key, _Kept(Counting(self._assessor)))
+        self._summaries.move_to_end(key)
         if len(self._summaries) > _MAX_SUMMARIES:
             self._summaries.popitem(last=False)
         counting = known.counting
@@ -220,7 +235,7 @@ class ReportService(report_pb2_grpc.ReportServiceServicer):
         found = list[Candidate]()
         for instance, assessment in rows:
             if may_miss(assessment):
-                since = await self._store.assessments.since(instance.id, assessment.inputs.baseline_id)
+                since = await self._assessments.since(instance.id, assessment.inputs.baseline_id)
                 earliest = min((begun for begun in since.values() if begun <= at), default=NEVER)
                 found.append(Candidate(instance, assessment, earliest))
         return found

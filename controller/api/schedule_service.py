@@ -14,17 +14,18 @@ from common.ids import Ids
 from common.pb.v1 import schedule_pb2 as pb
 from common.pb.v1 import schedule_pb2_grpc
 from controller.api import paging, translate_schedule
-from controller.api.auth import operator
+from controller.api.auth import Operator, operator
+from controller.api.bound import BoundTickets
 from controller.api.checks import reference
 from controller.api.interception import Context
 from controller.api.planning import Planner
 from controller.api.preview import preview_message
 from controller.dispatch.scheduler import Scheduler
 from controller.schedules import task as tasks
-from controller.schedules.model import DEFAULT_ACCOUNT, ScheduledTask, ScheduleId, ScheduleRun
+from controller.schedules.model import ScheduledTask, ScheduleId, ScheduleRun
 from controller.schedules.next_fire import next_fires
 from controller.schedules.validate import check_comment
-from controller.store.api import ScheduleStore, TicketStore
+from controller.store.api import ScheduleStore
 from controller.tickets.model import TicketState
 from controller.tickets.validate import check_request_id
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 _ID_LENGTH: Final = 4
 _ID_ATTEMPTS: Final = 8
 _HELP: Final = "list them: patchctl schedule list"
+_AT_ONCE: Final = 200
 
 
 class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
@@ -41,7 +43,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     def __init__(
         self,
         store: ScheduleStore,
-        tickets: TicketStore,
+        tickets: BoundTickets,
         scheduler: Scheduler,
         planner: Planner,
         clock: Clock,
@@ -57,7 +59,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
 
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:  # noqa: N802
         """Say what CreateSchedule with the same task would store, and when it would run."""
-        read = translate_schedule.task(request.task, operator().name, self._clock.now())
+        read = translate_schedule.task(request.task, operator(), self._clock.now())
         self._check_runs(read)
         await self._planner.refuse_unreachable(read.spec)
         plan = await self._planner.plan(read.spec)
@@ -66,7 +68,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:  # noqa: N802
         """Make a task."""
         now = self._clock.now()
-        read = translate_schedule.task(request.task, operator().name, now)
+        read = translate_schedule.task(request.task, operator(), now)
         self._check_runs(read)
         await self._planner.refuse_unreachable(read.spec)
         await self._planner.plan(read.spec)  # refuses what is named wrongly; who is there now does not matter
@@ -103,7 +105,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         """List tasks by name."""
         size = paging.page_size(request.page_size)
         position = paging.read_token(request, request.page_token, (str,))
-        found = await self._store.tasks(DEFAULT_ACCOUNT, size + 1, "" if position is None else str(position[0]))
+        found = await self._seen(size + 1, "" if position is None else str(position[0]))
         page = found[:size]
         return pb.ListSchedulesResponse(
             tasks=[self._message(task) for task in page],
@@ -116,7 +118,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         before = await self._find(request.schedule, request.task.version)
         if before.enabled:
             tasks.edited(before, before, by, now)  # refuses
-        read = translate_schedule.task(request.task, by, now)
+        read = translate_schedule.task(request.task, operator(), now)
         self._check_runs(read)
         await self._planner.refuse_unreachable(read.spec)
         await self._planner.plan(read.spec)
@@ -187,12 +189,25 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         except NotFound:
             return None
 
+    async def _seen(self, limit: int, after: str) -> list[ScheduledTask]:
+        """Return tasks that the caller sees, by name, only those whose name is above `after`."""
+        caller, found = operator(), list[ScheduledTask]()
+        while len(found) < limit:
+            page = await self._store.tasks(caller.account, _AT_ONCE, after)
+            found += [task for task in page if _sees(caller, task)]
+            if len(page) < _AT_ONCE:
+                break
+            after = page[-1].name
+        return found[:limit]
+
     async def _find(self, called: str, version: int = 0) -> ScheduledTask:
         """Return the task that the caller means; raise NotFound, and Conflict when it is not in the version that the caller knows."""
         try:
-            found = await self._store.find(DEFAULT_ACCOUNT, reference("schedule", called))
+            found = await self._store.find(operator().account, reference("schedule", called))
         except NotFound as error:
             raise NotFound(error.kind, error.name, _HELP) from None
+        if not _sees(operator(), found):
+            raise NotFound("schedule", called, _HELP)
         if version and version != found.version:
             raise Conflict("schedule", found.name)
         return found
@@ -230,3 +245,9 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             "schedule changed by an operator",
             extra={"schedule": task.id, "called": task.name, "by": operator().name, "what": what},
         )
+
+
+def _sees(caller: Operator, task: ScheduledTask) -> bool:
+    """Say whether a task of the caller's account exists for it: one that is bound to enterprise projects sees what selects nothing else."""
+    bound = set(caller.enterprise_projects)
+    return not bound or (bool(task.enterprise_projects) and set(task.enterprise_projects) <= bound)

@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import Final
 
 from common.clock import Clock
+from controller.api.bound import BoundFleet
 from controller.compliance.model import Assessment
 from controller.fleet.lifecycle import STALE_AFTER
 from controller.fleet.model import Instance, InstanceId, Lifecycle, Selector
 from controller.fleet.selection import Answered, Known, Selection, asks_answers, check_references, matching, select
 from controller.fleet.sessions import Sessions
-from controller.store.api import FleetStore
 
 Assessments = Callable[[Sequence[Instance]], Awaitable[Mapping[InstanceId, Assessment]]]
 """Asked for the answers of instances as of now."""
@@ -27,7 +27,7 @@ class Selecting:
 
     def __init__(
         self,
-        store: FleetStore,
+        store: BoundFleet,
         sessions: Sessions,
         assessments: Assessments,
         clock: Clock,
@@ -55,19 +55,18 @@ class Selecting:
 
         With `retired` retired ones too if the selector asks for that place in life. Raise InvalidArgument for references to nobody.
         """
-        fleet = await self._store.instances()
+        fleet = await self._store.instances(selector.accounts)
         if selector == _ALL:
             return fleet
         if retired and Lifecycle.RETIRED in selector.lifecycles:
-            gone = await self._store.retired_instances()
+            gone = await self._store.retired_instances(selector.accounts)
             fleet = tuple(sorted((*fleet, *gone), key=lambda i: (i.name, i.id)))
         known = await self.known(fleet, selector)
         check_references(fleet, selector, known)
         return matching(fleet, selector, known)
 
-    async def select(self, selector: Selector, *, offline_too: bool = False) -> Selection:
-        """Return who is meant, and who of them can be selected for a ticket; `offline_too`: somebody waits for their agents."""
-        fleet = await self._store.instances()
+    async def select(self, selector: Selector, fleet: Sequence[Instance], *, offline_too: bool = False) -> Selection:
+        """Return who is meant of a fleet, and who of them can be selected for a ticket; `offline_too`: somebody waits for their agents."""
         known = await self.known(fleet, selector)
         return select(fleet, selector, known.presences, known.now, known, offline_too=offline_too)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from common.errors import InvalidArgument
-from controller.notify.model import DEFAULT_ACCOUNT, NotificationPolicy
+from controller.notify.model import NotificationPolicy
 from controller.notify.validate import check_recipients
 from controller.store.api import ContactStore
 
 
 async def refuse_unreachable(
-    store: ContactStore, policy: NotificationPolicy, account: str = DEFAULT_ACCOUNT, field: str = "notification"
+    store: ContactStore, policy: NotificationPolicy, account: str, field: str = "notification"
 ) -> None:
     """Raise InvalidArgument that names everybody who is not there, or has no address for the policy's channel."""
     if not policy.events:

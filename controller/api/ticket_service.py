@@ -13,6 +13,7 @@ from common.pb.v1 import ticket_pb2 as pb
 from common.pb.v1 import ticket_pb2_grpc
 from controller.api import paging, translate_ticket
 from controller.api.auth import operator
+from controller.api.bound import BoundTickets, sees_ticket
 from controller.api.checks import Checks
 from controller.api.interception import Context
 from controller.api.lookup import find_run, ticket_id
@@ -23,7 +24,6 @@ from controller.api.translate import RUN_STATE, TICKET_STATE
 from controller.api.watching import Watcher
 from controller.dispatch.engine import Engine
 from controller.fleet.model import InstanceId
-from controller.store.api import TicketStore
 from controller.tickets.model import (
     BatchCanceled,
     BatchRetried,
@@ -35,6 +35,7 @@ from controller.tickets.model import (
     RunsRetried,
     RunState,
     Step,
+    Ticket,
     TicketId,
     TicketSpec,
 )
@@ -49,7 +50,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
     """Serves tickets."""
 
     def __init__(
-        self, store: TicketStore, engine: Engine, planner: Planner, maker: TicketMaker, watcher: Watcher, clock: Clock
+        self, store: BoundTickets, engine: Engine, planner: Planner, maker: TicketMaker, watcher: Watcher, clock: Clock
     ) -> None:
         """Join the parts."""
         self._store = store
@@ -99,7 +100,9 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
     async def GetTicket(self, request: pb.GetTicketRequest, context: Context) -> pb.GetTicketResponse:  # noqa: N802
         """One ticket."""
         wanted = ticket_id(request.ticket_id)
-        ticket = self._engine.driven(wanted) or await self._store.head(wanted)
+        ticket = self._engine.driven(wanted)
+        if ticket is None or not sees_ticket(operator(), ticket):
+            ticket = await self._store.head(wanted)
         return pb.GetTicketResponse(ticket=translate_ticket.ticket_message(ticket, self._clock.now()))
 
     async def ListTickets(self, request: pb.ListTicketsRequest, context: Context) -> pb.ListTicketsResponse:  # noqa: N802
@@ -144,7 +147,8 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:  # noqa: N802
         """Send the ticket now and after each change, until it can change no more by itself."""
-        async for response in self._watcher.watch(ticket_id(request.ticket_id)):
+        wanted = (await self._store.head(ticket_id(request.ticket_id))).id
+        async for response in self._watcher.watch(wanted):
             yield response
 
     async def Pause(self, request: pb.PauseRequest, context: Context) -> pb.PauseResponse:  # noqa: N802
@@ -179,7 +183,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
                 "instances", f"has {len(request.instances)} values, allowed are {_MAX_RETRIED}; leave it empty for all"
             )
         checks.done()
-        ticket = await self._engine.get(ticket_id(request.ticket_id))
+        ticket = await self._get(request.ticket_id)
         runs = ticket.runs.values()
         chosen = tuple(find_run(runs, f"instances[{n}]", i).instance_id for n, i in enumerate(request.instances))
         return pb.RetryRunsResponse(
@@ -188,7 +192,7 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
 
     async def GetRunLog(self, request: pb.GetRunLogRequest, context: Context) -> pb.GetRunLogResponse:  # noqa: N802
         """Return one instance's run and when it reached each step."""
-        ticket = await self._engine.get(ticket_id(request.ticket_id))
+        ticket = await self._get(request.ticket_id)
         run = find_run(ticket.runs.values(), "instance", request.instance)
         said = self._engine.steps_of(run.id(ticket.id)) if run.state is RunState.PROCESSING else {}
         steps = [*run.log, *(Step(run.attempt, name, at) for name, at in said.items())]
@@ -207,13 +211,21 @@ class TicketService(ticket_pb2_grpc.TicketServiceServicer):
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:  # noqa: N802
         """Give one instance's run up."""
-        ticket = await self._engine.get(ticket_id(request.ticket_id))
+        ticket = await self._get(request.ticket_id)
         run = find_run(ticket.runs.values(), "instance", request.instance)
         return pb.CancelRunResponse(
             ticket=await self._apply(request.ticket_id, "cancel run", lambda now: RunCanceled(now, run.instance_id))
         )
 
+    async def _get(self, called: str) -> Ticket:
+        """Return a ticket with all its runs; raise NotFound, also when the caller does not see it."""
+        wanted = ticket_id(called)
+        driven = self._engine.driven(wanted)
+        if driven is None or not sees_ticket(operator(), driven):
+            await self._store.head(wanted)
+        return await self._engine.get(wanted)
+
     async def _apply(self, called: str, what: str, make: Callable[[datetime], Event]) -> pb.Ticket:
-        ticket = await self._engine.apply(ticket_id(called), make)
+        ticket = await self._engine.apply((await self._get(called)).id, make)
         log.info("ticket changed by an operator", extra={"ticket": called, "by": operator().name, "what": what})
         return translate_ticket.ticket_message(ticket, self._clock.now())

@@ -12,7 +12,6 @@ from common.pb.v1 import notification_pb2 as pb
 from controller.api.checks import Checks
 from controller.api.translate import Words, timestamp
 from controller.notify.model import (
-    DEFAULT_ACCOUNT,
     Address,
     Channel,
     Contact,
@@ -72,7 +71,7 @@ def shift_key_message(read: ShiftKey) -> pb.ShiftKey:
     return pb.ShiftKey(scenario=read.scenario, role=read.role)
 
 
-def contact(sent: pb.Contact, checks: Checks, account: str = DEFAULT_ACCOUNT) -> Contact:
+def contact(sent: pb.Contact, checks: Checks, account: str) -> Contact:
     """Read a contact; wrong words are noted, the rest is for notify/validate."""
     if len(sent.addresses) > len(Channel):
         checks.refuse("contact.addresses", f"are {len(sent.addresses)}, allowed is one for each channel")
@@ -105,7 +104,7 @@ def contact_message(read: Contact, *, shows_addresses: bool) -> pb.Contact:
     )
 
 
-def shift(sent: pb.Shift, checks: Checks, account: str = DEFAULT_ACCOUNT) -> Shift:
+def shift(sent: pb.Shift, checks: Checks, account: str) -> Shift:
     """Read a shift without its overrides; what cannot be read is noted, the rest is for notify/validate."""
     rotations: Sequence[pb.Rotation] = sent.rotations
     if len(rotations) > MAX_VALUES:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 
 from common.pb.v1 import schedule_pb2 as pb
 from controller.api import translate_ticket
+from controller.api.auth import Operator
 from controller.api.checks import Checks
 from controller.api.translate import (
     MISSED_RUN_POLICY,
@@ -36,23 +38,27 @@ from controller.schedules.validate import check_task
 from controller.tickets.model import TicketSpec, TicketState
 
 
-def task(sent: pb.ScheduledTask, by: str, now: datetime) -> ScheduledTask:
-    """Read what an operator says of a task, every default filled in; what is the controller's is that of a new task.
+def task(sent: pb.ScheduledTask, caller: Operator, now: datetime) -> ScheduledTask:
+    """Read what an operator says of a task, every default filled in; what is the controller's is that of a new task of his.
+
+    The task's agency is the one for accounts that are named without one.
 
     Raises InvalidArgument with everything that is wrong, each field named by its path below the task.
     """
     checks, spec = Checks(), TicketSpec()
     with checks.part("spec"):
-        spec = translate_ticket.spec(sent.spec)
+        spec = _with_agency(translate_ticket.spec(sent.spec), sent.agency, caller.account)
     read = ScheduledTask(
         id=ScheduleId(""),
         name=sent.name,
         schedule=_schedule(sent.schedule, checks),
         spec=spec,
-        created_by=by,
+        created_by=caller.name,
         created_at=now,
-        edited_by=by,
+        edited_by=caller.name,
         edited_at=now,
+        account=caller.account,
+        enterprise_projects=caller.enterprise_projects,
         description=sent.description,
         enterprise_project=sent.enterprise_project,
         task_version=sent.task_version or DEFAULT_TASK_VERSION,
@@ -65,6 +71,14 @@ def task(sent: pb.ScheduledTask, by: str, now: datetime) -> ScheduledTask:
         check_task(read)
     checks.done()
     return read
+
+
+def _with_agency(spec: TicketSpec, agency: str, own: str) -> TicketSpec:
+    named = spec.execution_accounts
+    if not agency or not named:
+        return spec
+    filled = (e if e.agency or e.account == own else replace(e, agency=agency) for e in named)
+    return replace(spec, execution_accounts=tuple(filled))
 
 
 def _schedule(sent: pb.Schedule, checks: Checks) -> Schedule:

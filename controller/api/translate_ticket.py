@@ -29,7 +29,18 @@ from controller.api.translate import (
 )
 from controller.fleet.model import Instance, NotSelectableReason
 from controller.tickets.gate import CANARY
-from controller.tickets.model import Batch, Counts, PlannedBatch, Run, Step, Ticket, TicketId, TicketSpec
+from controller.tickets.model import (
+    Batch,
+    Counts,
+    ExecutionAccount,
+    PlannedBatch,
+    RefusedAccount,
+    Run,
+    Step,
+    Ticket,
+    TicketId,
+    TicketSpec,
+)
 from controller.tickets.policies import BatchPolicy, Canary, OfflinePolicy, SuspensionMode, SuspensionPolicy
 from controller.tickets.suspension import counted, stops_at
 from controller.tickets.validate import LONGEST, SHORTEST, check_spec
@@ -85,6 +96,8 @@ def spec(sent: ticket_pb2.TicketSpec) -> TicketSpec:
             until=read_instant(checks, "offline.until", sent.offline.until if sent.offline.HasField("until") else None),
         ),
         notification=translate_notification.policy(sent.notification, checks),
+        execution_accounts=tuple(ExecutionAccount(e.account, e.agency) for e in sent.execution_accounts),
+        go_on_without_agency=sent.go_on_without_agency,
     )
     with checks.part(""):
         check_spec(read)
@@ -141,11 +154,20 @@ def spec_message(read: TicketSpec) -> ticket_pb2.TicketSpec:
             else None
         ),
         notification=translate_notification.policy_message(read.notification),
+        execution_accounts=[
+            ticket_pb2.ExecutionAccount(account=e.account, agency=e.agency) for e in read.execution_accounts
+        ],
+        go_on_without_agency=read.go_on_without_agency,
     )
 
 
 def _length_or_none(length: timedelta) -> Duration | None:
     return duration(length) if length else None
+
+
+def refused_account_message(refused: RefusedAccount) -> ticket_pb2.RefusedAccount:
+    """Return an account that is left out as a message."""
+    return ticket_pb2.RefusedAccount(account=refused.account, agency=refused.agency, sentence=refused.sentence)
 
 
 def planned_batch_message(batch: PlannedBatch, *, canary: bool = False) -> ticket_pb2.PlannedBatch:
@@ -196,6 +218,9 @@ def ticket_message(ticket: Ticket, now: datetime) -> ticket_pb2.Ticket:
         window_opens_at=timestamp(opens_at(ticket, now)),
         waiting_for=TICKET_WAIT.to_wire(waiting[0] if waiting is not None else None),
         waiting_until=timestamp(waiting[1]) if waiting is not None else None,
+        account=ticket.account,
+        enterprise_projects=ticket.enterprise_projects,
+        refused_accounts=map(refused_account_message, ticket.refused_accounts),
         timed_out_at=timestamp(ticket.timed_out_at),
         expires_at=timestamp(ticket.expires_at),
         waiting_runs=len(ticket.waiting),

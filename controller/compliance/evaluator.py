@@ -226,7 +226,7 @@ class Evaluator:
         if known is not exceptions or at != as_of:
             live = LiveExceptions(exceptions, as_of)
             self._live = (exceptions, as_of, live)
-        return live.of(host.instance.id, host.instance.application_group)
+        return live.of(host.instance.account, host.instance.id, host.instance.application_group)
 
     def _decide(self, host: Host, manifest: Manifest, compiled: Compiled) -> Verdict:
         """Decide, or remember what was decided for an instance that has the same installed and runs the same."""

@@ -124,30 +124,31 @@ class LiveExceptions:
 
     def __init__(self, exceptions: Exceptions, as_of: datetime) -> None:
         """Choose those that are live."""
-        self._all = list[PatchException]()
+        self._all = defaultdict[str, list[PatchException]](list)
         self._by_instance = defaultdict[str, list[PatchException]](list)
-        self._by_group = defaultdict[str, list[PatchException]](list)
+        self._by_group = defaultdict[tuple[str, str], list[PatchException]](list)
         for exception in exceptions.all:
             if not is_live(exception, as_of):
                 continue
             match exception.scope:
                 case ExceptionScope.ALL:
-                    self._all.append(exception)
+                    self._all[exception.account].append(exception)
                 case ExceptionScope.GROUP:
-                    self._by_group[exception.scope_value].append(exception)
+                    self._by_group[exception.account, exception.scope_value].append(exception)
                 case ExceptionScope.INSTANCE:
                     self._by_instance[exception.scope_value].append(exception)
-        self._shared = dict[str, Excuses]()
+        self._shared = dict[tuple[str, str], Excuses]()
 
-    def of(self, instance_id: str, group: str) -> Excuses:
-        """Return those that concern an instance of an application group (empty: it is in none), or of a group above it."""
-        own = self._by_instance.get(instance_id)
-        if not own and (known := self._shared.get(group)) is not None:
+    def of(self, account: str, instance_id: str, group: str) -> Excuses:
+        """Return those of its account that concern an instance of an application group (empty: it is in none), or of a group above it."""
+        own = [e for e in self._by_instance.get(instance_id, ()) if e.account == account]
+        if not own and (known := self._shared.get((account, group))) is not None:
             return known
-        shared = [*self._all, *(e for above in lineage(group) for e in self._by_group.get(above, ()))]
+        groups = (e for above in lineage(group) for e in self._by_group.get((account, above), ()))
+        shared = [*self._all.get(account, ()), *groups]
         if own:
             return Excuses([*shared, *own])
-        known = self._shared[group] = Excuses(shared)
+        known = self._shared[account, group] = Excuses(shared)
         return known
 
 

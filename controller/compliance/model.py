@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 from common.evr import Evr
 from common.nevra import Nevra
 from controller.compliance.status import InstanceStatus as InstanceStatus
-from controller.fleet.model import ResourceType
+from controller.fleet.model import DEFAULT_ACCOUNT, ResourceType
 
 
 class PatchStatus(StrEnum):
@@ -172,6 +172,12 @@ class Baseline:
     approved: tuple[ApprovedPatch, ...] = ()
     rejected: tuple[RejectedPatch, ...] = ()
     custom: tuple[CustomPackage, ...] = ()
+    account: str = DEFAULT_ACCOUNT
+    """Whose it is; public ones are everybody's."""
+
+    def is_for(self, account: str) -> bool:
+        """Say whether it can decide for instances of an account."""
+        return self.public or self.account == account
 
 
 class ExceptionScope(StrEnum):
@@ -205,6 +211,8 @@ class PatchException:
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None = None
+    account: str = DEFAULT_ACCOUNT
+    """It excuses nothing on instances of another account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +236,7 @@ class AssignmentScope(StrEnum):
 class Assignment:
     """A baseline and for whom it decides, from `since` on until the next assignment of the same key.
 
-    The key is (scope, value, scenario, operating_system). An empty baseline_id takes an assignment back.
+    The key is (account, scope, value, scenario, operating_system). An empty baseline_id takes an assignment back.
     """
 
     scope: AssignmentScope
@@ -239,6 +247,8 @@ class Assignment:
     baseline_id: str
     since: datetime
     assigned_by: str = ""
+    account: str = DEFAULT_ACCOUNT
+    """Only for instances of this account."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ advisory concerns is then a union of bitmaps over the few builds that are older.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -29,6 +29,8 @@ from controller.inventory.model import Package, Report, Snapshot
 from controller.store.api import Store
 
 _NOBODY: Final = FrozenBitMap()
+_VIEWS: Final = 16
+"""So many callers' views of the advisories are kept, as long as the repositories are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,10 @@ class _Index:
             if older or others:
                 yield package, older, others, who
 
+    def files_of(self, instances: BitMap) -> frozenset[str]:
+        """Return the updateinfo files that any of these instances has."""
+        return frozenset(file for file, who in self.files.items() if who.intersect(instances))
+
     def affected(self, edition: _Edition) -> BitMap:
         """Return who has a package of this advisory in an older version."""
         found = BitMap()
@@ -229,58 +235,53 @@ class Catalog:
         self._numbers = dict[InstanceId, int]()
         self._editions: Mapping[str, Sequence[_Edition]] = {}
         self._files: frozenset[str] = frozenset()
+        self._names: Mapping[str, set[tuple[str, str]]] = {}
+        """What repositories are called that have a file, and in which account."""
+        self._first_seen: Mapping[str, datetime] = {}
         self._affected = dict[str, FrozenBitMap]()
-        self._entries: Mapping[str, Entry] = {}
+        self._entries = OrderedDict[tuple[frozenset[str], frozenset[str]], Mapping[str, Entry]]()
         self._one_at_a_time = asyncio.Lock()
 
     async def entries(
         self,
+        instances: Sequence[Instance],
         wanted: Callable[[Entry], bool] = lambda _: True,
         *,
         affecting_only: bool = False,
         limit: int | None = None,
     ) -> tuple[Entry, ...]:
-        """Return the advisories that are wanted, the newest first, at most so many; `wanted` must not look at `affected`."""
-        async with self._one_at_a_time:
-            listed = await self._refresh()
-            return await self._evaluations.call(self._choose, wanted, affecting_only, limit, listed)
+        """Return the advisories of these instances' repositories that are wanted, the newest first, at most so many.
 
-    async def entry(self, identifier: str) -> Entry:
-        """Return one advisory by its id, whose case does not matter; raise NotFound."""
+        `wanted` must not look at `affected`.
+        """
         async with self._one_at_a_time:
-            listed = await self._refresh()
-            wanted = identifier.lower()
-            found = next((i for i in self._editions if i.lower() == wanted), None)
-            if found is None:
-                raise NotFound("advisory", identifier, "list them: patchctl advisory list")
-            affected = await self._evaluations.call(self._affected_by, found)
-            return replace(self._entries[found], affected=len(affected & listed))
+            await self._refresh()
+            return await self._evaluations.call(self._choose, wanted, affecting_only, limit, instances)
 
-    async def concerned(self, reference: str, instances: Sequence[Instance], *, include_fixed: bool) -> Concerned:
+    async def entry(self, identifier: str, instances: Sequence[Instance]) -> Entry:
+        """Return one advisory of these instances' repositories by its id, whose case does not matter; raise NotFound."""
+        wanted = identifier.lower()
+        for entry in await self.entries(instances, lambda e: e.advisory.id.lower() == wanted, limit=1):
+            return entry
+        raise NotFound("advisory", identifier, "list them: patchctl advisory list")
+
+    async def concerned(
+        self, reference: str, fleet: Sequence[Instance], instances: Sequence[Instance], *, include_fixed: bool
+    ) -> Concerned:
         """Say whom of these instances an advisory or a CVE concerns; raise NotFound when no repository of the fleet knows it."""
         async with self._one_at_a_time:
             await self._refresh()
-            wanted = reference.lower()
-            meant = [
-                edition
-                for editions in self._editions.values()
-                for edition in editions
-                if edition.advisory.id.lower() == wanted or wanted in (cve.lower() for cve in edition.advisory.cves)
-            ]
-            if not meant:
-                raise NotFound(
-                    "advisory or CVE", reference, "no repository of the fleet names it; patchctl advisory list"
-                )
-            by_number = {self._number(i.id): i for i in instances}
-            return await self._evaluations.call(self._concerned, meant, by_number, include_fixed)
+            found = await self._evaluations.call(self._concerned, reference.lower(), fleet, instances, include_fixed)
+        if found is None:
+            raise NotFound("advisory or CVE", reference, "no repository of the fleet names it; patchctl advisory list")
+        return found
 
     def _number(self, instance_id: InstanceId) -> int:
         return self._numbers.setdefault(instance_id, len(self._numbers))
 
-    async def _refresh(self) -> BitMap:
-        """Take what changed since the last time; return the numbers of the instances that there are."""
+    async def _refresh(self) -> None:
+        """Take what changed since the last time."""
         instances = await self._store.fleet.instances()
-        listed = BitMap(self._number(i.id) for i in instances)
         reports = {self._number(i.id): r for i in instances if (r := self._assessor.latest_report(i.id)) is not None}
         if newer := await self._store.inventory.packages_after(self._index.table.last_id):
             await self._evaluations.call(self._index.learn, newer)
@@ -293,57 +294,68 @@ class Catalog:
             digest = report.inventory_digest
             snapshot = await self._store.inventory.get_snapshot(digest) if digest is not None else None
             news.append((number, report, said, snapshot))
-        await self._read_files(reports, [said for _, _, said, _ in news], force=bool(newer))
+        accounts = {self._number(i.id): i.account for i in instances}
+        await self._read_files(accounts, reports, [said for _, _, said, _ in news], force=bool(newer))
         unreadable = frozenset([f for f in self._files if await self._evaluations.advisories(f) is None])
         for start in range(0, len(news), SLICE):
             await self._evaluations.call(self._put, news[start : start + SLICE], unreadable)
         if news or newer:
             self._affected.clear()
-        return listed
 
-    async def _read_files(self, reports: Mapping[int, Report], said: Sequence[Manifest], *, force: bool) -> None:
+    async def _read_files(
+        self, accounts: Mapping[int, str], reports: Mapping[int, Report], said: Sequence[Manifest], *, force: bool
+    ) -> None:
         """Read the updateinfo files that the latest reports name, if these are other ones than before."""
         if not (force or said):
             return
-        names = defaultdict[str, set[str]](set)
-        for report in reports.values():
+        names = defaultdict[str, set[tuple[str, str]]](set)
+        for number, report in reports.items():
             for repository in (await self._evaluations.manifest(report.manifest_digest)).repositories:
                 if repository.updateinfo and not repository.error:
-                    names[repository.updateinfo].add(repository.id)
-        files = frozenset(names)
-        if files == self._files and not force:
+                    names[repository.updateinfo].add((accounts[number], repository.id))
+        if names == self._names and not force:
             return
-        editions, repositories = defaultdict[str, list[_Edition]](list), defaultdict[str, set[str]](set)
+        files, editions = frozenset(names), defaultdict[str, list[_Edition]](list)
         for file in sorted(files):
             for advisory in await self._evaluations.advisories(file) or ():
                 editions[advisory.id].append(_Edition(file, advisory))
-                repositories[advisory.id] |= names[file]
         self._evaluations.keep_advisories(files)
-        first_seen = await self._store.inventory.first_seen(list(editions))
+        self._first_seen = await self._store.inventory.first_seen(list(editions))
         self._editions = {i: sorted(found, key=_age, reverse=True) for i, found in editions.items()}
-        entries = (
-            Entry(
-                found[0].advisory,
-                tuple(sorted(repositories[identifier])),
-                first_seen.get(identifier),
-                tuple(sorted({p.nevra for edition in found for p in edition.advisory.packages})),
-            )
-            for identifier, found in self._editions.items()
-        )
-        self._entries = {e.advisory.id: e for e in sorted(entries, key=lambda e: e.position)}
-        self._files = files
+        self._files, self._names = files, names
+        self._entries.clear()
         self._affected.clear()
         await self._evaluations.call(self._index.name, [e.advisory for found in self._editions.values() for e in found])
+
+    def _entries_of(self, instances: Sequence[Instance]) -> Mapping[str, Entry]:
+        """Return the advisories of these instances' repositories by id, the newest first: of files that one of them has, as those say."""
+        accounts = frozenset(i.account for i in instances)
+        view = (self._index.files_of(BitMap(self._number(i.id) for i in instances)), accounts)
+        known = self._entries.get(view)
+        if known is not None:
+            self._entries.move_to_end(view)
+            return known
+        entries = list[Entry]()
+        for identifier, editions in self._editions.items():
+            if seen := [edition for edition in editions if edition.file in view[0]]:
+                names = {name for edition in seen for account, name in self._names[edition.file] if account in accounts}
+                packages = {p.nevra for edition in seen for p in edition.advisory.packages}
+                first_seen = self._first_seen.get(identifier)
+                entries.append(Entry(seen[0].advisory, tuple(sorted(names)), first_seen, tuple(sorted(packages))))
+        made = self._entries[view] = {e.advisory.id: e for e in sorted(entries, key=lambda e: e.position)}
+        if len(self._entries) > _VIEWS:
+            self._entries.popitem(last=False)
+        return made
 
     def _put(self, news: Sequence[tuple[int, Report, Manifest, Snapshot | None]], unreadable: frozenset[str]) -> None:
         for number, report, said, snapshot in news:
             self._index.put(number, report, said, snapshot, unreadable)
 
     def _choose(
-        self, wanted: Callable[[Entry], bool], affecting_only: bool, limit: int | None, listed: BitMap
+        self, wanted: Callable[[Entry], bool], affecting_only: bool, limit: int | None, instances: Sequence[Instance]
     ) -> tuple[Entry, ...]:
-        chosen = list[Entry]()
-        for identifier, entry in self._entries.items():
+        chosen, listed = list[Entry](), BitMap(self._number(i.id) for i in instances)
+        for identifier, entry in self._entries_of(instances).items():
             if limit is not None and len(chosen) >= limit:
                 break
             if wanted(entry):
@@ -362,8 +374,19 @@ class Catalog:
         return known
 
     def _concerned(
-        self, meant: Sequence[_Edition], instances: Mapping[int, Instance], include_fixed: bool
-    ) -> Concerned:
+        self, wanted: str, fleet: Sequence[Instance], chosen_from: Sequence[Instance], include_fixed: bool
+    ) -> Concerned | None:
+        files = self._index.files_of(BitMap(self._number(i.id) for i in fleet))
+        meant = [
+            edition
+            for editions in self._editions.values()
+            for edition in editions
+            if edition.file in files
+            and (edition.advisory.id.lower() == wanted or wanted in (cve.lower() for cve in edition.advisory.cves))
+        ]
+        if not meant:
+            return None
+        instances = {self._number(i.id): i for i in chosen_from}
         chosen = BitMap(instances)
         affected = BitMap()
         rows = dict[tuple[str, ...], Concern]()

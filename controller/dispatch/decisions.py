@@ -24,12 +24,12 @@ class Decisions:
     """By id, in the version that was the newest."""
     assignments: Mapping[Key, Assignment]
     exceptions: Exceptions
-    _by_scope: Mapping[tuple[ExceptionScope, str], list[PatchException]] = field(init=False, repr=False)
+    _by_scope: Mapping[tuple[str, ExceptionScope, str], list[PatchException]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        found = defaultdict[tuple[ExceptionScope, str], list[PatchException]](list)
+        found = defaultdict[tuple[str, ExceptionScope, str], list[PatchException]](list)
         for exception in self.exceptions.all:
-            found[exception.scope, exception.scope_value].append(exception)
+            found[exception.account, exception.scope, exception.scope_value].append(exception)
         object.__setattr__(self, "_by_scope", dict(found))
 
     def deciding(self, instance: Instance) -> tuple[Baseline | None, str]:
@@ -43,7 +43,9 @@ class Decisions:
             *((ExceptionScope.GROUP, group) for group in lineage(instance.application_group)),
             (ExceptionScope.ALL, ""),
         )
-        return tuple(e.id for scope in scopes for e in self._by_scope.get(scope, ()) if is_live(e, at))
+        return tuple(
+            e.id for scope in scopes for e in self._by_scope.get((instance.account, *scope), ()) if is_live(e, at)
+        )
 
     def next_change(self, after: datetime) -> datetime | None:
         """Return when the next exception begins or ends."""

@@ -19,6 +19,7 @@ from common.clock import Clock
 from common.errors import Conflict, NotFound, PatchError, Unavailable
 from controller.dispatch.claims import Claims
 from controller.dispatch.deadlines import Deadlines
+from controller.dispatch.trust import Trust
 from controller.fleet.model import InstanceId
 from controller.fleet.orders import Assign, Cancel
 from controller.fleet.sessions import Sessions
@@ -45,7 +46,7 @@ from controller.tickets.model import (
     TimedOut,
     parse_run_id,
 )
-from controller.tickets.plan import given_up_at, next_turn, plan
+from controller.tickets.plan import Known, given_up_at, next_turn, plan
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,11 @@ class _Request:
 class Engine:
     """All live tickets of this controller. Use it from one event loop."""
 
-    def __init__(self, store: TicketStore, sessions: Sessions, hub: Hub, clock: Clock) -> None:
-        """Begin with no ticket; `start` takes up the unfinished ones."""
+    def __init__(
+        self, store: TicketStore, sessions: Sessions, hub: Hub, clock: Clock, trust: Trust | None = None
+    ) -> None:
+        """Begin with no ticket; `start` takes up the unfinished ones. Without `trust` no ticket works in another account."""
+        self._trust = trust
         self._store = store
         self._sessions = sessions
         self._hub = hub
@@ -268,7 +272,7 @@ class Engine:
                 except PatchError as refused:
                     _fail(request, refused)
             others = self._claims.others(ticket.id)
-            barred = self._sessions.barred
+            barred = self._barred(ticket)
             while (
                 event := plan(ticket, self._away, now, busy=others, barred=barred, due=due, again=driver.again)
             ) is not None:
@@ -417,10 +421,14 @@ class Engine:
             if now_out is not None and now_out != was_out:
                 self._assign(after, instance_id, now_out)
 
+    def _barred(self, ticket: Ticket) -> Known[str]:
+        everywhere = self._sessions.barred
+        return everywhere if self._trust is None else self._trust.barred(ticket, everywhere)
+
     def _assign(self, ticket: Ticket, instance_id: InstanceId, run_id: RunId) -> None:
         deadline = ticket.runs[instance_id].deadline
         session = self._sessions.get(instance_id)
-        if session is None or deadline is None or self._sessions.barred.get(instance_id) is not None:
+        if session is None or deadline is None or self._barred(ticket).get(instance_id) is not None:
             return
         left = deadline - self._clock.now()
         if left > timedelta(0):

@@ -29,7 +29,7 @@ from controller.schedules.next_fire import Due, due, next_fire
 from controller.schedules.overlap import still_open
 from controller.schedules.task import waits_for_approval
 from controller.store.api import ScheduleStore, TicketStore
-from controller.tickets.model import Ticket, TicketId, TicketSpec
+from controller.tickets.model import Ticket, TicketId
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class Made:
     sentence: str = ""
 
 
-Make = Callable[[TicketSpec, str, str], Awaitable[Made]]
-"""Makes the ticket of (spec, created_by, request_id), or finds the one that was made before. Raises what CreateTicket raises."""
+Make = Callable[[ScheduledTask, str, str], Awaitable[Made]]
+"""Makes the ticket of (task, created_by, request_id), or finds the one that was made before. Raises what CreateTicket raises."""
 
 
 class Scheduler:
@@ -109,7 +109,7 @@ class Scheduler:
             raise Rejected(missing)
         if not task.allow_overlap and (said := still_open(await self._latest(task))) is not None:
             raise Rejected(said)
-        made = await self._make(task.spec, by, key)
+        made = await self._make(task, by, key)
         if made.ticket_id is None:
             raise Rejected(made.sentence)
         return made.ticket_id
@@ -192,7 +192,7 @@ class Scheduler:
             return _skipped(task, fire_at, now, SkipReason.OVERLAP, said)
         failpoints.reached("scheduler.before_ticket")
         try:
-            made = await self._make(task.spec, by, key)
+            made = await self._make(task, by, key)
         except Unavailable:
             raise
         except PatchError as error:

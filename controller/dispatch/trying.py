@@ -98,8 +98,14 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[tuple[str,
 
 
 def _replaced(baseline: Baseline, decisions: Decisions) -> Baseline | None:
-    stored = next((b for b in decisions.baselines.values() if b.name == baseline.name), None)
-    if stored is not None and any(a.baseline_id == stored.id for a in decisions.assignments.values()):
+    stored = next(
+        (b for b in decisions.baselines.values() if b.name == baseline.name and b.is_for(baseline.account)), None
+    )
+    if stored is not None and any(
+        a.baseline_id == stored.id and a.account == baseline.account for a in decisions.assignments.values()
+    ):
         return stored
-    default = decisions.assignments.get((AssignmentScope.DEFAULT, "", baseline.scenario, baseline.operating_system))
+    default = decisions.assignments.get(
+        (baseline.account, AssignmentScope.DEFAULT, "", baseline.scenario, baseline.operating_system)
+    )
     return decisions.baselines.get(default.baseline_id) if default is not None else None

@@ -1,7 +1,8 @@
 """Which baseline decides for an instance, and why that one (SEMANTICS §1, R16): the most specific assignment does.
 
 An instance's own assignment comes first, then its application group's and those of the groups above that, the nearest first, then its
-enterprise project's, and the default last. Only baselines of the instance's scenario and operating system family are meant for it.
+enterprise project's, and the default last. Only baselines of the instance's scenario and operating system family are meant for it, and
+only assignments of its own account count.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from controller.fleet.groups import lineage
 from controller.fleet.model import Instance, ResourceType
 from controller.fleet.products import family_of
 
-Key = tuple[AssignmentScope, str, ResourceType, str]
-"""Scope, value, scenario, operating system family: there is at most one assignment for each."""
+Key = tuple[str, AssignmentScope, str, ResourceType, str]
+"""Account, scope, value, scenario, operating system family: there is at most one assignment for each."""
 
 SOURCES: Final[Mapping[AssignmentScope, str]] = {
     AssignmentScope.INSTANCE: "instance",
@@ -28,7 +29,7 @@ SOURCES: Final[Mapping[AssignmentScope, str]] = {
 
 def by_key(assignments: Iterable[Assignment]) -> Mapping[Key, Assignment]:
     """Return assignments by their key; `deciding` takes them like this when it is asked for many instances."""
-    return {(a.scope, a.value, a.scenario, a.operating_system): a for a in assignments}
+    return {(a.account, a.scope, a.value, a.scenario, a.operating_system): a for a in assignments}
 
 
 def deciding(
@@ -50,7 +51,7 @@ def deciding(
         (AssignmentScope.DEFAULT, ""),
     )
     for scope, value in scopes:
-        found = known.get((scope, value, instance.resource_type, family))
+        found = known.get((instance.account, scope, value, instance.resource_type, family))
         baseline = baselines_by_id.get(found.baseline_id) if found is not None else None
         if baseline is not None and is_meant_for(baseline, instance):
             return baseline, SOURCES[scope]
@@ -58,6 +59,7 @@ def deciding(
 
 
 def is_meant_for(baseline: Baseline, instance: Instance) -> bool:
-    """Say whether a baseline is of an instance's scenario and operating system family."""
+    """Say whether a baseline is of an instance's scenario and operating system family, and public or its account's."""
     family = family_of(instance.operating_system.product)
-    return baseline.scenario is instance.resource_type and baseline.operating_system == family
+    fits = baseline.scenario is instance.resource_type and baseline.operating_system == family
+    return fits and baseline.is_for(instance.account)

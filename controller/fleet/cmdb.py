@@ -16,7 +16,15 @@ from typing import Any, Final
 
 from common import digest
 from controller.fleet.cmdb_file import KEYS, CmdbFile, Row
-from controller.fleet.model import AgentState, CmdbEntry, Instance, InstanceId, OperatingSystem, ResourceType
+from controller.fleet.model import (
+    DEFAULT_ACCOUNT,
+    AgentState,
+    CmdbEntry,
+    Instance,
+    InstanceId,
+    OperatingSystem,
+    ResourceType,
+)
 from controller.fleet.placement import DEFAULT_PROJECT, said
 from controller.fleet.products import family_of
 
@@ -74,6 +82,8 @@ class Options:
     """The CMDB's word counts more than an operator's."""
     delete_gone: bool = False
     """Delete what is gone and never enrolled."""
+    account: str = DEFAULT_ACCOUNT
+    """Whose CMDB it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ def plan(file: CmdbFile, fleet: Sequence[Instance], options: Options, now: datet
         if match.ambiguous or rivals:
             changes.append(_ambiguous(row, match, rivals))
         elif match.target is None:
-            new = _new(row, now)
+            new = _new(row, now, options.account)
             if (before := made.setdefault(new.id, row.number)) != row.number:
                 changes.append(_undistinguished(row, before))
                 continue
@@ -143,9 +153,11 @@ def adopted(new: Instance, fleet: Iterable[Instance]) -> Instance | None:
     return None
 
 
-def new_id(row: Row) -> InstanceId:
-    """Return the id of an instance that only the CMDB knows: the same machine always gets the same."""
+def new_id(row: Row, account: str = DEFAULT_ACCOUNT) -> InstanceId:
+    """Return the id of an instance that only an account's CMDB knows: the same machine always gets the same."""
     key = next((f"{name}:{value}" for name, value in _signs(row) if value))
+    if account != DEFAULT_ACCOUNT:
+        key = f"{account}/{key}"
     return InstanceId(f"c-{digest.of(key.encode()).hex()[:16]}")
 
 
@@ -276,10 +288,10 @@ def _undistinguished(row: Row, before: int) -> Change:
     )
 
 
-def _new(row: Row, now: datetime) -> Instance:
+def _new(row: Row, now: datetime, account: str) -> Instance:
     placement = row.placement
     return Instance(
-        id=new_id(row),
+        id=new_id(row, account),
         name=(placement.name or row.called)[:64],
         enterprise_project=placement.enterprise_project or DEFAULT_PROJECT,
         region=placement.region,

@@ -27,6 +27,7 @@ def expiring(exceptions: Exceptions, now: datetime) -> Iterator[Notice]:
                 event=event,
                 at=now,
                 recipients=Recipients((exception.approver,)),
+                account=exception.account,
                 exception=ExceptionFacts(
                     id=exception.id,
                     scope=exception.scope.value,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import StrEnum
 
-DEFAULT_ACCOUNT = "default"
+from controller.fleet.model import DEFAULT_ACCOUNT
 
 
 class NotificationEvent(StrEnum):

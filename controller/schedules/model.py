@@ -9,12 +9,12 @@ from datetime import time as time_of_day
 from enum import StrEnum
 from typing import NewType
 
+from controller.fleet.model import DEFAULT_ACCOUNT
 from controller.schedules.local_time import DEFAULT_ZONE, Weekday
 from controller.tickets.model import TicketId, TicketSpec
 
 ScheduleId = NewType("ScheduleId", str)
 
-DEFAULT_ACCOUNT = "default"
 DEFAULT_TASK_VERSION = "1.0.0"
 
 
@@ -103,6 +103,8 @@ class ScheduledTask:
     account: str = DEFAULT_ACCOUNT
     description: str = ""
     enterprise_project: str = ""
+    enterprise_projects: tuple[str, ...] = ()
+    """Those to which whoever edited it last is bound: it selects nothing outside; empty means all of the account."""
     task_version: str = DEFAULT_TASK_VERSION
     """The operator's own version of the task."""
     agency: str = ""

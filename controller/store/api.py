@@ -14,7 +14,7 @@ from typing import Protocol
 from controller.audit.model import AuditEntry, AuditFilter, Deed, Head
 from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, Kept, PatchException
 from controller.fleet.clones import Sighting
-from controller.fleet.model import EnrolmentToken, Instance, InstanceId, ResourceType
+from controller.fleet.model import DEFAULT_ACCOUNT, EnrolmentToken, Instance, InstanceId, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.notify.model import Contact, Message, MessageState, Notice, Shift, ShiftKey
 from controller.store.api_accounts import AccountStore as AccountStore
@@ -173,8 +173,8 @@ class BaselineStore(Protocol):
     async def put_baseline(self, baseline: Baseline) -> None:
         """Write one version of a baseline.
 
-        Raise Conflict if this (id, version) exists, the name has another id, or the baseline is deleted. The name of a deleted
-        baseline is free, so is the former name of one that was renamed.
+        Raise Conflict if this (id, version) exists, the name has another id in its account or among the public ones, or the baseline is
+        deleted. The name of a deleted baseline is free, so is the former name of one that was renamed.
         """
         ...
 
@@ -182,12 +182,15 @@ class BaselineStore(Protocol):
         """Return one version, 0 for the newest (deleted baselines answer too, by id); raise NotFound."""
         ...
 
-    async def find_baseline(self, reference: str) -> Baseline:
-        """Return the newest version of the baseline with this id, else with this name, not deleted; raise NotFound."""
+    async def find_baseline(self, reference: str, account: str = DEFAULT_ACCOUNT) -> Baseline:
+        """Return the newest version of the baseline with this id, else with this name, not deleted, public or the account's.
+
+        Raise NotFound.
+        """
         ...
 
     async def baselines(self) -> tuple[Baseline, ...]:
-        """Return the newest versions, public ones first, then by name; deleted ones are absent."""
+        """Return the newest versions of all accounts, public ones first, then by name, then by id; deleted ones are absent."""
         ...
 
     async def delete_baseline(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
@@ -197,8 +200,10 @@ class BaselineStore(Protocol):
         """
         ...
 
-    async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
-        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound.
+    async def set_default(
+        self, baseline_id: str, at: datetime | None = None, by: str = "", account: str = DEFAULT_ACCOUNT
+    ) -> None:
+        """Make it an account's default of its (scenario, operating system), instead of the one before; raise NotFound.
 
         It is an assignment of scope DEFAULT since `at` (None: since the beginning of time), but never since before the one that
         it replaces.
@@ -223,7 +228,7 @@ class BaselineStore(Protocol):
     async def assignments(self, at: datetime | None = None) -> tuple[Assignment, ...]:
         """Return the assignments that hold now, or held at an instant: the newest of each key; those taken back are absent.
 
-        Ordered by the text of scope, value, scenario, operating system. Defaults are among them, as scope DEFAULT.
+        Ordered by the text of account, scope, value, scenario, operating system. Defaults are among them, as scope DEFAULT.
         """
         ...
 
@@ -235,8 +240,8 @@ class BaselineStore(Protocol):
         """Return all exceptions, those that have ended too, ordered by (created_at, id), and their version."""
         ...
 
-    async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
-        """Return the default's baseline id by (scenario, operating system)."""
+    async def defaults(self, account: str = DEFAULT_ACCOUNT) -> Mapping[tuple[ResourceType, str], str]:
+        """Return the account's default's baseline id by (scenario, operating system)."""
         ...
 
 
@@ -254,7 +259,7 @@ class TicketStore(Protocol):
     async def save(self, ticket: Ticket) -> Ticket:
         """Write what changed (header, unsaved batches, unsaved runs) if the stored version is still `ticket.version`.
 
-        Never written again: spec, created_by, created_at, request_id, and a batch's members and place; they cannot change.
+        Never written again: spec, created_by, created_at, request_id, whose it is, and a batch's members and place; they cannot change.
 
         Return the ticket as saved (version + 1, nothing unsaved); else raise Conflict, NotFound. The cost depends on what changed,
         not on the size of the ticket.
@@ -274,9 +279,13 @@ class TicketStore(Protocol):
         ...
 
     async def heads(
-        self, states: Collection[TicketState], limit: int, before: tuple[datetime, TicketId] | None
+        self,
+        states: Collection[TicketState],
+        limit: int,
+        before: tuple[datetime, TicketId] | None,
+        account: str = DEFAULT_ACCOUNT,
     ) -> tuple[Ticket, ...]:
-        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`.
+        """Return an account's tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`.
 
         Only in these states; without any, in all.
         """

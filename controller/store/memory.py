@@ -23,7 +23,7 @@ from controller.compliance.model import (
     Exceptions,
     PatchException,
 )
-from controller.fleet.model import EnrolmentToken, Instance, InstanceId, ResourceType
+from controller.fleet.model import DEFAULT_ACCOUNT, EnrolmentToken, Instance, InstanceId, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.store import rules
 from controller.store.api import (
@@ -295,7 +295,12 @@ class MemoryBaselines:
     async def put_baseline(self, baseline: Baseline) -> None:
         """Write one version of a baseline; raise Conflict as the Protocol says."""
         versions = self._versions.get(baseline.id, {})
-        taken = any(other.name == baseline.name and other.id != baseline.id for other in await self.baselines())
+        taken = any(
+            other.name == baseline.name
+            and other.id != baseline.id
+            and (baseline.public or other.public or other.account == baseline.account)
+            for other in await self.baselines()
+        )
         if taken or baseline.version in versions or baseline.id in self._deleted:
             raise Conflict("baseline", baseline.name)
         self._versions[baseline.id] = {**versions, baseline.version: baseline}
@@ -309,17 +314,17 @@ class MemoryBaselines:
             raise NotFound("baseline", baseline_id)
         return versions[version or max(versions)]
 
-    async def find_baseline(self, reference: str) -> Baseline:
-        """Return the newest version of the baseline with this id or name, not deleted; raise NotFound."""
-        listed = await self.baselines()
+    async def find_baseline(self, reference: str, account: str = DEFAULT_ACCOUNT) -> Baseline:
+        """Return the newest version of the baseline with this id or name, public or the account's; raise NotFound."""
+        listed = [b for b in await self.baselines() if b.is_for(account)]
         for baseline in (*(b for b in listed if b.id == reference), *(b for b in listed if b.name == reference)):
             return baseline
         raise NotFound("baseline", reference)
 
     async def baselines(self) -> tuple[Baseline, ...]:
-        """Return the newest versions, public ones first, then by name; deleted ones are absent."""
+        """Return the newest versions, public ones first, then by name, then by id; deleted ones are absent."""
         newest = (versions[max(versions)] for i, versions in self._versions.items() if i not in self._deleted)
-        return tuple(sorted(newest, key=lambda b: (not b.public, b.name)))
+        return tuple(sorted(newest, key=lambda b: (not b.public, b.name, b.id)))
 
     async def delete_baseline(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
         """Take a baseline out of lists and take its assignments back; its versions stay readable. Raise NotFound."""
@@ -337,11 +342,13 @@ class MemoryBaselines:
             raise NotFound("baseline", baseline_id)
         return max(known, key=lambda b: b.version)
 
-    async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
-        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
+    async def set_default(
+        self, baseline_id: str, at: datetime | None = None, by: str = "", account: str = DEFAULT_ACCOUNT
+    ) -> None:
+        """Make it an account's default of its (scenario, operating system), instead of the one before; raise NotFound."""
         if baseline_id in self._deleted:
             raise NotFound("baseline", baseline_id)
-        wanted = rules.default_of(await self.get_baseline(baseline_id), at, by)
+        wanted = rules.default_of(await self.get_baseline(baseline_id), at, by, account)
         history = self._assignments.setdefault(_assignment_key(wanted), [])
         history.append(rules.not_before(history[-1] if history else None, wanted))
 
@@ -372,17 +379,17 @@ class MemoryBaselines:
         found = sorted(self._exceptions.values(), key=lambda e: (e.created_at, e.id))
         return Exceptions(self._exceptions_version, tuple(found))
 
-    async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
-        """Return the default's baseline id by (scenario, operating system)."""
+    async def defaults(self, account: str = DEFAULT_ACCOUNT) -> Mapping[tuple[ResourceType, str], str]:
+        """Return the account's default's baseline id by (scenario, operating system)."""
         return {
             (a.scenario, a.operating_system): a.baseline_id
             for a in await self.assignments()
-            if a.scope is AssignmentScope.DEFAULT
+            if a.scope is AssignmentScope.DEFAULT and a.account == account
         }
 
 
 def _assignment_key(a: Assignment) -> tuple[str, ...]:
-    return a.scope.value, a.value, a.scenario.value, a.operating_system
+    return a.account, a.scope.value, a.value, a.scenario.value, a.operating_system
 
 
 class MemoryTickets:
@@ -432,10 +439,15 @@ class MemoryTickets:
         return None
 
     async def heads(
-        self, states: Collection[TicketState], limit: int, before: tuple[datetime, TicketId] | None
+        self,
+        states: Collection[TicketState],
+        limit: int,
+        before: tuple[datetime, TicketId] | None,
+        account: str = DEFAULT_ACCOUNT,
     ) -> tuple[Ticket, ...]:
-        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
-        found = (t for t in self._tickets.values() if not states or t.state in states)
+        """Return an account's tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
+        mine = (t for t in self._tickets.values() if t.account == account)
+        found = (t for t in mine if not states or t.state in states)
         newest = sorted(found, key=lambda t: (t.created_at, t.id), reverse=True)
         return tuple(_head(t) for t in newest if before is None or (t.created_at, t.id) < before)[:limit]
 

@@ -73,11 +73,11 @@ def used(token: EnrolmentToken, instance: Instance) -> EnrolmentToken:
     return token if token.used_by else replace(token, used_at=instance.enrolled_at, used_by=instance.id)
 
 
-def default_of(baseline: Baseline, at: datetime | None, by: str) -> Assignment:
-    """Return the assignment that makes a baseline the default."""
+def default_of(baseline: Baseline, at: datetime | None, by: str, account: str) -> Assignment:
+    """Return the assignment that makes a baseline an account's default."""
     since = BEGINNING_OF_TIME if at is None else at
     scope = AssignmentScope.DEFAULT
-    return Assignment(scope, "", baseline.scenario, baseline.operating_system, baseline.id, since, by)
+    return Assignment(scope, "", baseline.scenario, baseline.operating_system, baseline.id, since, by, account)
 
 
 def taken_back(assignment: Assignment, at: datetime | None, by: str) -> Assignment:

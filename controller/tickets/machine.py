@@ -12,14 +12,14 @@ number of failures from before the last pardon; `waiting` holds exactly the READ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from immutables import Map
 
-from controller.fleet.model import InstanceId
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId
 from controller.tickets import steering
 from controller.tickets.changes import (
     advanced,
@@ -56,6 +56,7 @@ from controller.tickets.model import (
     Paused,
     PlannedBatch,
     Progressed,
+    RefusedAccount,
     Reported,
     Run,
     RunCanceled,
@@ -85,6 +86,10 @@ def create(
     created_by: str,
     at: datetime,
     request_id: str = "",
+    *,
+    account: str = DEFAULT_ACCOUNT,
+    enterprise_projects: Iterable[str] = (),
+    refused_accounts: Iterable[RefusedAccount] = (),
 ) -> Ticket:
     """Make a READY ticket of these batches; raise ValueError when they are none, empty, or name an instance twice."""
     runs, batches = dict[InstanceId, Run](), dict[int, Batch]()
@@ -116,6 +121,9 @@ def create(
         created_at=at,
         changed_at=at,
         request_id=request_id,
+        account=account,
+        enterprise_projects=tuple(sorted(enterprise_projects)),
+        refused_accounts=tuple(refused_accounts),
         gate=Gate.CLOSED if spec.batch_policy.canary is not None and len(batches) > 1 else Gate.OPEN,
         unsaved_runs=frozenset(runs),
         unsaved_batches=frozenset(batches),

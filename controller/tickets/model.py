@@ -9,7 +9,7 @@ from typing import Final, NewType
 
 from immutables import Map
 
-from controller.fleet.model import InstanceId, Selector
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId, Selector
 from controller.notify.model import Notice, NotificationPolicy
 from controller.schedules.windows import MaintenanceWindow
 from controller.tickets.policies import BatchPolicy, OfflinePolicy, SuspensionPolicy
@@ -79,6 +79,25 @@ class Gate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionAccount:
+    """An account in whose instances a ticket works, and the agency by which it may."""
+
+    account: str
+    agency: str = ""
+    """Which that account granted; empty for the ticket's own account."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedAccount:
+    """An account of which nothing is in a ticket, because no agency let it."""
+
+    account: str
+    agency: str
+    sentence: str
+    """Why, and what to grant."""
+
+
+@dataclass(frozen=True, slots=True)
 class TicketSpec:
     """What to do, with whom, and how carefully; every default filled in."""
 
@@ -97,6 +116,10 @@ class TicketSpec:
     ticket_timeout: timedelta = timedelta(0)
     """How long the whole ticket may take; 0 is for ever."""
     offline: OfflinePolicy = OfflinePolicy()  # noqa: RUF009 - frozen
+    execution_accounts: tuple[ExecutionAccount, ...] = ()
+    """In whose instances it works; empty means its own account alone (single), else only those named (cross account)."""
+    go_on_without_agency: bool = False
+    """An account whose agency is missing is left out and told; else the ticket is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +303,12 @@ class Ticket:
     """Batches that changed since the last save."""
     notices: int = 0
     """How many events happened that somebody may want to be told of: they number the notices."""
+    account: str = DEFAULT_ACCOUNT
+    """Whose it is."""
+    enterprise_projects: tuple[str, ...] = ()
+    """Those of its targets when it was made."""
+    refused_accounts: tuple[RefusedAccount, ...] = ()
+    """Accounts that were asked for and of which nothing is in it."""
     unsaved_notices: tuple[Notice, ...] = ()
     """What somebody wants to be told and no outbox has yet: a store writes them with the ticket. Empty when loaded."""
 

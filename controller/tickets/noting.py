@@ -27,6 +27,7 @@ def noted(before: Ticket, after: Ticket) -> Ticket:
         event=event,
         at=after.changed_at,
         recipients=policy.recipients,
+        account=after.account,
         ticket=_facts(after),
     )
     return replace(after, unsaved_notices=(*after.unsaved_notices, notice))

@@ -19,6 +19,8 @@ from controller.tickets.policies import BatchPolicy, BatchPolicyKind, Canary
 MAX_NAME: Final = 100
 MAX_REASON: Final = 200
 MAX_REQUEST_ID: Final = 64
+MAX_ACCOUNTS: Final = 20
+"""In one ticket."""
 MAX_VALUES: Final = 10_000
 MAX_VALUE: Final = 256
 MAX_MANUAL: Final = 100_000
@@ -43,6 +45,7 @@ def check_spec(spec: TicketSpec) -> None:
     wrong = [
         *_text("name", spec.name, MAX_NAME),
         *_selector(spec.selector),
+        *_execution_accounts(spec),
         *_text("baseline", spec.baseline, MAX_VALUE),
         *_duration("timeout", spec.timeout),
         *_batch_policy(spec.batch_policy),
@@ -159,6 +162,20 @@ def _selector(selector: Selector) -> Iterator[Violation]:
     ):
         if age is not None and not SHORTEST <= age <= OLDEST:
             yield Violation(f"selector.{field}", f"{age} is out of range, allowed 1 second to 10 years")
+
+
+def _execution_accounts(spec: TicketSpec) -> Iterator[Violation]:
+    field, accounts = "execution_accounts", [e.account for e in spec.execution_accounts]
+    if len(accounts) > MAX_ACCOUNTS:
+        yield Violation(field, f"has {len(accounts)} values, allowed are {MAX_ACCOUNTS}")
+        return
+    for n, named in enumerate(spec.execution_accounts):
+        yield from _text(f"{field}[{n}].account", named.account, MAX_VALUE, 1)
+        yield from _text(f"{field}[{n}].agency", named.agency, MAX_VALUE)
+        if named.account in accounts[:n]:
+            yield Violation(f"{field}[{n}].account", f"{named.account[:80]} is named twice")
+    if spec.go_on_without_agency and not accounts:
+        yield Violation("go_on_without_agency", "needs execution_accounts; without them no agency is asked for")
 
 
 def _batch_policy(policy: BatchPolicy) -> Iterator[Violation]:

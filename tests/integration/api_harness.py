@@ -33,7 +33,7 @@ from common.pb.v1 import (
 )
 from common.tls import Credential
 from controller.accounts.model import DEFAULT_ACCOUNT, Account, OperatorToken, User
-from controller.app import Controller
+from controller.app import Controller, seed
 from controller.fleet.model import Role
 from controller.settings import Settings
 from controller.store.memory import MemoryStore
@@ -258,9 +258,13 @@ class Harness:
         credential = Credential(answer.certificate_chain_pem, key_pem)
         return Agent(self.stubs(credential=credential), key_pem, answer.instance_id, answer.certificate_chain_pem)
 
-    async def connect(self, name: str, *, ready: bool = True, **changes: Any) -> Agent:
+    async def seed(self, account: str) -> None:
+        """Give an account that a test made what every account begins with."""
+        await seed(self.store.baselines, NOW, [account])
+
+    async def connect(self, name: str, *, ready: bool = True, token: str | None = None, **changes: Any) -> Agent:
         """Let a host in and open its stream; `ready` agents answer at once."""
-        agent = await self.enrol(name)
+        agent = await self.enrol(name, token=token)
         for key, value in changes.items():
             setattr(agent, key, value)
         if ready:

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from common.ids import RandomIds
 from common.pb.v1 import baseline_pb2 as pb
 from common.pb.v1 import fleet_pb2, report_pb2, types_pb2
+from controller.api.auth import Operator, acting
 from controller.api.baseline_service import BaselineService
 from controller.fleet.model import OperatingSystem, Role
 from tests.builders import an_instance, instance_id
@@ -317,13 +318,18 @@ async def test_a_tried_baseline_says_what_would_change_and_changes_nothing(harne
 
 
 async def test_a_tried_baseline_names_who_changes_and_the_packages() -> None:
+    with acting(Operator("O-1", "ann", Role.VIEWER, None)):
+        await try_it_over_two_instances()
+
+
+async def try_it_over_two_instances() -> None:
     async with a_fleet() as fleet:
         repository = await fleet.repository()
         for number, build in ((1, OLD), (2, NEW)):
             await fleet.enrol(number)
             await fleet.report(number, [repository], build)
         service = BaselineService(
-            fleet.store.baselines, fleet.store.fleet, fleet.assessor, fleet.selecting, fleet.clock, RandomIds()
+            fleet.bound_baselines, fleet.bound, fleet.assessor, fleet.selecting, fleet.clock, RandomIds()
         )
         lenient = wanted("CentOS-Default", rules=[pb.BaselineRule(approve_after_days=365)])
         nobody: Any = None

@@ -15,8 +15,11 @@ from grpc import aio
 from common.ids import RandomIds
 from common.pb.v1 import fleet_pb2, report_pb2_grpc, types_pb2
 from common.pb.v1 import report_pb2 as pb
+from controller.api.auth import Operator, acting
 from controller.api.faults import fault_interceptor
+from controller.api.interception import Interceptor
 from controller.api.report_service import ReportService
+from controller.fleet.model import Role
 from tests.builders import NOW, a_baseline, a_rule, an_advisory
 from tests.fleet_in_store import DAY, NEW, OLD, Fleet, a_fleet
 from tests.integration.api_harness import refusal
@@ -34,10 +37,18 @@ class Served:
 
 
 @asynccontextmanager
+async def as_ann(*_: object) -> AsyncIterator[None]:
+    """Every call is a viewer's."""
+    with acting(Operator("O-1", "ann", Role.VIEWER, None)):
+        yield
+
+
+@asynccontextmanager
 async def served() -> AsyncIterator[Served]:
     async with a_fleet() as fleet:
-        server = aio.server(interceptors=[fault_interceptor(RandomIds())])
-        service = ReportService(fleet.store, fleet.assessor, fleet.selecting, fleet.clock)
+        server = aio.server(interceptors=[fault_interceptor(RandomIds()), Interceptor(as_ann)])
+        bound = fleet.bound, fleet.bound_baselines
+        service = ReportService(fleet.store, *bound, fleet.assessor, fleet.selecting, fleet.clock)
         report_pb2_grpc.add_ReportServiceServicer_to_server(service, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

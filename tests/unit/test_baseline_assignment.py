@@ -59,3 +59,13 @@ def test_R16_an_assignment_of_a_deleted_baseline_leaves_the_decision_to_the_next
 
 def test_R16_an_instance_whose_operating_system_is_not_known_has_no_deciding_baseline() -> None:
     assert deciding(an_instance(4, operating_system=OperatingSystem()), ALL, BASELINES) == (None, "")
+
+
+def test_R16_an_assignment_of_another_account_does_not_decide_for_groups_and_projects_of_the_same_name() -> None:
+    theirs = an_instance(4, account="acme", application_group="web", enterprise_project="shop")
+    assert deciding(theirs, ALL, BASELINES) == (None, "")
+    own = an_assignment(AssignmentScope.DEFAULT, "", "b-default", account="acme")
+    assert deciding(theirs, (*ALL, own), BASELINES) == (None, ""), "the baseline is another account's"
+    shown = {"b-default": a_baseline("default", public=True)}
+    assert deciding(theirs, (*ALL, own), shown) == (shown["b-default"], "default")
+    assert deciding(INSTANCE, (own,), shown) == (None, "")

@@ -277,3 +277,12 @@ def test_R7_a_pending_restart_makes_the_instance_NON_COMPLIANT_not_undetermined(
         install_only=("kernel",),
     )
     assert found.assessment.status is InstanceStatus.NON_COMPLIANT
+
+
+@pytest.mark.parametrize(
+    ("scope", "value"), [(ExceptionScope.ALL, ""), (ExceptionScope.GROUP, "shop"), (ExceptionScope.INSTANCE, "i-1")]
+)
+def test_R10_an_exception_of_another_account_excuses_nothing(scope: ExceptionScope, value: str) -> None:
+    own = exception(scope=scope, scope_value=value)
+    assert answer(own).assessment.status is InstanceStatus.COMPLIANT
+    assert answer(replace(own, account="acme")).assessment.status is InstanceStatus.NON_COMPLIANT

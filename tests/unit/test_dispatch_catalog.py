@@ -19,7 +19,7 @@ BASH = "CESA-2026:0001"
 
 
 async def who(catalog: Catalog, fleet: Fleet, reference: str, *, fixed: bool = False) -> list[tuple[str, str, bool]]:
-    found = await catalog.concerned(reference, await fleet.store.fleet.instances(), include_fixed=fixed)
+    found = await catalog.concerned(reference, *[await fleet.store.fleet.instances()] * 2, include_fixed=fixed)
     return [(row.instance.name, str(row.installed), row.fixed) for row in found.rows]
 
 
@@ -35,15 +35,15 @@ async def test_an_advisory_concerns_who_has_an_older_build_and_is_fixed_where_it
             ("ecs-0001", "4.2.46-34.el7", False),
             ("ecs-0002", "4.2.46-35.el7_9", True),
         ]
-        entry = await catalog.entry("cesa-2026:0001")
+        entry = await catalog.entry("cesa-2026:0001", await fleet.store.fleet.instances())
         assert (entry.affected, entry.repositories, entry.first_seen_at) == (1, ("updates",), NOW)
         await fleet.report(1, [repository], NEW)
         assert await who(catalog, fleet, BASH) == []
-        assert (await catalog.entry(BASH)).affected == 0
+        assert (await catalog.entry(BASH, await fleet.store.fleet.instances())).affected == 0
         with pytest.raises(NotFound):
-            await catalog.concerned("CVE-1999-0001", await fleet.store.fleet.instances(), include_fixed=False)
+            await catalog.concerned("CVE-1999-0001", *[await fleet.store.fleet.instances()] * 2, include_fixed=False)
         with pytest.raises(NotFound):
-            await catalog.entry("CVE-2026-0001")
+            await catalog.entry("CVE-2026-0001", await fleet.store.fleet.instances())
 
 
 async def test_R7_of_several_installed_builds_the_newest_counts() -> None:
@@ -64,7 +64,10 @@ async def test_an_advisory_concerns_only_those_who_have_its_repository_enabled()
             await fleet.enrol(number)
             await fleet.report(number, [repository])
         assert [name for name, *_ in await who(catalog, fleet, BASH)] == ["ecs-0001"]
-        assert [e.advisory.id for e in await catalog.entries()] == [BASH, "CESA-2026:0002"]
+        assert [e.advisory.id for e in await catalog.entries(await fleet.store.fleet.instances())] == [
+            BASH,
+            "CESA-2026:0002",
+        ]
 
 
 async def test_R8_an_advisory_of_a_module_concerns_only_hosts_with_its_stream_enabled() -> None:
@@ -93,7 +96,7 @@ async def test_R11_of_whom_it_cannot_be_said_is_counted_as_unknown() -> None:
         await fleet.report(1, [repository], NEW)
         await fleet.report(2, [repository, broken], NEW)
         await fleet.report(3, [repository, broken], OLD)
-        found = await catalog.concerned(BASH, await fleet.store.fleet.instances(), include_fixed=False)
+        found = await catalog.concerned(BASH, *[await fleet.store.fleet.instances()] * 2, include_fixed=False)
         assert (found.affected, found.unknown) == (
             1,
             2,
@@ -104,10 +107,12 @@ async def test_an_instance_that_is_forgotten_is_not_counted() -> None:
     async with a_fleet() as fleet:
         catalog = Catalog(fleet.store, fleet.assessor)
         instance = await fleet.enrol(1)
-        await fleet.report(1, [await fleet.repository()])
-        assert (await catalog.entry(BASH)).affected == 1
+        await fleet.enrol(2)
+        for number in (1, 2):
+            await fleet.report(number, [await fleet.repository()])
+        assert (await catalog.entry(BASH, await fleet.store.fleet.instances())).affected == 2
         await fleet.store.fleet.put_instance(replace(instance, deleted_at=NOW))
-        assert (await catalog.entry(BASH)).affected == 0
+        assert (await catalog.entry(BASH, await fleet.store.fleet.instances())).affected == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -129,10 +134,10 @@ async def test_the_catalogue_agrees_with_a_loop_over_hosts_packages_and_advisori
                 installed = random_.sample(pool, 15)
                 has[instance.id] = (installed, [a for s in chosen for a in shelves[s]])
                 await fleet.report(int(instance.name[4:]), [repositories[s] for s in chosen], *installed)
-            for entry in await catalog.entries():
+            for entry in await catalog.entries(await fleet.store.fleet.instances()):
                 assert entry.affected == len({i for i, *_ in naive(has, entry.advisory.id)})
             for reference in ("A-0-1", "A-1-3", "CVE-2026-0002"):
-                found = await catalog.concerned(reference, instances, include_fixed=True)
+                found = await catalog.concerned(reference, instances, instances, include_fixed=True)
                 assert {
                     (r.instance.id, r.advisory_id, f"{r.name}-{r.installed}.{r.arch}", str(r.fixed_in), r.fixed)
                     for r in found.rows
@@ -163,3 +168,22 @@ def naive_rows(
                     fixed = mine.key >= package.nevra.key
                     found.add((identifier, advisory.id, str(mine), str(package.nevra.evr), fixed))
     return found
+
+
+async def test_an_account_sees_the_advisories_of_its_own_repositories_as_they_are_called_there() -> None:
+    async with a_fleet() as fleet:
+        catalog, own = Catalog(fleet.store, fleet.assessor), an_advisory("CESA-2026:0002")
+        ours, theirs = await fleet.enrol(1), await fleet.enrol(2, account="acme")
+        shared = await fleet.repository()
+        await fleet.report(1, [shared])
+        await fleet.report(2, [replace(shared, id="acme-secret"), await fleet.repository(own, called="acme-own")])
+        (seen,) = await catalog.entries([ours])
+        assert (seen.advisory.id, seen.repositories, seen.affected) == (BASH, ("updates",), 1)
+        assert {e.advisory.id: e.repositories for e in await catalog.entries([theirs])} == {
+            BASH: ("acme-secret",),
+            "CESA-2026:0002": ("acme-own",),
+        }
+        with pytest.raises(NotFound):
+            await catalog.entry("CESA-2026:0002", [ours])
+        with pytest.raises(NotFound):
+            await catalog.concerned("CESA-2026:0002", [ours], [ours], include_fixed=False)

@@ -495,6 +495,62 @@ class MaintenanceWindow(_message.Message):
 Global___MaintenanceWindow: _TypeAlias = MaintenanceWindow  # noqa: Y015
 
 @_typing.final
+class ExecutionAccount(_message.Message):
+    """An account in whose instances a ticket works."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """The account."""
+    agency: _builtins.str
+    """The agency by which it may, of those that the account granted; empty only for the caller's own account."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        agency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "agency", b"agency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionAccount: _TypeAlias = ExecutionAccount  # noqa: Y015
+
+@_typing.final
+class RefusedAccount(_message.Message):
+    """An account of which nothing is in a ticket, because no agency let it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AGENCY_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """The account."""
+    agency: _builtins.str
+    """The agency that was named."""
+    sentence: _builtins.str
+    """Why, and what to grant."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        agency: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "agency", b"agency", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedAccount: _TypeAlias = RefusedAccount  # noqa: Y015
+
+@_typing.final
 class TicketSpec(_message.Message):
     """What to do, with whom, and how carefully."""
 
@@ -511,6 +567,8 @@ class TicketSpec(_message.Message):
     MAINTENANCE_WINDOWS_FIELD_NUMBER: _builtins.int
     TICKET_TIMEOUT_FIELD_NUMBER: _builtins.int
     OFFLINE_FIELD_NUMBER: _builtins.int
+    EXECUTION_ACCOUNTS_FIELD_NUMBER: _builtins.int
+    GO_ON_WITHOUT_AGENCY_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """For people, at most 100 characters."""
@@ -518,6 +576,8 @@ class TicketSpec(_message.Message):
     """Baseline by id or name; empty or "default" means the one that decides for each instance."""
     max_in_flight: _builtins.int
     """The most runs out at once, 1 to 10000; 0 means 100."""
+    go_on_without_agency: _builtins.bool
+    """Leave an account out whose agency is missing or grants too little, and tell so; else the ticket is refused."""
     @_builtins.property
     def selector(self) -> _fleet_pb2.Selector:
         """Which instances."""
@@ -551,6 +611,10 @@ class TicketSpec(_message.Message):
         """Runs to instances that are offline: absent means that they fail. With a wait offline instances can be selected."""
 
     @_builtins.property
+    def execution_accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutionAccount]:
+        """In whose instances it works, at most 20 accounts; empty means the caller's account alone. The caller's own may be among them."""
+
+    @_builtins.property
     def notification(self) -> _notification_pb2.NotificationPolicy:
         """Of which events whom to tell; absent means nobody. INVALID_ARGUMENT when somebody named is not there or cannot be reached."""
 
@@ -568,11 +632,13 @@ class TicketSpec(_message.Message):
         maintenance_windows: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
         ticket_timeout: _duration_pb2.Duration | None = ...,
         offline: Global___OfflinePolicy | None = ...,
+        execution_accounts: _abc.Iterable[Global___ExecutionAccount] | None = ...,
+        go_on_without_agency: _builtins.bool = ...,
         notification: _notification_pb2.NotificationPolicy | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch_policy", b"batch_policy", "notification", b"notification", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "notification", b"notification", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "batch_policy", b"batch_policy", "execution_accounts", b"execution_accounts", "go_on_without_agency", b"go_on_without_agency", "maintenance_windows", b"maintenance_windows", "max_in_flight", b"max_in_flight", "name", b"name", "notification", b"notification", "offline", b"offline", "selector", b"selector", "suspension_policy", b"suspension_policy", "ticket_timeout", b"ticket_timeout", "timeout", b"timeout", "unreachable_after", b"unreachable_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -741,6 +807,7 @@ class PreviewResponse(_message.Message):
     STOPS_AT_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     EXECUTED_BY_FIELD_NUMBER: _builtins.int
+    REFUSED_ACCOUNTS_FIELD_NUMBER: _builtins.int
     targets: _builtins.int
     """How many targets."""
     stops_at: _builtins.int
@@ -763,6 +830,10 @@ class PreviewResponse(_message.Message):
     def spec(self) -> Global___TicketSpec:
         """The spec with every default filled in."""
 
+    @_builtins.property
+    def refused_accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedAccount]:
+        """Accounts that were asked for and of which nothing will be in it."""
+
     def __init__(
         self,
         *,
@@ -773,10 +844,11 @@ class PreviewResponse(_message.Message):
         stops_at: _builtins.int = ...,
         spec: Global___TicketSpec | None = ...,
         executed_by: _builtins.str = ...,
+        refused_accounts: _abc.Iterable[Global___RefusedAccount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "batches", b"batches", "executed_by", b"executed_by", "not_selectable", b"not_selectable", "spec", b"spec", "stops_at", b"stops_at", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "batches", b"batches", "executed_by", b"executed_by", "not_selectable", b"not_selectable", "refused_accounts", b"refused_accounts", "spec", b"spec", "stops_at", b"stops_at", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -912,6 +984,9 @@ class Ticket(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ENTERPRISE_PROJECTS_FIELD_NUMBER: _builtins.int
+    REFUSED_ACCOUNTS_FIELD_NUMBER: _builtins.int
     WINDOW_OPENS_AT_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
     WAITING_UNTIL_FIELD_NUMBER: _builtins.int
@@ -934,6 +1009,8 @@ class Ticket(_message.Message):
     """Who made it."""
     note: _builtins.str
     """Reason for the last pause or end: what an operator gave, or why the ticket did it by itself."""
+    account: _builtins.str
+    """The account it belongs to."""
     waiting_for: Global___TicketWait.ValueType
     """What it waits for. AGENTS and OTHER_TICKETS are told while the controller drives it, not in lists."""
     waiting_runs: _builtins.int
@@ -961,6 +1038,14 @@ class Ticket(_message.Message):
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it last stopped by itself or was ended; absent while it runs."""
+
+    @_builtins.property
+    def enterprise_projects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The enterprise projects of its targets when it was made."""
+
+    @_builtins.property
+    def refused_accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedAccount]:
+        """Accounts that were asked for and of which nothing is in it."""
 
     @_builtins.property
     def window_opens_at(self) -> _timestamp_pb2.Timestamp:
@@ -995,6 +1080,9 @@ class Ticket(_message.Message):
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
+        account: _builtins.str = ...,
+        enterprise_projects: _abc.Iterable[_builtins.str] | None = ...,
+        refused_accounts: _abc.Iterable[Global___RefusedAccount] | None = ...,
         window_opens_at: _timestamp_pb2.Timestamp | None = ...,
         waiting_for: Global___TicketWait.ValueType = ...,
         waiting_until: _timestamp_pb2.Timestamp | None = ...,
@@ -1004,7 +1092,7 @@ class Ticket(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "expires_at", b"expires_at", "spec", b"spec", "timed_out_at", b"timed_out_at", "waiting_until", b"waiting_until", "window_opens_at", b"window_opens_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abnormal_cause", b"abnormal_cause", "batches", b"batches", "changed_at", b"changed_at", "counted_failures", b"counted_failures", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "executed_by", b"executed_by", "expires_at", b"expires_at", "id", b"id", "note", b"note", "spec", b"spec", "state", b"state", "stops_at", b"stops_at", "timed_out_at", b"timed_out_at", "waiting_for", b"waiting_for", "waiting_runs", b"waiting_runs", "waiting_until", b"waiting_until", "window_opens_at", b"window_opens_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abnormal_cause", b"abnormal_cause", "account", b"account", "batches", b"batches", "changed_at", b"changed_at", "counted_failures", b"counted_failures", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "enterprise_projects", b"enterprise_projects", "executed_by", b"executed_by", "expires_at", b"expires_at", "id", b"id", "note", b"note", "refused_accounts", b"refused_accounts", "spec", b"spec", "state", b"state", "stops_at", b"stops_at", "timed_out_at", b"timed_out_at", "waiting_for", b"waiting_for", "waiting_runs", b"waiting_runs", "waiting_until", b"waiting_until", "window_opens_at", b"window_opens_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

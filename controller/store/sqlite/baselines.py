@@ -17,7 +17,7 @@ from controller.compliance.model import (
     ExceptionScope,
     PatchException,
 )
-from controller.fleet.model import ResourceType
+from controller.fleet.model import DEFAULT_ACCOUNT, ResourceType
 from controller.store import rules
 from controller.store.codec import END_OF_TIME, from_json, micros, micros_or_none, moment, moment_or_none, to_json
 from controller.store.sqlite.database import Database, Row
@@ -39,6 +39,7 @@ class SqliteBaselines:
             "name": baseline.name,
             "version": baseline.version,
             "public": int(baseline.public),
+            "account": baseline.account,
         }
         version = {"id": baseline.id, "version": baseline.version, "document": to_json(baseline)}
 
@@ -46,6 +47,8 @@ class SqliteBaselines:
             if db.execute(_SQL["is_deleted"], {"id": baseline.id}).fetchone() == (1,):
                 raise Conflict("baseline", baseline.name)
             try:
+                if db.execute(_SQL["is_taken"], head).fetchone() is not None:
+                    raise Conflict("baseline", baseline.name)
                 db.execute(_SQL["put_head"], head)
                 db.execute(_SQL["put_version"], version)
             except sqlite3.IntegrityError as error:
@@ -59,12 +62,13 @@ class SqliteBaselines:
         row = await self._database.row(query, {"id": baseline_id, "version": version})
         return _baseline(row, f"{baseline_id} v{version}" if version else baseline_id)
 
-    async def find_baseline(self, reference: str) -> Baseline:
-        """Return the newest version of the baseline with this id or name, not deleted; raise NotFound."""
-        return _baseline(await self._database.row(_SQL["find"], {"reference": reference}), reference)
+    async def find_baseline(self, reference: str, account: str = DEFAULT_ACCOUNT) -> Baseline:
+        """Return the newest version of the baseline with this id or name, public or the account's; raise NotFound."""
+        row = await self._database.row(_SQL["find"], {"reference": reference, "account": account})
+        return _baseline(row, reference)
 
     async def baselines(self) -> tuple[Baseline, ...]:
-        """Return the newest versions, public ones first, then by name; deleted ones are absent."""
+        """Return the newest versions, public ones first, then by name, then by id; deleted ones are absent."""
         return tuple(from_json(Baseline, document) for (document,) in await self._database.rows(_SQL["list"], {}))
 
     async def delete_baseline(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
@@ -85,13 +89,15 @@ class SqliteBaselines:
         row = await self._database.row(_SQL["get_as_of"], {"id": baseline_id, "at": micros(at)})
         return _baseline(row, baseline_id)
 
-    async def set_default(self, baseline_id: str, at: datetime | None = None, by: str = "") -> None:
-        """Make it the default of its (scenario, operating system), instead of the one before; raise NotFound."""
+    async def set_default(
+        self, baseline_id: str, at: datetime | None = None, by: str = "", account: str = DEFAULT_ACCOUNT
+    ) -> None:
+        """Make it an account's default of its (scenario, operating system), instead of the one before; raise NotFound."""
 
         def work(db: sqlite3.Connection) -> None:
             _refuse_deleted(db, baseline_id)
             baseline = _baseline(db.execute(_SQL["get_newest"], {"id": baseline_id}).fetchone(), baseline_id)
-            wanted = rules.default_of(baseline, at, by)
+            wanted = rules.default_of(baseline, at, by, account)
             _append(db, rules.not_before(_newest(db, wanted), wanted))
 
         await self._database.write(work)
@@ -127,6 +133,7 @@ class SqliteBaselines:
             "created_at": micros(exception.created_at),
             "expires_at": micros(exception.expires_at),
             "revoked_at": micros_or_none(exception.revoked_at),
+            "account": exception.account,
         }
 
         def work(db: sqlite3.Connection) -> Exceptions:
@@ -139,12 +146,12 @@ class SqliteBaselines:
         """Return all exceptions, ordered by (created_at, id), and their version."""
         return _exceptions(await self._database.rows(_SQL["exceptions"], {}))
 
-    async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
-        """Return the default's baseline id by (scenario, operating system)."""
+    async def defaults(self, account: str = DEFAULT_ACCOUNT) -> Mapping[tuple[ResourceType, str], str]:
+        """Return the account's default's baseline id by (scenario, operating system)."""
         return {
             (a.scenario, a.operating_system): a.baseline_id
             for a in await self.assignments()
-            if a.scope is AssignmentScope.DEFAULT
+            if a.scope is AssignmentScope.DEFAULT and a.account == account
         }
 
 
@@ -161,6 +168,7 @@ def _refuse_deleted(db: sqlite3.Connection, baseline_id: str) -> None:
 
 def _key(assignment: Assignment) -> dict[str, object]:
     return {
+        "account": assignment.account,
         "scope": assignment.scope.value,
         "value": assignment.value,
         "scenario": assignment.scenario.value,
@@ -186,7 +194,7 @@ def _append(db: sqlite3.Connection, assignment: Assignment) -> None:
 
 
 def _assignment(row: Row) -> Assignment:
-    scope, value, scenario, operating_system, since, baseline_id, assigned_by = row
+    account, scope, value, scenario, operating_system, since, baseline_id, assigned_by = row
     return Assignment(
         scope=AssignmentScope(scope),
         value=value,
@@ -195,6 +203,7 @@ def _assignment(row: Row) -> Assignment:
         baseline_id=baseline_id or "",
         since=moment(since),
         assigned_by=assigned_by,
+        account=account,
     )
 
 
@@ -213,6 +222,7 @@ def _exception(
     created_at: int,
     expires_at: int,
     revoked_at: int | None,
+    account: str,
 ) -> PatchException:
     return PatchException(
         id=exception_id,
@@ -225,4 +235,5 @@ def _exception(
         created_at=moment(created_at),
         expires_at=moment(expires_at),
         revoked_at=moment_or_none(revoked_at),
+        account=account,
     )

@@ -178,10 +178,11 @@ CREATE TABLE baseline (
   name TEXT NOT NULL, -- of the newest version
   version INTEGER NOT NULL, -- the newest
   public INTEGER NOT NULL,
-  deleted INTEGER NOT NULL
+  deleted INTEGER NOT NULL,
+  account TEXT NOT NULL DEFAULT 'default'
 ) STRICT, WITHOUT ROWID;
 
-CREATE UNIQUE INDEX baseline_name ON baseline (name) WHERE NOT deleted;
+CREATE UNIQUE INDEX baseline_name ON baseline (account, name) WHERE NOT deleted;
 
 CREATE TABLE baseline_version (
   baseline_id TEXT NOT NULL REFERENCES baseline,
@@ -192,6 +193,7 @@ CREATE TABLE baseline_version (
 
 -- For whom a baseline decides. Rows are only added: of those with one key the last holds, defaults are of scope DEFAULT.
 CREATE TABLE assignment (
+  account TEXT NOT NULL,
   scope TEXT NOT NULL,
   value TEXT NOT NULL,
   scenario TEXT NOT NULL,
@@ -200,7 +202,7 @@ CREATE TABLE assignment (
   arrival INTEGER NOT NULL, -- of two since one instant the greater holds
   baseline_id TEXT REFERENCES baseline, -- NULL takes the assignment back
   assigned_by TEXT NOT NULL,
-  PRIMARY KEY (scope, value, scenario, operating_system, since, arrival)
+  PRIMARY KEY (account, scope, value, scenario, operating_system, since, arrival)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX assignment_baseline ON assignment (baseline_id);
@@ -216,7 +218,8 @@ CREATE TABLE exception (
   approver TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
-  revoked_at INTEGER
+  revoked_at INTEGER,
+  account TEXT NOT NULL DEFAULT 'default'
 ) STRICT, WITHOUT ROWID;
 
 -- The latest answer for each instance and baseline.
@@ -265,10 +268,13 @@ CREATE TABLE ticket (
   gate TEXT NOT NULL DEFAULT 'OPEN',
   soak_until INTEGER,
   expires_at INTEGER,
-  timed_out_at INTEGER
+  timed_out_at INTEGER,
+  account TEXT NOT NULL DEFAULT 'default',
+  enterprise_projects TEXT NOT NULL DEFAULT '[]', -- of its targets
+  refused_accounts TEXT NOT NULL DEFAULT '[]' -- [account, agency, sentence] of those that no agency let in
 ) STRICT;
 
-CREATE INDEX ticket_newest ON ticket (created_at, id);
+CREATE INDEX ticket_newest ON ticket (account, created_at, id);
 CREATE UNIQUE INDEX ticket_request ON ticket (created_by, request_id) WHERE request_id <> '';
 CREATE INDEX ticket_unfinished ON ticket (created_at, id)
   WHERE state IN ('READY', 'PROCESSING', 'PAUSED') OR processing > 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Final
 from immutables import Map
 
 from common.errors import Conflict, NotFound
-from controller.fleet.model import InstanceId
+from controller.fleet.model import DEFAULT_ACCOUNT, InstanceId
 from controller.store.codec import (
     END_OF_TIME,
     canonical,
@@ -33,6 +34,7 @@ from controller.tickets.model import (
     Counts,
     Gate,
     Outcome,
+    RefusedAccount,
     Run,
     RunId,
     RunState,
@@ -100,11 +102,21 @@ class SqliteTickets:
         return None if row is None else TicketId(row[0])
 
     async def heads(
-        self, states: Collection[TicketState], limit: int, before: tuple[datetime, TicketId] | None
+        self,
+        states: Collection[TicketState],
+        limit: int,
+        before: tuple[datetime, TicketId] | None,
+        account: str = DEFAULT_ACCOUNT,
     ) -> tuple[Ticket, ...]:
-        """Return tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
+        """Return an account's tickets as `head` does, ordered by (created_at, id), newest first, only those below `before`."""
         at, ticket_id = (END_OF_TIME, "") if before is None else (micros(before[0]), before[1])
-        page = {"states": canonical(list(states)), "limit": limit, "before_at": at, "before_id": ticket_id}
+        page = {
+            "account": account,
+            "states": canonical(list(states)),
+            "limit": limit,
+            "before_at": at,
+            "before_id": ticket_id,
+        }
         return await self._database.read(
             lambda db: tuple(_head(db, row) for row in db.execute(_SQL["heads"], page).fetchall())
         )
@@ -163,9 +175,8 @@ def _load(db: sqlite3.Connection, ticket_id: TicketId) -> Ticket:
 
 def _head(db: sqlite3.Connection, row: Row) -> Ticket:
     number, ticket_id, version, state, abnormal_cause, current, forgiven, created_by, request_id = row[8:17]
-    created_at, changed_at, ended_at, note, notices, pardons, gate, soak_until, expires_at, timed_out_at, spec = row[
-        17:
-    ]
+    created_at, changed_at, ended_at, note, notices, pardons, gate, soak_until, expires_at, timed_out_at = row[17:27]
+    account, enterprise_projects, refused_accounts, spec = row[27:]
     batches = [_batch(batch) for batch in db.execute(_SQL["batches"], {"ticket": number})]
     return Ticket(
         id=ticket_id,
@@ -191,6 +202,9 @@ def _head(db: sqlite3.Connection, row: Row) -> Ticket:
         soak_until=moment_or_none(soak_until),
         expires_at=moment_or_none(expires_at),
         timed_out_at=moment_or_none(timed_out_at),
+        account=account,
+        enterprise_projects=tuple(json.loads(enterprise_projects)),
+        refused_accounts=tuple(RefusedAccount(*refused) for refused in json.loads(refused_accounts)),
     )
 
 
@@ -267,6 +281,9 @@ def _ticket_parameters(ticket: Ticket) -> Parameters:
         "soak_until": micros_or_none(ticket.soak_until),
         "expires_at": micros_or_none(ticket.expires_at),
         "timed_out_at": micros_or_none(ticket.timed_out_at),
+        "account": ticket.account,
+        "enterprise_projects": canonical(list(ticket.enterprise_projects)),
+        "refused_accounts": canonical([[r.account, r.agency, r.sentence] for r in ticket.refused_accounts]),
     }
 
 

@@ -2,10 +2,11 @@
 INSERT INTO ticket (ready, processing, succeeded, failed, timeout, unreachable, skipped, canceled, id, version,
   state, abnormal_cause, current, forgiven, created_by, request_id,
                     created_at, changed_at, ended_at, note, notices, pardons, gate, soak_until,
-  expires_at, timed_out_at)
+  expires_at, timed_out_at, account, enterprise_projects, refused_accounts)
 VALUES (:ready, :processing, :succeeded, :failed, :timeout, :unreachable, :skipped, :canceled, :id, 1, :state,
         :abnormal_cause, :current, :forgiven, :created_by, :request_id, :created_at, :changed_at, :ended_at, :note,
-        :notices, :pardons, :gate, :soak_until, :expires_at, :timed_out_at);
+        :notices, :pardons, :gate, :soak_until, :expires_at, :timed_out_at, :account,
+        :enterprise_projects, :refused_accounts);
 
 -- add_spec
 INSERT INTO ticket_spec (ticket, document) VALUES (:ticket, :document);
@@ -47,17 +48,18 @@ SELECT number FROM ticket WHERE id = :id;
 -- get
 SELECT ready, processing, succeeded, failed, timeout, unreachable, skipped, canceled, t.number, id, version, state,
   abnormal_cause, current, forgiven, created_by, request_id, created_at, changed_at, ended_at, note, notices, pardons,
-  gate, soak_until, expires_at, timed_out_at, s.document
+  gate, soak_until, expires_at, timed_out_at, account, enterprise_projects, refused_accounts, s.document
 FROM ticket t JOIN ticket_spec s ON s.ticket = t.number
 WHERE id = :id;
 
 -- heads
 SELECT ready, processing, succeeded, failed, timeout, unreachable, skipped, canceled, t.number, id, version, state,
   abnormal_cause, current, forgiven, created_by, request_id, created_at, changed_at, ended_at, note, notices, pardons,
-  gate, soak_until, expires_at, timed_out_at, s.document
+  gate, soak_until, expires_at, timed_out_at, account, enterprise_projects, refused_accounts, s.document
 FROM ticket t JOIN ticket_spec s ON s.ticket = t.number
 WHERE (created_at, id) < (:before_at, :before_id)
   AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+  AND account = :account
 ORDER BY created_at DESC, id DESC LIMIT :limit;
 
 -- batches

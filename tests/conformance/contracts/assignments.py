@@ -216,3 +216,15 @@ class AssignmentStoreContract:
         answers = await asyncio.gather(*(store.baselines.put_exception(an_exception(n)) for n in range(1, 6)))
         assert sorted(a.version for a in answers) == [1, 2, 3, 4, 5]
         assert len((await store.baselines.exceptions()).all) == 5
+
+    async def test_assignments_and_exceptions_keep_whose_they_are(self, store: Store) -> None:
+        baseline = a_baseline(account="acme")
+        await store.baselines.put_baseline(baseline)
+        for account in ("acme", "default"):
+            await store.baselines.put_assignment(an_assignment(baseline_id=baseline.id, account=account))
+        assert [(a.account, a.scope, a.value) for a in await store.baselines.assignments()] == [
+            ("acme", AssignmentScope.GROUP, "web"),
+            ("default", AssignmentScope.GROUP, "web"),
+        ]
+        await store.baselines.put_exception(an_exception(1, account="acme"))
+        assert (await store.baselines.exceptions()).all == (an_exception(1, account="acme"),)

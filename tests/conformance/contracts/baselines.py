@@ -146,3 +146,29 @@ class BaselineStoreContract:
         await store.baselines.set_default(a_baseline().id)
         await store.baselines.delete_baseline(a_baseline().id)
         assert await store.baselines.defaults() == {}
+
+    async def test_accounts_may_use_the_same_name_and_find_their_own(self, store: Store) -> None:
+        public = a_baseline("Public", public=True)
+        ours, theirs = a_baseline("Strict"), a_baseline("Strict", id="b-theirs", account="acme")
+        for baseline in (public, ours, theirs):
+            await store.baselines.put_baseline(baseline)
+        assert await store.baselines.baselines() == (public, ours, theirs)
+        assert await store.baselines.find_baseline("Strict") == ours
+        assert await store.baselines.find_baseline("Strict", "acme") == theirs
+        assert await store.baselines.find_baseline("Public", "acme") == public
+        with pytest.raises(NotFound):
+            await store.baselines.find_baseline("b-theirs")
+        with pytest.raises(Conflict):
+            await store.baselines.put_baseline(a_baseline("Public", id="b-taken", account="acme"))
+        with pytest.raises(Conflict):
+            await store.baselines.put_baseline(a_baseline("Strict", id="b-taken", public=True))
+
+    async def test_each_account_has_its_own_defaults(self, store: Store) -> None:
+        for name in ("One", "Two"):
+            await store.baselines.put_baseline(a_baseline(name, public=True))
+        await store.baselines.set_default("b-One")
+        await store.baselines.set_default("b-Two", account="acme")
+        key = (ResourceType.ECS, "CentOS")
+        assert await store.baselines.defaults() == {key: "b-One"}
+        assert await store.baselines.defaults("acme") == {key: "b-Two"}
+        assert [a.account for a in await store.baselines.assignments()] == ["acme", "default"]

@@ -34,6 +34,7 @@ from controller.tickets.model import (
     PassedOver,
     Paused,
     PlannedBatch,
+    RefusedAccount,
     Reported,
     Run,
     RunCanceled,
@@ -232,6 +233,23 @@ class TicketStoreContract:
             before = (page[-1].created_at, page[-1].id)
         assert seen == [t.id for t in expected]
         assert (await store.tickets.heads((), 1, None))[0] == head_of(replace(expected[0], version=1))
+
+    async def test_heads_are_of_one_account(self, store: Store) -> None:
+        for number, account in enumerate(("default", "acme", "acme")):
+            await store.tickets.create(a_ticket(1, id=f"T-{number}", account=account))
+        assert [t.id for t in await store.tickets.heads((), 10, None)] == ["T-0"]
+        assert {t.id for t in await store.tickets.heads((), 10, None, "acme")} == {"T-1", "T-2"}
+
+    async def test_a_ticket_keeps_whose_it_is_and_who_was_left_out(self, store: Store) -> None:
+        left_out = RefusedAccount("partner", "scans", "the account partner grants acme no agency scans")
+        ticket = a_ticket(1, account="acme", enterprise_projects=("bank", "shop"), refused_accounts=(left_out,))
+        await store.tickets.create(ticket)
+        found = await store.tickets.load(ticket.id)
+        assert (found.account, found.enterprise_projects, found.refused_accounts) == (
+            "acme",
+            ("bank", "shop"),
+            (left_out,),
+        )
 
     async def test_heads_are_of_the_states_asked_for(self, store: Store) -> None:
         for number, state in enumerate(TicketState):
