@@ -56,7 +56,7 @@ def read_baseline(file: Path, csv: Path | None = None) -> baseline_pb2.Baseline:
     """Return the baseline in a YAML file, with the rows of a CSV file as its custom packages; raise Misuse for what is wrong."""
     if csv is not None and str(csv) == str(file) == "-":
         raise Misuse("--csv: stdin cannot be both files")
-    baseline = baseline_of(read_yaml("--file", read_text("--file", file)))
+    baseline = baseline_of(read_yaml("--file", file))
     if csv is not None:
         if baseline.custom_packages:
             raise Misuse("--csv: the file has custom_packages already; give the one or the other")
@@ -206,7 +206,9 @@ def _rows(table: Mapping[str, Any], key: str) -> list[tuple[str, object]]:
 
 def _table(prefix: str, value: object, known: tuple[str, ...]) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise Misuse(f"{prefix.rstrip('.') or 'the file'}: must have keys, as in name: ...")
+        empty = "; it is empty" if value is None else ""
+        said = f"must have keys, as in {known[0]}: ...{empty}; known are {', '.join(known)}"
+        raise Misuse(f"{prefix.rstrip('.') or 'the file'}: {said}")
     if unknown := [str(key) for key in value if key not in known]:
         raise Misuse(f"{', '.join(prefix + key for key in unknown)}: unknown; known are {', '.join(known)}")
     return value

@@ -16,7 +16,7 @@ from common.clock import SystemClock
 from common.errors import InvalidArgument
 from controller.cli.command import Misuse, Session, command
 from controller.cli.instants import as_of as as_of_instant
-from controller.cli.options import read_text, read_yaml
+from controller.cli.options import read_yaml
 from controller.cli.printer import Format
 from controller.cli.table import Column, Table
 
@@ -138,7 +138,7 @@ def _inventory(path: Path, running_kernel: str | None, module_streams: str | Non
         found = parse(content, "stdin" if is_stdin else str(path))
     except UnreadableInventory as error:
         raise Misuse(f"--inventory: {error}") from None
-    if running_kernel:
+    if running_kernel is not None:
         try:
             found = found.running(found.kernel(running_kernel))
         except ValueError as error:
@@ -167,7 +167,7 @@ def _baseline(path: Path) -> Baseline:
     from controller.compliance import baseline
 
     try:
-        return baseline.parse(read_yaml("--baseline", read_text("--baseline", path)))
+        return baseline.parse(read_yaml("--baseline", path))
     except InvalidArgument as error:  # not a refusal: exit code 1 would say that the inventory does not comply
         raise Misuse(f"--baseline: {path}: {error}") from None
 
@@ -201,7 +201,7 @@ def _lines(outcome: Outcome) -> Iterator[str | Table]:
 
     found = outcome.evaluation.assessment
     level = found.level.name if found.level else ""
-    as_of = f"{found.inputs.as_of:%Y-%m-%d}" if found.inputs.as_of is not None else ""
+    as_of = found.inputs.as_of.date().isoformat() if found.inputs.as_of is not None else ""
     about = " · ".join(filter(None, (outcome.product, found.baseline_name, f"as of {as_of}")))
     yield "  ".join(filter(None, (outcome.name, found.status.value, level, about)))
     for reason in found.reasons:

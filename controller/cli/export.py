@@ -84,7 +84,12 @@ def opened(file: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
+    if file.is_dir():
+        raise Misuse(f"--file: {file} is a folder: name a file in it")
+    try:
+        handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
+    except OSError as error:
+        raise Misuse(f"--file: {file} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as out:
             yield out

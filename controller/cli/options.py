@@ -38,7 +38,7 @@ def batches(option: str, path: Path) -> list[list[str]]:
     """
     text = read_text(option, path)
     if _COMMENTS.sub("", text).startswith(("-", "[")):
-        return [_batch(option, entry) for entry in _yaml_list(option, text)]
+        return [_batch(option, entry) for entry in _yaml_list(option, path, text)]
     lines = (line.split("#", 1)[0] for line in text.splitlines())
     found = [_names(line) for line in lines]
     return _some(option, path, [names for names in found if names])
@@ -56,18 +56,35 @@ def read_text(option: str, path: Path) -> str:
         raise Misuse(f"{option}: {path} is not text") from None
 
 
-def read_yaml(option: str, text: str) -> Any:
-    """Read YAML without anything executable in it."""
+def read_yaml(option: str, path: Path) -> Any:
+    """Read a file of YAML, without anything executable in it; `-` is standard input."""
+    return _yaml(option, path, read_text(option, path))
+
+
+def _yaml(option: str, path: Path, text: str) -> Any:
     import yaml
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Misuse(f"{option}: is not YAML: {' '.join(str(error).split())}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        raise Misuse(f"{option}: {_called(path)} is not YAML: {where}{error.problem or error.context}") from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: 2026-02-31 looks like a date, and is none
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise Misuse(f"{option}: {_called(path)} is not YAML: {said}") from None
 
 
-def _yaml_list(option: str, text: str) -> list[Any]:
-    value = read_yaml(option, text)
+def _called(path: Path) -> str:
+    return "stdin" if str(path) == "-" else str(path)
+
+
+def _yaml_list(option: str, path: Path, text: str) -> list[Any]:
+    value = _yaml(option, path, text)
     if not isinstance(value, list):
         raise Misuse(f"{option}: must be a list of batches, each a list of names")
     return value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from controller.cli.command import Misuse, Session, command
-from controller.cli.options import read_text, read_yaml
+from controller.cli.options import read_yaml
 from controller.cli.printer import Format
 from controller.cli.scan import Plan, preview_lines
 from controller.cli.selection import Filters
@@ -243,7 +243,7 @@ def edit(
     from controller.cli.unplain import fill
 
     task = pb.ScheduledTask()
-    fill(task, read_yaml("--file", read_text("--file", file)), "--file")
+    fill(task, read_yaml("--file", file), "--file")
     _changed(session, session.client().update_schedule(called, task))
 
 

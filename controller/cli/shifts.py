@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from controller.cli.command import Misuse, Session, command
-from controller.cli.options import read_text, read_yaml
+from controller.cli.options import read_yaml
 from controller.cli.table import Column, Table
 from controller.cli.telling import shift_key
 from controller.cli.words import plural, utc
@@ -269,7 +269,7 @@ def _split(text: str) -> Sequence[str]:
 
 
 def _entries(path: Path) -> list[Any]:
-    value = read_yaml("--file", read_text("--file", path))
+    value = read_yaml("--file", path)
     if not isinstance(value, list) or not value:
         raise Misuse("--file: must be a list of rotations")
     return value

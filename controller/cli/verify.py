@@ -30,7 +30,11 @@ def verify_file(session: Session, path: Path) -> None:
     """Print a line for each report that differs. Raises typer.Exit(1) unless every report is verified."""
     if path.is_dir():
         raise Misuse(f"{path} is a folder, not a file that report export wrote")
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
+    with opened as file:
         if not file.seekable():
             raise Misuse(f"{path} can be read only once: copy it to a file first")
         try:

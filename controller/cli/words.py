@@ -41,7 +41,7 @@ def clean(text: str) -> str:
 
 def utc(stamp: Timestamp | datetime) -> str:
     """Say an instant to the minute, "2026-11-22 12:40 UTC"."""
-    return f"{_aware(stamp):%Y-%m-%d %H:%M} UTC"
+    return f"{_aware(stamp).replace(tzinfo=None).isoformat(' ', 'minutes')} UTC"
 
 
 def time_of_day(stamp: Timestamp | datetime) -> str:

@@ -39,6 +39,7 @@ _NO_KERNEL: Final = re.compile(
     r"-(modules|devel|headers|tools|libs|doc|abi|firmware|debuginfo|debugsource|matched|macros|srpm|selftests|cross|stablelists|whitelists)(-|$)"
 )
 _SHOWN_KERNELS: Final = 3
+_LIKE: Final = "5.14.0-427.el9.x86_64"
 
 
 def _is_kernel(name: str) -> bool:
@@ -86,11 +87,8 @@ class Inventory:
         if fitting:
             return min(fitting, key=lambda k: (_KERNELS.index(k.name) if k.name in _KERNELS else len(_KERNELS), k.name))
         name = "kernel-core" if any(k.name == "kernel-core" for k in kernels) else "kernel"
-        there = f"; installed are {', '.join(map(str, kernels[-_SHOWN_KERNELS:]))}" if kernels else ", or any other"
-        raise ValueError(
-            f"no kernel {text} is in the inventory{there}. Write the package of one that is gone, name-version-release.arch, "
-            f"like {name}-5.14.0-427.el9.x86_64"
-        )
+        there = f"has {', '.join(map(str, kernels[-_SHOWN_KERNELS:]))}, but not" if kernels else "has no kernel, so not"
+        raise ValueError(f"the inventory {there} {text}; write the kernel's package instead, like {name}-{_LIKE}")
 
     def with_streams(self, streams: Iterable[Stream]) -> Inventory:
         """Return this inventory of a host with exactly these module streams enabled, whatever it said itself."""
@@ -163,6 +161,10 @@ def _lines(text: str, source: str) -> Iterator[PackageLine]:
             columns = line.rstrip().split("\t") if "\t" in line else line.split()
             first = False
             continue
+        if first and "\t" in line:
+            raise UnreadableInventory(
+                f"{source}: line {number}: the header of a tsv is {', '.join(HEADER)}, in this order and with tabs between them"
+            )
         first = False
         try:
             package = _row(line, columns) if columns is not None else _nevra(line)

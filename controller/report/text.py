@@ -38,7 +38,7 @@ def share(part: int, whole: int) -> str:
 
 def utc(instant: str | None) -> str:
     """Say an instant to the minute, "2026-11-22 12:40 UTC"; "never" for none."""
-    return f"{_read(instant):%Y-%m-%d %H:%M} UTC" if instant else "never"
+    return f"{_read(instant).replace(tzinfo=None).isoformat(' ', 'minutes')} UTC" if instant else "never"
 
 
 def age(since: str | None, as_of: str | None) -> str:

@@ -240,7 +240,7 @@ def test_what_is_no_export_is_refused(fleet: Fleet, tmp_path: Path, content: byt
     result = verify(file)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: {file} ")
-    assert verify(tmp_path / "nothing").exit_code == 1
+    assert verify(tmp_path / "nothing").exit_code == 2
 
 
 def test_help_stays_quick_for_the_libraries_come_with_the_command() -> None:

@@ -283,9 +283,11 @@ def test_a_baseline_goes_out_and_comes_back_as_the_same_yaml(server: ScriptedCon
         ("name: x\nrules: [{include_without_advisory: perhaps}]", "must be true or false"),
         ("name: x\nrules: yes", "rules: must be a list"),
         ("- a", "the file: must have keys"),
-        ("", "the file: must have keys"),
-        ("a: [", "--file: is not YAML"),
-        ("!!python/object/apply:os.getpid []", "--file: is not YAML"),
+        ("", "the file: must have keys, as in name: ...; it is empty; known are name, description, scenario"),
+        ("a: [", "--file: stdin is not YAML: line 1, column 5: "),
+        ("!!python/object/apply:os.getpid []", "--file: stdin is not YAML: line 1, column 1: "),
+        ("name: x\nrules: [{approve_until: 2026-02-31}]", "--file: stdin is not YAML: day is out of range for month"),
+        ("[" * 5000, "--file: stdin is not YAML: it is nested too deeply"),
     ],
 )
 def test_a_baseline_file_that_is_wrong_names_the_key(server: ScriptedController, text: str, says: str) -> None:
