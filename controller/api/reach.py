@@ -35,9 +35,14 @@ class Reach:
         Raises PermissionDenied that says what to grant when an account would be left out and the spec does not go on without.
         """
         caller = operator()
+        named_accounts = {e.account for e in spec.execution_accounts} or {caller.account}
+        if outside := sorted(set(spec.selector.accounts) - named_accounts):
+            works_in = ", ".join(sorted(named_accounts))
+            said = f"names {outside[0]}, in which this does not work; it works in {works_in}: see execution_accounts"
+            raise InvalidArgument.of("selector.accounts", said)
         if not spec.execution_accounts:
             return await self._fleet.instances(), ()
-        allowed, refused = {caller.account} & {e.account for e in spec.execution_accounts}, list[RefusedAccount]()
+        allowed, refused = {caller.account} & named_accounts, list[RefusedAccount]()
         for number, named in enumerate(spec.execution_accounts):
             if named.account == caller.account:
                 continue

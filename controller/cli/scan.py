@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from controller.cli.across import execution_accounts, refused_accounts
 from controller.cli.command import Misuse, Session, command
 from controller.cli.instants import as_of
 from controller.cli.options import batches, length, whole_numbers
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from common.pb.v1 import ticket_pb2 as pb
 
 _HOW: Final = "How carefully"
+_WHERE: Final = "In which accounts"
 _LARGEST: Final = 2**32 - 1
 
 
@@ -160,6 +162,24 @@ class Plan:
         ),
     ] = None
 
+    execution_account: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ACCOUNT=AGENCY",
+            help="Work in this account's instances, by an agency that it granted; repeat it. Your own, if it shall be among them, "
+            "without an agency. If not said: yours alone.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None
+    go_on_without_agency: Annotated[
+        bool,
+        typer.Option(
+            "--go-on-without-agency",
+            help="Leave an account out whose agency is missing or too little, and say so; else nothing is made.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = False
+
     def spec(self, filters: Filters, telling: Telling) -> pb.TicketSpec:
         """Return what the API takes; raise Misuse for what cannot be sent."""
         from controller.client import scan_of, tenths_of
@@ -208,6 +228,12 @@ class Plan:
         )
         spec.suspension_policy.success_rate_tenths = rate
         spec.maintenance_windows.extend(window_of("--window", text) for text in self.window or ())
+        for text in self.execution_account or ():
+            account, _, agency = text.partition("=")
+            if not account:
+                raise Misuse(f"--execution-account: {text!r} names no account; write ACCOUNT=AGENCY")
+            spec.execution_accounts.add(account=account, agency=agency)
+        spec.go_on_without_agency = self.go_on_without_agency
         return spec
 
 
@@ -298,6 +324,7 @@ def _made(made: pb.CreateTicketResponse) -> Iterator[str | Table]:
     ticket = made.ticket
     count = sum(b.counts.ready + b.counts.processing for b in ticket.batches)
     yield f"Scan of {plural(count, 'instance')} in {plural(len(ticket.batches), 'batch')}. {_stops(ticket.stops_at, ticket.spec)}"
+    yield from refused_accounts(ticket.refused_accounts)
     yield from _left_out(made.not_selectable)
 
 
@@ -337,6 +364,8 @@ def preview_lines(answer: pb.PreviewResponse) -> Iterator[str | Table]:
     if spec.maintenance_windows:
         yield "Sends only in its windows: " + "; ".join(map(window_text, spec.maintenance_windows))
     yield from careful(spec)
+    yield from execution_accounts(spec)
+    yield from refused_accounts(answer.refused_accounts)
     yield from _left_out(answer.not_selectable)
 
 

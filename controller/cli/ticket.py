@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from controller.cli.across import execution_accounts, refused_accounts
 from controller.cli.command import Misuse, Session, command
 from controller.cli.printer import Format
 from controller.cli.table import Column, Table
@@ -311,6 +312,8 @@ def _ticket(t: pb.Ticket) -> Iterator[str | Table]:
         yield f"  its time is over at {utc(t.expires_at)}"
     if t.note:
         yield f"  note: {t.note}"
+    for line in (*execution_accounts(t.spec), *refused_accounts(t.refused_accounts)):
+        yield f"  {line}"
     if t.HasField("window_opens_at"):
         yield f"  waits for its window, opens {utc(t.window_opens_at)}"
     if t.spec.maintenance_windows:

@@ -110,6 +110,29 @@ def test_batches_by_hand_are_lines_or_yaml_and_name_the_targets(server: Scripted
     assert list(spec.selector.instances) == ["a", "b", "c", "d"]
 
 
+def test_scan_create_works_across_accounts_and_says_which_are_left_out(server: ScriptedController) -> None:
+    refused = pb.RefusedAccount(
+        account="acme", agency="scans", sentence="the account acme grants ops no agency scans; grant it"
+    )
+    ticket = a_ticket(pb.TICKET_STATE_PROCESSING)
+    ticket.refused_accounts.append(refused)
+    ticket.spec.execution_accounts.add(account="acme", agency="scans")
+    server.answers["CreateTicket"] = lambda _: pb.CreateTicketResponse(ticket=ticket)
+    server.answers["GetTicket"] = lambda _: pb.GetTicketResponse(ticket=ticket)
+    server.answers["ListRuns"] = lambda _: pb.ListRunsResponse()
+    options = "--all --execution-account ops --execution-account acme=scans --go-on-without-agency"
+    result = patchctl("scan", "create", *options.split())
+    assert result.exit_code == 0, result.stderr
+    assert "Nothing of the account acme: the account acme grants ops no agency scans; grant it" in result.stderr
+    (request,) = server.requests("CreateTicket")
+    assert [(e.account, e.agency) for e in request.spec.execution_accounts] == [("ops", ""), ("acme", "scans")]
+    assert request.spec.go_on_without_agency
+    shown = patchctl("ticket", "show", "T-7Q4M").stdout
+    assert "  Across accounts: acme by the agency scans\n  Nothing of the account acme: " in shown
+    wrong = patchctl("scan", "create", "--all", "--execution-account", "=scans")
+    assert (wrong.exit_code, "write ACCOUNT=AGENCY" in wrong.stderr) == (2, True)
+
+
 def test_scan_preview_shows_batches_baselines_the_stop_and_who_is_left_out(server: ScriptedController) -> None:
     spec = a_ticket().spec
     answer = pb.PreviewResponse(
