@@ -218,7 +218,9 @@ class Controller:
         )
         services = Services(
             agents=agents,
-            fleet=FleetService(fleet, parts.sessions, parts.assessor, selecting, clones, parts.hub, clock, ids),
+            fleet=FleetService(
+                fleet, baselines, parts.sessions, parts.assessor, selecting, clones, parts.hub, clock, ids
+            ),
             baselines=BaselineService(baselines, fleet, parts.assessor, selecting, clock, ids),
             tickets=TicketService(tickets, parts.engine, planner, maker, parts.watcher, clock),
             reports=ReportService(store, fleet, baselines, parts.assessor, selecting, clock),

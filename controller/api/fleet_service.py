@@ -10,13 +10,13 @@ from typing import Final
 
 from common import digest
 from common.clock import Clock
-from common.errors import NotFound, Rejected
+from common.errors import NotFound, PermissionDenied, Rejected
 from common.ids import Ids, new_secret
 from common.pb.v1 import fleet_pb2 as pb
 from common.pb.v1 import fleet_pb2_grpc
 from controller.api import paging, translate_fleet
 from controller.api.auth import ENROLMENT_PREFIX, operator
-from controller.api.bound import BoundFleet, whole_account
+from controller.api.bound import BoundBaselines, BoundFleet, whole_account
 from controller.api.checks import Checks, reference
 from controller.api.cmdb_import import CmdbImports
 from controller.api.interception import Context
@@ -26,7 +26,8 @@ from controller.api.translate import read_duration
 from controller.dispatch.assess import Assessor
 from controller.dispatch.clone_watch import CloneWatch
 from controller.fleet import lifecycle
-from controller.fleet.model import EnrolmentToken, Instance
+from controller.fleet.merging import moved_assignments, moved_exceptions
+from controller.fleet.model import EnrolmentToken, Instance, Role
 from controller.fleet.selection import why_not
 from controller.fleet.sessions import Sessions
 from controller.hub.api import Hub
@@ -45,6 +46,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     def __init__(
         self,
         store: BoundFleet,
+        baselines: BoundBaselines,
         sessions: Sessions,
         assessor: Assessor,
         selecting: Selecting,
@@ -58,6 +60,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self._clones = clones
         self._cmdb = CmdbImports(store, clock)
         self._store = store
+        self._baselines = baselines
         self._sessions = sessions
         self._assessor = assessor
         self._hub = hub
@@ -152,8 +155,22 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
             yield lifecycle.merged(there[kept.id], there[old.id])
             yield lifecycle.retired(there[old.id], by, at, kept.id)
 
+        lifecycle.merged(kept, old)  # refuses what cannot be one host
+        held, excused = await self._baselines.assignments(), await self._baselines.exceptions()
+        assignments = tuple(moved_assignments(held, old.id, kept.id, at, by))
+        exceptions = tuple(moved_exceptions(excused, old.id, kept.id, at, lambda: self._ids.new("X-", 8)))
+        if (assignments or exceptions) and operator().role is not Role.ADMIN:
+            raise PermissionDenied(
+                f"{old.name} has a baseline or exceptions of its own, which would go over to {kept.name}: that is for an ADMIN"
+                f" to decide; ask an admin of the account {operator().account} to merge them"
+            )
         made, gone = await self._store.rewrite(merged)
         await self._shut_out(gone)
+        for assignment in assignments:
+            await self._baselines.put_assignment(assignment)
+        for exception in exceptions:
+            await self._baselines.put_exception(exception)
+        await self._assessor.refresh_all()
         log.info("instance merged", extra={"instance": gone.id, "into": made.id, "by": by})
         self._hub.publish("instances")
         return pb.MergeInstanceResponse(instance=(await self._messages([made]))[0])

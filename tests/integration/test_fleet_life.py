@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from grpc import aio
 
 from common import digest, manifest
-from common.pb.v1 import agent_pb2, fleet_pb2, report_pb2, types_pb2
+from common.pb.v1 import agent_pb2, baseline_pb2, fleet_pb2, report_pb2, types_pb2
 from controller.fleet.model import InstanceId, Role
 from tests.integration.api_harness import TIMEOUT, Agent, Harness, refusal, serving
 
@@ -174,11 +174,34 @@ async def test_a_host_that_enrols_again_replaces_its_old_instance_which_can_be_m
     assert (replaced.lifecycle, replaced.replaced_by_instance_id) == (fleet_pb2.LIFECYCLE_REPLACED, y)
     assert (await shown(operator, y)).lifecycle == fleet_pb2.LIFECYCLE_ACTIVE
 
-    merged = (await operator.fleet.MergeInstance(fleet_pb2.MergeInstanceRequest(instance=x, into=y))).instance
+    admin = await harness.operator(Role.ADMIN)
+    baselines = admin.baselines
+    public = (await baselines.ListBaselines(baseline_pb2.ListBaselinesRequest(page_size=1000))).baselines
+    centos = next(b for b in public if (b.operating_system, b.scenario) == ("CentOS", types_pb2.RESOURCE_TYPE_ECS))
+    scope = baseline_pb2.ASSIGNMENT_SCOPE_INSTANCE
+    await baselines.AssignBaseline(baseline_pb2.AssignBaselineRequest(baseline=centos.id, scope=scope, value=x))
+    excused = baseline_pb2.PatchException(
+        scope=baseline_pb2.EXCEPTION_SCOPE_INSTANCE,
+        scope_value=x,
+        match=baseline_pb2.EXCEPTION_MATCH_PACKAGE,
+        match_value="kernel*",
+        reason="the driver is not ready",
+    )
+    excused.expires_at.FromDatetime(datetime.now(UTC) + timedelta(days=9))
+    await baselines.CreateException(baseline_pb2.CreateExceptionRequest(exception=excused))
+
+    refused = await refusal(operator.fleet.MergeInstance(fleet_pb2.MergeInstanceRequest(instance=x, into=y)))
+    assert (refused.code, "ask an admin" in refused.sentence) == (grpc.StatusCode.PERMISSION_DENIED, True)
+    merged = (await admin.fleet.MergeInstance(fleet_pb2.MergeInstanceRequest(instance=x, into=y))).instance
     assert (merged.id, merged.application_group, merged.tags["owner"]) == (y, "shop/web", "ann")
+    assert (merged.baseline_name, merged.baseline_source) == (centos.name, "instance")
+    assigned = (await baselines.ListAssignments(baseline_pb2.ListAssignmentsRequest())).assignments
+    assert [(a.value, a.baseline_id) for a in assigned] == [(y, centos.id)]
+    (exception,) = (await baselines.ListExceptions(baseline_pb2.ListExceptionsRequest())).exceptions
+    assert (exception.scope_value, exception.match_value, exception.expires_at) == (y, "kernel*", excused.expires_at)
     assert [i.id for i in (await operator.fleet.ListInstances(fleet_pb2.ListInstancesRequest())).instances] == [y]
     retired = await shown(operator, x)
-    assert (retired.lifecycle, retired.retired_by) == (fleet_pb2.LIFECYCLE_RETIRED, "operator")
+    assert (retired.lifecycle, retired.retired_by) == (fleet_pb2.LIFECYCLE_RETIRED, "admin")
     wrong = await refusal(operator.fleet.MergeInstance(fleet_pb2.MergeInstanceRequest(instance=y, into=y)))
     assert "into itself" in wrong.sentence
     await new.leave()

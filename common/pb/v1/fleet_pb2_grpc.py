@@ -156,7 +156,8 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MergeInstance(self, request, context):
-        """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired.
+        """Two instances were one host, which enrolled again: one takes over what people said about the other, its exceptions and the baseline
+        assigned to it, and that one is retired. PERMISSION_DENIED when there are such and the caller is no ADMIN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,9 @@ class FleetServiceStub:
     ReleaseInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ReleaseInstanceRequest, _fleet_pb2.ReleaseInstanceResponse]
     """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
     MergeInstance: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.MergeInstanceRequest, _fleet_pb2.MergeInstanceResponse]
-    """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
+    """Two instances were one host, which enrolled again: one takes over what people said about the other, its exceptions and the baseline
+    assigned to it, and that one is retired. PERMISSION_DENIED when there are such and the caller is no ADMIN.
+    """
     PreviewCmdbImport: _grpc.UnaryStreamMultiCallable[_fleet_pb2.PreviewCmdbImportRequest, _fleet_pb2.PreviewCmdbImportResponse]
     """What importing a CMDB file would change; nothing is changed. The first message has the summary, the others the changes in order.
     INVALID_ARGUMENT when the file is too large; what is wrong in it are problems of the answer.
@@ -82,7 +84,9 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ReleaseInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ReleaseInstanceRequest, _fleet_pb2.ReleaseInstanceResponse]  # type: ignore[assignment]
     """End an instance's quarantine, once each host has an identity of its own. FAILED_PRECONDITION when it is in none."""
     MergeInstance: _aio.UnaryUnaryMultiCallable[_fleet_pb2.MergeInstanceRequest, _fleet_pb2.MergeInstanceResponse]  # type: ignore[assignment]
-    """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
+    """Two instances were one host, which enrolled again: one takes over what people said about the other, its exceptions and the baseline
+    assigned to it, and that one is retired. PERMISSION_DENIED when there are such and the caller is no ADMIN.
+    """
     PreviewCmdbImport: _aio.UnaryStreamMultiCallable[_fleet_pb2.PreviewCmdbImportRequest, _fleet_pb2.PreviewCmdbImportResponse]  # type: ignore[assignment]
     """What importing a CMDB file would change; nothing is changed. The first message has the summary, the others the changes in order.
     INVALID_ARGUMENT when the file is too large; what is wrong in it are problems of the answer.
@@ -161,7 +165,9 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.MergeInstanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.MergeInstanceResponse, _abc.Awaitable[_fleet_pb2.MergeInstanceResponse]]:
-        """Two instances were one host, which enrolled again: one takes over what people said about the other, and that one is retired."""
+        """Two instances were one host, which enrolled again: one takes over what people said about the other, its exceptions and the baseline
+        assigned to it, and that one is retired. PERMISSION_DENIED when there are such and the caller is no ADMIN.
+        """
 
     @_abc_1.abstractmethod
     def PreviewCmdbImport(
