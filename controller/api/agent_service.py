@@ -223,12 +223,13 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         session.send(Ack(report_id))
 
     async def _take_report(self, session: Session, offer: _Offer, ticket_id: str) -> None:
-        report, said = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
-        if said.os.id:
+        report, runs = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
+        if runs.id and session.runs != runs:
             instance = await self._store.get_instance(session.instance_id)
-            system = operating_system(said.os.id, said.os.version, said.os.pretty_name, said.os.arch)
+            system = operating_system(runs.id, runs.version, runs.pretty_name, runs.arch)
             if instance.operating_system != system:
                 await self._store.change_instance(instance.id, lambda now: replace(now, operating_system=system))
+            session.runs = runs
         self._reported(report)
 
     async def heard(self, session: Session) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,17 +19,21 @@ import zstandard
 from common import digest, failpoints, manifest
 from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, TooLarge
+from common.manifest import OsRelease
 from controller.fleet.orders import Want
 from controller.fleet.sessions import Session
-from controller.inventory.model import Report
+from controller.inventory.model import Report, Snapshot
 from controller.store.api import InventoryStore
 
 log = logging.getLogger(__name__)
 
 MAX_WANT: Final = 256
 """Digests in one Want."""
-_MAX_CHECKED: Final = 65_536
-"""Details blobs that were found right and need not be looked at again."""
+_MAX_COMPLETE: Final = 1 << 17
+"""Manifests of which all that they name was found here, and right: nothing of it is looked at again."""
+_MAX_COUNTS: Final = 65_536
+_AT_ONCE_BYTES: Final = 256 * 1024
+"""Content up to this size is unpacked and hashed at once: to have a thread do it would take longer."""
 _SILENCE: Final = timedelta(seconds=60)
 """An agent that was asked and sends no piece for so long is given up as the source."""
 
@@ -50,6 +54,16 @@ class _Wanted:
     asked_at: float = 0.0
     fault: str = ""
     """What is wrong with the content, once it came."""
+    content: bytes = b""
+    """The content, once it is kept, if it is small."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Complete:
+    """What must be known of a manifest when it is offered again."""
+
+    packages: bytes
+    os: OsRelease
 
 
 @dataclass(eq=False)
@@ -68,33 +82,48 @@ class Intake:
         self._max_blob_bytes = max_blob_bytes
         self._wanted: dict[tuple[bytes, bool], _Wanted] = {}
         self._partial: dict[tuple[Session, bytes], _Partial] = {}
-        self._checked = OrderedDict[str, None]()
+        self._complete = OrderedDict[bytes, _Complete]()
+        self._systems = dict[OsRelease, OsRelease]()
+        self._counts = OrderedDict[bytes, int]()
+        """How many packages a snapshot has, of those that are surely there."""
 
     async def receive(
         self, session: Session, manifest_digest: bytes, collected_at: datetime, ticket_id: str
-    ) -> tuple[Report, manifest.Manifest]:
-        """Return an offered report once everything that it names is stored.
+    ) -> tuple[Report, OsRelease]:
+        """Return an offered report once everything that it names is stored, and what the host runs.
 
         Raises InvalidArgument when its content is wrong (sending it again cannot help), ContentGone when the agent lost a part, and
         Unavailable when the store cannot keep it now.
         """
-        await self._fetch(session, [manifest_digest])
-        try:
-            said = manifest.decode(await self._store.get_blob(manifest_digest))
-        except ValueError as error:
-            raise InvalidArgument.of("report.manifest", str(error)) from None
-        packages = bytes.fromhex(said.packages)
-        await self._fetch(session, [bytes.fromhex(d) for d in said.blobs()], packages)
-        await self._ensure_snapshot(packages)
-        await self._check_details(said)
+        said = self._complete.get(manifest_digest)
+        if said is None:
+            said = await self._complete_manifest(session, manifest_digest)
+        else:
+            self._complete.move_to_end(manifest_digest)
         now = self._clock.now()
         at = min(collected_at, now)  # a clock that runs ahead must not make a report look fresh for longer
         failpoints.reached("intake.before_report")
         latest = await self._store.put_report(
-            Report(session.instance_id, manifest_digest, packages or None, at, at, now, ticket_id)
+            Report(session.instance_id, manifest_digest, said.packages or None, at, at, now, ticket_id)
         )
         failpoints.reached("intake.report_stored")
-        return latest, said
+        return latest, said.os
+
+    async def _complete_manifest(self, session: Session, name: bytes) -> _Complete:
+        """Return what a manifest says once it and all that it names is stored and looked at."""
+        content = (await self._fetch(session, [name])).get(name)
+        try:
+            said = manifest.decode(content or await self._store.get_blob(name))
+        except ValueError as error:
+            raise InvalidArgument.of("report.manifest", str(error)) from None
+        packages = bytes.fromhex(said.packages)
+        fetched = await self._fetch(session, [bytes.fromhex(d) for d in said.blobs()], packages)
+        if packages:
+            await self._check_details(said, await self._count(packages), fetched)
+        complete = self._complete[name] = _Complete(packages, self._systems.setdefault(said.os, said.os))
+        if len(self._complete) > _MAX_COMPLETE:
+            self._complete.popitem(last=False)
+        return complete
 
     async def take_chunk(
         self, session: Session, of: bytes, offset: int, data: bytes, *, last: bool, zstd: bool
@@ -114,7 +143,9 @@ class Intake:
         if not last:
             return
         del self._partial[session, of]
-        content = await asyncio.to_thread(_checked, of, partial, self._max_blob_bytes)
+        content = _checked_at_once(of, partial, min(_AT_ONCE_BYTES, self._max_blob_bytes))
+        if content is None:
+            content = await asyncio.to_thread(_checked, of, partial, self._max_blob_bytes)
         await self._keep(wanted, content)
 
     def gone(self, session: Session, of: bytes) -> None:
@@ -148,34 +179,41 @@ class Intake:
                 return wanted
         return None
 
-    async def _check_details(self, said: manifest.Manifest) -> None:
+    async def _check_details(self, said: manifest.Manifest, installed: int, fetched: Mapping[bytes, bytes]) -> None:
         """Refuse install times that cannot be read or are not one for each package: restarts are judged by them (R9)."""
-        if not said.details or said.details in self._checked:
+        if not said.details:
             return
+        name = bytes.fromhex(said.details)
         try:
-            details = manifest.decode_details(await self._store.get_blob(bytes.fromhex(said.details)))
+            count = manifest.count_details(fetched.get(name) or await self._store.get_blob(name))
         except ValueError as error:
             raise InvalidArgument.of("report.details", str(error)) from None
-        installed = len((await self._store.get_snapshot(bytes.fromhex(said.packages))).packages)
-        if len(details) != installed:
-            raise InvalidArgument.of("report.details", f"has {len(details)} lines, there are {installed} packages")
-        self._checked[said.details] = None
-        if len(self._checked) > _MAX_CHECKED:
-            self._checked.popitem(last=False)
+        if count != installed:
+            raise InvalidArgument.of("report.details", f"has {count} lines, there are {installed} packages")
 
-    async def _ensure_snapshot(self, packages: bytes) -> None:
-        """Make the snapshot of a package list that came in before as other content."""
-        if not packages:
-            return
-        try:
-            await self._store.get_snapshot(packages)
-        except NotFound:
-            wanted = _Wanted(packages, packages=True)
-            await self._keep(wanted, await self._store.get_blob(packages))
-            if wanted.fault:
-                raise InvalidArgument.of("report", wanted.fault) from None
+    async def _count(self, packages: bytes) -> int:
+        """Return how many packages a snapshot has; make it if it came in before as other content."""
+        if (known := self._counts.get(packages)) is None:
+            try:
+                known = self._counted(await self._store.get_snapshot(packages))
+            except NotFound:
+                wanted = _Wanted(packages, packages=True)
+                await self._keep(wanted, await self._store.get_blob(packages))
+                if wanted.fault:
+                    raise InvalidArgument.of("report", wanted.fault) from None
+                known = self._counts[packages]
+        return known
 
-    async def _fetch(self, session: Session, digests: Collection[bytes], packages: bytes = b"") -> None:
+    def _counted(self, snapshot: Snapshot) -> int:
+        count = self._counts[snapshot.digest] = len(snapshot.packages)
+        if len(self._counts) > _MAX_COUNTS:
+            self._counts.popitem(last=False)
+        return count
+
+    async def _fetch(
+        self, session: Session, digests: Collection[bytes], packages: bytes = b""
+    ) -> Mapping[bytes, bytes]:
+        """Have what is missing stored; return the small content that came."""
         waiting = list[_Wanted]()
         for missing in sorted(await self._store.missing(digests)):
             key = (missing, missing == packages)
@@ -194,6 +232,7 @@ class Intake:
                 raise ContentGone.of(
                     "report", f"the agent no longer has content {wanted.digest.hex()[:12]}; scan again"
                 )
+        return {wanted.digest: wanted.content for wanted in waiting if wanted.content}
 
     def _mark(self, wanted: Iterable[_Wanted], session: Session) -> None:
         for one in wanted:
@@ -221,13 +260,15 @@ class Intake:
         failpoints.reached("intake.content_here")
         if wanted.packages:
             try:
-                await self._store.put_snapshot(wanted.digest, content)
+                self._counted(await self._store.put_snapshot(wanted.digest, content))
             except ValueError as error:
                 wanted.fault = str(error)  # the report is refused; the stream is not to blame
             failpoints.reached("intake.snapshot_stored")
         else:
             await self._store.put_blob(wanted.digest, content)
             failpoints.reached("intake.blob_stored")
+        if len(content) <= _AT_ONCE_BYTES:
+            wanted.content = content
         self._wanted.pop((wanted.digest, wanted.packages), None)
         wanted.done.set()
 
@@ -235,6 +276,16 @@ class Intake:
 def _batches(digests: list[bytes]) -> Iterable[tuple[bytes, ...]]:
     for start in range(0, len(digests), MAX_WANT):
         yield tuple(digests[start : start + MAX_WANT])
+
+
+def _checked_at_once(of: bytes, partial: _Partial, limit: int) -> bytes | None:
+    """Return content that is small; None when it is not."""
+    if len(partial.data) > limit:
+        return None
+    try:
+        return _checked(of, partial, limit)
+    except TooLarge:
+        return None
 
 
 def _checked(of: bytes, partial: _Partial, limit: int) -> bytes:

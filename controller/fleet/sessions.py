@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from common.clock import Clock
+from common.manifest import OsRelease
 from controller.fleet.barred import Barred
 from controller.fleet.model import AgentState, Instance, InstanceId, Presence
 from controller.fleet.orders import Order
@@ -28,6 +29,8 @@ class Session:
         self.orders: asyncio.Queue[Order] = asyncio.Queue()
         self.closed = asyncio.Event()
         """Set when the session is replaced by a newer one, went silent, or its instance was deleted or retired."""
+        self.runs: OsRelease | None = None
+        """What it reported last that its host runs, once that is noted down."""
         self.machine_id = ""
         self.boot_id = ""
         self.doubted = False

@@ -51,6 +51,22 @@ class Table:
             )
         )
 
+    def times(
+        self, what: str, ours: float, alternative: float, unit: str, *, than: str, at_most: float | None = None
+    ) -> None:
+        """Add a figure that is aimed at as a multiple: how often the least that can be had, `alternative`, goes into `ours`."""
+        found = ours / alternative
+        self.rows.append(
+            Row(
+                what,
+                quantity(ours, unit),
+                f"{quantity(alternative, unit)} {than}",
+                f"{found:,.1f}x of it",
+                f"<= {at_most:g}x" if at_most is not None else "",
+                None if at_most is None else found <= at_most,
+            )
+        )
+
     def remark(self, text: str) -> None:
         """Add a sentence under the table: how a figure came about, where it is not plain."""
         self.remarks.append(text)

@@ -95,8 +95,8 @@ async def test_a_new_report_is_asked_for_part_by_part_and_an_unchanged_one_not_a
     session = a_session()
     first = offer(intake, session)
     assert set(await serve(intake, session, first)) == set(CONTENT)
-    report, said = await first  # type: ignore[misc]
-    assert said == SAID
+    report, runs = await first  # type: ignore[misc]
+    assert runs == SAID.os
     assert report.inventory_digest == digest.of(PACKAGES)
     assert len((await store.inventory.get_snapshot(digest.of(PACKAGES))).packages) == 2
     again = offer(intake, session)

@@ -105,3 +105,33 @@ def test_the_digests_that_a_manifest_names_are_each_named_once() -> None:
     said = a_manifest(repositories=(a_repository("a"), a_repository("a2", primary=a_repository("a").primary)))
     assert len(said.blobs()) == len(set(said.blobs())) == 5
     assert json.loads(manifest.encode(said))["format"] == manifest.FORMAT
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"1\tCentOS\n",
+                b"12345\t\n",
+                b"7\ta\tb\n",
+                b"x\tCentOS\n",
+                b"\n",
+                b"9\t\xff\n",
+                b"9\t",
+                b"9" * 5000 + b"\tno\n",
+            ]
+        ),
+        max_size=6,
+    )
+)
+def test_the_lines_of_details_are_counted_as_they_are_read(lines: list[bytes]) -> None:
+    content = b"".join(lines)
+    try:
+        expected: int | str = len(manifest.decode_details(content))
+    except ValueError:
+        expected = "refused"
+    try:
+        counted: int | str = manifest.count_details(content)
+    except ValueError:
+        counted = "refused"
+    assert counted == expected

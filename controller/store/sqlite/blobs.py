@@ -32,6 +32,8 @@ _BASE_BYTES: Final = 64 * 1024
 _BASES: Final = 8
 _TELLING: Final = 8
 """Content that a dictionary makes so many times shorter need not be tried without one."""
+_PROBE_BYTES: Final = 2048
+"""What begins in other words than a dictionary is not tried whole."""
 _PART: Final = ".part"
 
 _SQL: Final = queries("blobs")
@@ -113,7 +115,11 @@ class Blobs:
         """Compress with the first dictionary in whose words nearly all is said, or else that halves it, else without one."""
         halved = list[tuple[bytes, int]]()
         if len(content) <= _BASE_BYTES:
+            probe = content[:_PROBE_BYTES]
+            least = len(self._alone.compress(probe)) // 2 if len(content) > 2 * _PROBE_BYTES else len(content)
             for base in self._known_bases(db):
+                if least < len(content) and len(base.compressor.compress(probe)) > least:
+                    continue
                 packed = base.compressor.compress(content)
                 if len(packed) <= len(content) // _TELLING:
                     return packed, base.id
