@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Final
@@ -75,6 +76,8 @@ class Assessor:
         self._reports: dict[InstanceId, Report] = {}
         self._standings: dict[InstanceId, Standing] = {}
         self._kept: dict[InstanceId, Kept] = {}
+        self._underway: dict[InstanceId, tuple[Key, asyncio.Future[None]]] = {}
+        """Who is being evaluated, for which key, and what ends with it."""
         self._marks = Marks(edition(), limits)
         self._watchers = WeakSet[Stirred]()
         self._decisions = Decisions({}, {}, Exceptions())
@@ -189,7 +192,7 @@ class Assessor:
             found[instance.id] = same
             self._take(instance.id, same)
         for start in range(0, len(due), SLICE):
-            found |= await self._evaluate(due[start : start + SLICE], decisions, change, now)
+            found |= await self._evaluate_once(due[start : start + SLICE], decisions, change, now)
         return [found[i.id] for i in instances]
 
     async def report(
@@ -219,6 +222,46 @@ class Assessor:
         host = await self.evaluations.host(instance, self._reports.get(instance.id), "ticket")
         answer = await self.evaluations.ask(host, Assess(host, baseline, self._clock.now(), self._decisions.exceptions))
         await self._keep(answer.assessment, answer.non_compliant_keys, deciding=False)
+
+    async def _evaluate_once(
+        self, due: Sequence[_Due], decisions: Decisions, change: datetime | None, now: datetime
+    ) -> Mapping[InstanceId, Standing]:
+        """Do what `_evaluate` does, but for answers that somebody else has found meanwhile, or is about to find."""
+        found, left = dict[InstanceId, Standing](), list(due)
+        while left:
+            mine, theirs, waited_for = list[_Due](), list[_Due](), set[asyncio.Future[None]]()
+            for one in left:
+                instance, report, key = one
+                known, underway = self._standings.get(instance.id), self._underway.get(instance.id)
+                if known is not None and known.key == key:
+                    until = holds_until(report, change, now, self._limits)
+                    found[instance.id] = replace(known, until=until, report=report, decisions=decisions)
+                elif underway is not None and underway[0] == key:
+                    theirs.append(one)
+                    waited_for.add(underway[1])
+                else:
+                    mine.append(one)
+            if mine:
+                with self._is_underway(mine):
+                    found |= await self._evaluate(mine, decisions, change, now)
+            if waited_for:
+                await asyncio.wait(waited_for)
+            left = theirs  # found by now; or whoever looked for them failed, then it is our turn
+        return found
+
+    @contextmanager
+    def _is_underway(self, mine: Sequence[_Due]) -> Iterator[None]:
+        """Let others who want the same answers wait for them meanwhile."""
+        ended = asyncio.get_running_loop().create_future()
+        entries = {instance.id: (key, ended) for instance, _, key in mine}
+        self._underway |= entries
+        try:
+            yield
+        finally:
+            for instance_id, entry in entries.items():
+                if self._underway.get(instance_id) is entry:
+                    del self._underway[instance_id]
+            ended.set_result(None)
 
     async def _evaluate(
         self, due: Sequence[_Due], decisions: Decisions, change: datetime | None, now: datetime

@@ -38,7 +38,7 @@ INVENTORIES: Final = 2_000
 """At most so many distinct ones: larger fleets share them."""
 AT_ONCE: Final = 64
 PAGES: Final = 5
-LIMIT: Final = 300.0
+LIMIT: Final = 900.0
 """Seconds after which an answer is not waited for any longer."""
 
 

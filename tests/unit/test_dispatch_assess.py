@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
 
 from common import digest, manifest
-from controller.compliance.model import AssignmentScope, ExceptionScope, InstanceStatus, Reason
+from controller.compliance.model import Assessment, AssignmentScope, ExceptionScope, InstanceStatus, Reason
 from controller.dispatch.trying import try_baseline
 from controller.tickets.model import TicketId, TicketSpec
 from tests.builders import NOW, a_baseline, a_package, a_rule, a_ticket, an_advisory, instance_id
@@ -153,6 +158,54 @@ async def test_a_change_of_one_group_s_baseline_asks_only_that_group_again() -> 
         await fleet.answer(1)
         await fleet.answer(2)
         assert fleet.assessor.generation == before
+
+
+async def test_who_asks_while_the_same_is_being_found_out_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep after a start and the first who asks for the fleet's numbers want the same answers."""
+    async with a_fleet() as fleet:
+        repository = await fleet.repository()
+        for number in range(1, 6):
+            await fleet.enrol(number)
+            await fleet.report(number, [repository])
+            await fleet.answer(number)
+        kept, keep = list[str](), fleet.store.assessments.put_assessment
+
+        async def counted(assessment: Assessment, *args: Any, **named: Any) -> Any:
+            kept.append(assessment.instance_id)
+            await asyncio.sleep(0)  # others have their turn
+            return await keep(assessment, *args, **named)
+
+        monkeypatch.setattr(fleet.store.assessments, "put_assessment", counted)
+        fleet.clock.jump(DAY)
+        instances = await fleet.store.fleet.instances()
+        both = await asyncio.gather(*(fleet.assessor.assessments(instances) for _ in range(3)))
+        assert sorted(kept) == sorted(i.id for i in instances)
+        assert both[0] == both[1] == both[2]
+        assert {a.inputs.as_of for a in both[0].values()} == {NOW + DAY}
+
+
+async def test_who_waited_for_an_answer_that_failed_finds_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_fleet() as fleet:
+        await fleet.enrol(1)
+        await fleet.report(1, [await fleet.repository()])
+        await fleet.answer(1)
+        fails, keep = [True], fleet.store.assessments.put_assessment
+
+        async def once(*args: Any, **named: Any) -> Any:
+            await asyncio.sleep(0)
+            if fails:
+                fails.clear()
+                raise RuntimeError("the first fails")
+            return await keep(*args, **named)
+
+        monkeypatch.setattr(fleet.store.assessments, "put_assessment", once)
+        fleet.clock.jump(DAY)
+        instances = await fleet.store.fleet.instances()
+        asked = (fleet.assessor.assessments(instances) for _ in range(2))
+        first, second = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(first, RuntimeError)
+        assert isinstance(second, Mapping)
+        assert [a.inputs.as_of for a in second.values()] == [NOW + DAY]
 
 
 async def test_an_instance_that_moves_to_another_group_gets_that_group_s_baseline() -> None:
