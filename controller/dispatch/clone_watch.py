@@ -16,7 +16,7 @@ from typing import Final
 from common.clock import Clock
 from common.errors import NotFound
 from controller.fleet.clones import Clones, Observation, Sighting, alternate, clones, noted
-from controller.fleet.model import Instance, InstanceId, Quarantine
+from controller.fleet.model import DEFAULT_ACCOUNT, Instance, InstanceId, Quarantine
 from controller.fleet.sessions import Session, Sessions
 from controller.hub.api import Hub
 from controller.store.api import FleetStore, SightingStore
@@ -38,13 +38,17 @@ class CloneWatch:
         self._clock = clock
         self._seen: dict[InstanceId, tuple[Sighting, ...]] = {}
         self._stored: dict[InstanceId, tuple[Sighting, ...]] = {}
-        self._by_machine = defaultdict[str, set[InstanceId]](set)
+        self._accounts: dict[InstanceId, str] = {}
+        self._by_machine = defaultdict[tuple[str, str], set[InstanceId]](set)
+        """By account and machine id: nobody gets another account's host into quarantine by using its machine id."""
 
     async def start(self) -> None:
         """Load what was seen before."""
+        everybody = (*await self._fleet.instances(), *await self._fleet.retired_instances())
+        self._accounts = {instance.id: instance.account for instance in everybody}
         for sighting in await self._store.sightings():
             self._seen[sighting.instance_id] = (*self._seen.get(sighting.instance_id, ()), sighting)
-            self._by_machine[sighting.machine_id].add(sighting.instance_id)
+            self._by_machine[self._machine(sighting.instance_id, sighting.machine_id)].add(sighting.instance_id)
         self._stored = dict(self._seen)
 
     async def greeted(self, instance: Instance, boot_id: str, session: Session) -> None:
@@ -52,10 +56,11 @@ class CloneWatch:
         if not boot_id:
             return  # an installation that is not booted has nothing to alternate
         session.boot_id, session.machine_id = boot_id, instance.machine_id
+        self._accounts[instance.id] = instance.account
         await self._note(Observation(instance.id, instance.machine_id, boot_id, instance.ip_address, self._clock.now()))
         if not instance.machine_id:
             return
-        for other_id in sorted(self._by_machine[instance.machine_id] - {instance.id}):
+        for other_id in sorted(self._by_machine[self._machine(instance.id, instance.machine_id)] - {instance.id}):
             other = self._sessions.get(other_id)
             if other is None:
                 await self._replaced(other_id, instance)
@@ -77,17 +82,21 @@ class CloneWatch:
         for instance_id in gone:
             self._stored.pop(instance_id, None)
             for sighting in self._seen.pop(instance_id, ()):
-                self._by_machine[sighting.machine_id].discard(instance_id)
+                self._by_machine[self._machine(instance_id, sighting.machine_id)].discard(instance_id)
         await self._store.put_sightings(dict.fromkeys(gone, ()))
+
+    def _machine(self, instance_id: InstanceId, machine_id: str) -> tuple[str, str]:
+        return self._accounts.get(instance_id, DEFAULT_ACCOUNT), machine_id
 
     async def _note(self, seen: Observation) -> None:
         known = self._seen[seen.instance_id] = noted(self._seen.get(seen.instance_id, ()), seen)
+        machine = self._machine(seen.instance_id, seen.machine_id)
         if seen.machine_id:
-            self._by_machine[seen.machine_id].add(seen.instance_id)
+            self._by_machine[machine].add(seen.instance_id)
         if _worth_storing(self._stored.get(seen.instance_id, ()), known):
             self._stored[seen.instance_id] = known
             await self._store.put_sightings({seen.instance_id: known})
-        concerned = {seen.instance_id} | (self._by_machine[seen.machine_id] if seen.machine_id else set())
+        concerned = {seen.instance_id} | (self._by_machine[machine] if seen.machine_id else set())
         if len(concerned) == 1 and len(known) == 1:
             return
         found = clones(s for instance_id in concerned for s in self._seen.get(instance_id, ()))

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from common.pb.v1 import account_pb2, fleet_pb2, report_pb2, schedule_pb2, types_pb2
+from common.pb.v1 import account_pb2, agent_pb2, fleet_pb2, report_pb2, schedule_pb2, types_pb2
 from common.pb.v1 import ticket_pb2 as pb
 from controller.fleet.model import Role
 from tests.integration.api_harness import TIMEOUT, Agent, Harness, Stubs, refusal, serving
@@ -231,3 +231,30 @@ async def test_a_schedule_works_across_accounts_by_its_agency_and_says_in_its_hi
     request = schedule_pb2.RunScheduleRequest(schedule="nightly")
     refused = await refusal(two.ours.schedules.RunSchedule(request))
     assert refused.sentence.startswith("the agency scans of the account acme was revoked")
+
+
+@pytest.mark.parametrize("account", ["acme", "default"])
+async def test_a_host_with_another_account_s_machine_id_gets_nobody_into_quarantine(two: Two, account: str) -> None:
+    agents = list[Agent]()
+    for name, calls in (("twin-1", two.theirs), ("twin-2", two.theirs if account == "acme" else two.ours)):
+        token = (await calls.fleet.CreateEnrolmentToken(fleet_pb2.CreateEnrolmentTokenRequest())).secret
+        agents.append(await two.harness.connect(name, token=token, machine_id="m-1", boot_id=f"boot of {name}"))
+    for _ in range(3):
+        for agent in agents:
+            agent._say(heartbeat=agent_pb2.Heartbeat())
+            await asyncio.sleep(0.1)
+
+    async def held() -> list[bool]:
+        request = fleet_pb2.GetInstanceRequest
+        found = [await two.theirs.fleet.GetInstance(request(instance="twin-1"))]
+        found.append(
+            await (two.theirs if account == "acme" else two.ours).fleet.GetInstance(request(instance="twin-2"))
+        )
+        return [answer.instance.HasField("quarantine") for answer in found]
+
+    if account == "default":
+        assert await held() == [False, False]
+        return
+    async with asyncio.timeout(TIMEOUT):  # in one account the two are clones
+        while await held() != [True, True]:
+            await asyncio.sleep(0.1)
