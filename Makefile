@@ -6,7 +6,7 @@ BUF = $$(command -v buf || echo .tools/node_modules/.bin/buf)
 DEMO_FILES := packaging/demo/*.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto check check-style check-types check-proto check-stubs check-imports test test-slow fuzz bench demo clean
+.PHONY: atheris help setup proto check check-style check-types check-proto check-stubs check-imports test test-slow fuzz bench demo clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,12 +48,14 @@ check-imports: $(READY)
 test: $(READY)  ## Run the tests, under ten minutes
 	@$(BIN)/pytest -q -n 2 --dist worksteal
 
-test-slow: $(READY)  ## Run the tests that take minutes
-	@$(BIN)/pytest -q -m slow
+test-slow: $(READY) atheris  ## Run the tests that take minutes
+	@$(BIN)/pytest -q -m slow --durations=25
 
-fuzz: $(READY)  ## Throw made-up bytes at every parser; SECONDS_EACH=60 says how long at each
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet -c packaging/constraints.txt -e '.[fuzz]'
+fuzz: $(READY) atheris  ## Throw made-up bytes at every parser; SECONDS_EACH=60 says how long at each
 	@nice $(BIN)/python tests/fuzz/run.py $(or $(SECONDS_EACH),60)
+
+atheris: $(READY)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet -c packaging/constraints.txt -e '.[fuzz]'
 
 bench: $(READY)  ## Measure, and print one table of ratios; ARGS='-k whole' measures a part
 	@$(BIN)/pytest -q -m bench tests/benchmarks $(ARGS)

@@ -58,7 +58,10 @@ def export(
     ] = None,
     when: AsOfOption = None,
 ) -> None:
-    """Write every matching instance's report with its packages. JSON unless asked otherwise."""
+    """Write every matching instance's report with its packages. JSON unless asked otherwise.
+
+    Whatever the format, the file holds what report verify needs to tell later whether it is still what was written, and still true.
+    """
     from controller.cli.export import export_to
 
     chosen = _chosen(kind, output, session.options.output)

@@ -132,9 +132,11 @@ def checked(report: object) -> dict[str, Any]:
         isinstance(report, dict)
         and _has(report, _NEEDED)
         and isinstance(report.get("operating_system", ...), dict | None)
-        and all(isinstance(item, dict) and _has(item, _NEEDED_OF_ITEM) for item in report["items"])
+        and all(_is_flat(part) for part in (report["inputs"], report["counts"], report["operating_system"] or {}))
+        and all(isinstance(part, dict) and _is_flat(part) for part in (*report["items"], *report["reasons"]))
+        and all(_has(item, _NEEDED_OF_ITEM) for item in report["items"])
         and all(_is_instant(item["first_non_compliant_at"]) for item in report["items"])
-        and all(isinstance(reason, dict) and "reason" in reason for reason in report["reasons"])
+        and all("reason" in reason for reason in report["reasons"])
         and {"baseline_id", "baseline_version"} <= report["inputs"].keys()
         and _is_instant(report["inputs"].get("as_of"))
     ):
@@ -202,6 +204,15 @@ def _shown(content: bytes, start: int) -> str:
 
 def _has(found: dict[str, Any], needed: dict[str, type]) -> bool:
     return all(name in found and isinstance(found[name], kind) for name, kind in needed.items())
+
+
+def _is_flat(found: dict[str, Any]) -> bool:
+    """Tell whether a part of a report holds nothing but words, numbers and lists of words."""
+    return all(
+        isinstance(value, str | int | float | None)
+        or (isinstance(value, list) and all(isinstance(word, str) for word in value))
+        for value in found.values()
+    )
 
 
 def _is_instant(value: object) -> bool:

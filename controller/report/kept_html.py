@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final
 
+from jinja2 import TemplateError
+
 from controller.report import html
 from controller.report.edition import edition
 from controller.report.kept import (
@@ -95,7 +97,7 @@ class Page:
                 if (more := next(kept, None)) is None:
                     return
                 yield "", f"line {number + 1} {_said(more, b'')}"
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
             raise NotAnExport(f"holds something that is no report: {error}") from None
         if made_by != edition():
             yield "", OTHER_EDITION.format(made_by, edition())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,24 @@ from typing import Final
 from common import evr, manifest, nevra
 from common.errors import InvalidArgument
 from common.manifest import Hold, HoldKind, Problem, ProblemCode, Stream
+from controller.cli.export import serial_number
+from controller.cli.plain import plain
 from controller.compliance import baseline
 from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
 from controller.inventory.modules import parse_modules
 from controller.offline import inventory
 from controller.offline.inventory import UnreadableInventory
+from controller.report import html, kept_any
+from controller.report.html import pages
+from controller.report.kept import NotAnExport
+from controller.report.pdf import document
+from controller.report.render import ndjson, whole_json
+from controller.report.sbom import bill_of_materials
+from controller.report.seal import asked
+from controller.report.sheet import sheet
+from controller.report.summary import summarise
 from tests.builders import a_baseline, a_manifest, a_package, packages_blob
+from tests.scripted_patchctl import a_report
 
 MAX_BYTES: Final = 8 << 20
 """What fuzzed repository files may unpack to: little, so that many fit into a minute."""
@@ -102,6 +115,18 @@ def offline_inventory(content: bytes) -> None:
     assert len(set(found.packages)) == len(found.packages) == found.manifest.package_count
 
 
+def kept_export(content: bytes) -> None:
+    try:
+        kept = kept_any.read(io.BytesIO(content), serial_number)
+        damage = list(kept.damage())
+        answers = [] if damage else list(kept.answers())
+        differing = [answer.differences(_REPORT) + answer.besides(_REPORT) for answer in answers]
+    except NotAnExport:
+        return
+    assert all(what for _, what in damage)
+    assert all(isinstance(said, tuple) for said in differing)
+
+
 def baseline_document(content: bytes) -> None:
     try:
         document = json.loads(content)
@@ -173,6 +198,17 @@ def _document(**changes: object) -> bytes:
     return json.dumps(baseline.to_document(a_baseline()) | changes).encode()
 
 
+_REPORT: Final = plain(a_report())
+_ASKED: Final = asked({"all": True}, "2026-11-22T12:40:00Z", all_items=False)
+_EXPORTS: Final = (
+    b"".join(whole_json(_ASKED, [_REPORT])),
+    b"".join(ndjson(_ASKED, [_REPORT, _REPORT])),
+    b"".join(sheet([_REPORT, _REPORT])),
+    "".join(pages(_ASKED, summarise(_ASKED, [_REPORT]), [_REPORT])).encode(),
+    bill_of_materials(_ASKED, _REPORT, serial_number(_REPORT)),
+)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "updateinfo": Target(updateinfo, (_UPDATEINFO, gzip.compress(_UPDATEINFO, mtime=0), b"<updates/>"), _XML),
     "primary": Target(primary, (_PRIMARY, gzip.compress(_PRIMARY, mtime=0)), _XML),
@@ -202,6 +238,23 @@ TARGETS: Final[dict[str, Target]] = {
             ).encode(),
         ),
         (*_JSON, "name\tepoch\tversion\trelease\tarch", "(none)", ".x86_64", '"packages":', '"manifest":'),
+    ),
+    "export": Target(
+        kept_export,
+        (*_EXPORTS, document(_ASKED, [_REPORT])),
+        (
+            *_JSON,
+            html.HEAD,
+            html.REPORT,
+            html.SEAL,
+            html.END,
+            "\n",
+            ",",
+            '"sha256":',
+            '"asked":',
+            "report.sha256",
+            " 0 obj\n",
+        ),
     ),
     "baseline": Target(
         baseline_document,

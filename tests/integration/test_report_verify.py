@@ -613,16 +613,27 @@ def test_a_folder_and_what_can_be_read_only_once_are_refused(fleet: Fleet, tmp_p
     assert (done.exit_code, "copy it to a file first" in done.stderr) == (2, True)
 
 
-# --- files that are too large
+# --- files that are large, and too large
+
+
+@pytest.mark.parametrize("kind", ["json", "ndjson", "csv", "html"])
+def test_a_fleet_of_any_size_is_looked_at_without_holding_it(server: ScriptedController, file: Path, kind: str) -> None:
+    report = a_dated_report("ecs-web-01")
+    report.items[0].why = "x" * 100_000
+    server.answers["Export"] = lambda _: (report_pb2.ExportResponse(report=report) for _ in range(200))
+    export(kind, file)
+    assert file.stat().st_size > 20_000_000
+    with file.open("rb") as opened, little_memory(10 * 2**20):
+        assert list(kept_any.read(opened, serial_number).damage()) == []
 
 
 @contextlib.contextmanager
-def little_memory() -> Iterator[None]:
+def little_memory(limit: int = 200 * 2**20) -> Iterator[None]:
     tracemalloc.start()
     yield
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 200 * 2**20
+    assert peak < limit
 
 
 @pytest.mark.parametrize(
