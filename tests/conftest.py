@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "packaging/demo"))
@@ -21,6 +22,11 @@ from realroots import (  # noqa: E402 - found through the line above
     install_root,
     missing_tools,
 )
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(
+    "busy"
+)  # how long an example takes says nothing of the code on a machine that does other things too
 
 CENTOS_OS_RELEASE = {
     "NAME": "CentOS Linux",
