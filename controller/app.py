@@ -22,7 +22,7 @@ from controller.api.audit_service import AuditService
 from controller.api.auth import ACCOUNTS, Gate, calling_agent
 from controller.api.authority import CertificateDesk, Keyring, open_keyring
 from controller.api.baseline_service import BaselineService
-from controller.api.bound import BoundBaselines, BoundFleet, BoundTickets
+from controller.api.bound import BoundBaselines, BoundFleet, BoundOutbox, BoundTickets
 from controller.api.faults import fault_interceptor
 from controller.api.files import make_folder, write
 from controller.api.fleet_service import FleetService
@@ -226,7 +226,15 @@ class Controller:
             reports=ReportService(store, fleet, baselines, parts.assessor, selecting, clock),
             schedules=ScheduleService(store.schedules, tickets, scheduler, planner, clock, ids),
             accounts=AccountService(store.accounts, parts.hub, clock, ids, account_made),
-            notifications=NotificationService(store.contacts, store.outbox, parts.hub, clock, ids, parts.channels),
+            notifications=NotificationService(
+                store.contacts,
+                store.outbox,
+                BoundOutbox(store.outbox, tickets, baselines),
+                parts.hub,
+                clock,
+                ids,
+                parts.channels,
+            ),
             audit=AuditService(store.audit),
         )
 

@@ -28,7 +28,8 @@ from controller.compliance.model import (
 )
 from controller.fleet.model import EnrolmentToken, Instance, InstanceId, ResourceType
 from controller.fleet.scope import Scope
-from controller.store.api import AccountStore, BaselineStore, FleetStore, TicketStore
+from controller.notify.model import Message, MessageState
+from controller.store.api import AccountStore, BaselineStore, FleetStore, OutboxStore, TicketStore
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
 _VIEWS: Final = 16
@@ -285,6 +286,52 @@ class BoundBaselines:
     async def defaults(self) -> Mapping[tuple[ResourceType, str], str]:
         """Return the account's default's baseline id by (scenario, operating system)."""
         return await self._store.defaults(operator().account)
+
+
+class BoundOutbox:
+    """Messages of the caller's account. Who is bound to projects sees those of tickets and exceptions that it sees, and its own tests."""
+
+    def __init__(self, store: OutboxStore, tickets: BoundTickets, baselines: BoundBaselines) -> None:
+        """Look into this store; `tickets` and `baselines` say what the caller sees."""
+        self._store = store
+        self._tickets = tickets
+        self._baselines = baselines
+
+    async def get_message(self, message_id: str) -> Message:
+        """Return a message; raise NotFound."""
+        found = await self._store.get_message(message_id)
+        if found.account != operator().account or not await self._is_seen(found):
+            raise NotFound("notification", message_id)
+        return found
+
+    async def messages(
+        self, states: Collection[MessageState], limit: int, before: tuple[datetime, str] | None
+    ) -> tuple[Message, ...]:
+        """Return messages ordered by (at, id), newest first, only those below `before`, in these states (none: in all)."""
+        caller, found = operator(), list[Message]()
+        at_once = _AT_ONCE if caller.enterprise_projects else limit
+        while len(found) < limit:
+            page = await self._store.messages(caller.account, states, at_once, before)
+            found += [message for message in page if await self._is_seen(message)]
+            if len(page) < at_once:
+                break
+            before = (page[-1].at, page[-1].id)
+        return tuple(found[:limit])
+
+    async def _is_seen(self, message: Message) -> bool:
+        caller = operator()
+        if not caller.enterprise_projects:
+            return True
+        notice = await self._store.get_notice(message.notice_id)
+        if notice.exception is not None:
+            return notice.exception.id in {e.id for e in await self._baselines.exceptions()}
+        if notice.ticket is None:
+            return notice.asked_by == caller.name
+        try:
+            await self._tickets.head(TicketId(notice.ticket.id))
+        except NotFound:
+            return False
+        return True
 
 
 def sees_ticket(caller: Operator, ticket: Ticket) -> bool:

@@ -16,6 +16,7 @@ from common.pb.v1 import notification_pb2_grpc
 from controller.api import paging
 from controller.api import translate_notification as translate
 from controller.api.auth import operator
+from controller.api.bound import BoundOutbox, whole_account
 from controller.api.checks import Checks
 from controller.api.interception import Context
 from controller.api.translate import timestamp
@@ -51,9 +52,17 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
     """Serves contacts, shifts and messages."""
 
     def __init__(
-        self, contacts: ContactStore, outbox: OutboxStore, hub: Hub, clock: Clock, ids: Ids, channels: ChannelsFile
+        self,
+        contacts: ContactStore,
+        outbox: OutboxStore,
+        bound: BoundOutbox,
+        hub: Hub,
+        clock: Clock,
+        ids: Ids,
+        channels: ChannelsFile,
     ) -> None:
-        """Join the parts."""
+        """Join the parts; messages that are asked for are looked up in `bound`."""
+        self._bound = bound
         self._contacts = contacts
         self._outbox = outbox
         self._hub = hub
@@ -63,6 +72,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def CreateContact(self, request: pb.CreateContactRequest, context: Context) -> pb.CreateContactResponse:  # noqa: N802
         """Make a contact."""
+        whole_account("a contact")
         contact = _read_contact(request.contact)
         try:
             await self._contacts.add_contact(contact)
@@ -89,6 +99,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def UpdateContact(self, request: pb.UpdateContactRequest, context: Context) -> pb.UpdateContactResponse:  # noqa: N802
         """Write a contact as it is from now on."""
+        whole_account("a contact")
         contact = _read_contact(request.contact)
         try:
             await self._contacts.change_contact(_account(), contact.name, lambda _: contact)
@@ -98,6 +109,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def DeleteContact(self, request: pb.DeleteContactRequest, context: Context) -> pb.DeleteContactResponse:  # noqa: N802
         """Delete a contact that no shift names."""
+        whole_account("a contact")
         contact, now = await self._contact(request.name), self._clock.now()
         in_shifts = [str(s.key) for s in await self._contacts.shifts(_account()) if contact.name in _named(s, now)]
         if in_shifts:
@@ -109,6 +121,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def CreateShift(self, request: pb.CreateShiftRequest, context: Context) -> pb.CreateShiftResponse:  # noqa: N802
         """Make a shift."""
+        whole_account("a shift")
         if request.shift.overrides:
             raise InvalidArgument.of("shift.overrides", "must be empty; make the shift, then add overrides")
         shift = await self._read_shift(request.shift)
@@ -138,6 +151,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def UpdateShift(self, request: pb.UpdateShiftRequest, context: Context) -> pb.UpdateShiftResponse:  # noqa: N802
         """Write time zone, rotations and note of a shift as they are from now on."""
+        whole_account("a shift")
         shift = await self._read_shift(request.shift)
         try:
             changed = await self._contacts.change_shift(
@@ -149,6 +163,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def DeleteShift(self, request: pb.DeleteShiftRequest, context: Context) -> pb.DeleteShiftResponse:  # noqa: N802
         """Delete a shift."""
+        whole_account("a shift")
         shift = await self._shift(request.key)
         await self._contacts.delete_shift(_account(), shift.key)
         return pb.DeleteShiftResponse()
@@ -212,7 +227,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
         size = paging.page_size(request.page_size)
         position = paging.read_token(request, request.page_token, (str, str))
         before = None if position is None else (paging.decode_time(position[0]), str(position[1]))
-        found = await self._outbox.messages(_account(), states, size + 1, before)
+        found = await self._bound.messages(states, size + 1, before)
         page, more = found[:size], len(found) > size
         return pb.ListNotificationsResponse(
             notifications=[await self._notification(message, whole=False) for message in page],
@@ -315,12 +330,9 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def _message(self, message_id: str) -> Message:
         try:
-            found = await self._outbox.get_message(message_id)
+            return await self._bound.get_message(message_id)
         except NotFound:
-            found = None
-        if found is None or found.account != _account():
-            raise NotFound("notification", message_id[:_MAX_ID], "list them: patchctl notifications list")
-        return found
+            raise NotFound("notification", message_id[:_MAX_ID], "list them: patchctl notifications list") from None
 
     async def _notification(self, message: Message, *, whole: bool) -> pb.Notification:
         rendered = render(await self._outbox.get_notice(message.notice_id), message)

@@ -377,7 +377,13 @@ async def furnish(harness: Harness, owner: Stubs) -> Refs:
             )
         )
     ).exception
-    made = (await owner.tickets.CreateTicket(ticket_pb2.CreateTicketRequest(spec=spec("zebra-host")))).ticket
+    address = told.ContactAddress(channel=told.CHANNEL_EMAIL, value="zebra@example.org")
+    contact = told.Contact(name="zebra-contact", addresses=[address])
+    await owner.notifications.CreateContact(told.CreateContactRequest(contact=contact))
+    events = [told.NOTIFICATION_EVENT_EXECUTION_SUCCEEDED, told.NOTIFICATION_EVENT_EXECUTION_FAILED]
+    policy = told.NotificationPolicy(events=events, people=["zebra-contact"])
+    asked = ticket_pb2.CreateTicketRequest(spec=spec("zebra-host", notification=policy))
+    made = (await owner.tickets.CreateTicket(asked)).ticket
     async for _ in owner.tickets.Watch(ticket_pb2.WatchRequest(ticket_id=made.id)):
         pass
     task = (
@@ -385,9 +391,6 @@ async def furnish(harness: Harness, owner: Stubs) -> Refs:
             schedule_pb2.CreateScheduleRequest(task=a_task("zebra-schedule", spec("zebra-host")))
         )
     ).task
-    address = told.ContactAddress(channel=told.CHANNEL_EMAIL, value="zebra@example.org")
-    contact = told.Contact(name="zebra-contact", addresses=[address])
-    await owner.notifications.CreateContact(told.CreateContactRequest(contact=contact))
     await owner.notifications.CreateShift(told.CreateShiftRequest(shift=a_shift("zebra-scenario", "zebra-contact")))
     sent = await owner.notifications.TestNotification(told.TestNotificationRequest(contact="zebra-contact"))
     user = await owner.account.CreateUser(
@@ -492,7 +495,7 @@ async def everything(owner: Stubs) -> dict[str, str]:
     return found
 
 
-HIDDEN = ("instance", "instance_name", "ticket", "schedule", "schedule_name", "exception", "enrolment")
+HIDDEN = ("instance", "instance_name", "ticket", "schedule", "schedule_name", "exception", "enrolment", "notification")
 """What lies in an enterprise project; baselines, contacts, shifts and users are the account's."""
 
 
