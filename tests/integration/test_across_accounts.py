@@ -59,7 +59,7 @@ class Two:
 
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    async with serving(tmp_path / "data", heartbeat_interval=timedelta(seconds=3)) as harness:
+    async with serving(tmp_path / "data") as harness:
         theirs = await harness.operator(Role.ADMIN, name="zed", account="acme")
         await harness.seed("acme")
         token = (await theirs.fleet.CreateEnrolmentToken(fleet_pb2.CreateEnrolmentTokenRequest())).secret

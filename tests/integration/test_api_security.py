@@ -38,14 +38,14 @@ def authority() -> Authority:
 
 
 async def whoami(stubs: Stubs) -> account_pb2.WhoAmIResponse:
-    answer: account_pb2.WhoAmIResponse = await stubs.account.WhoAmI(account_pb2.WhoAmIRequest(), timeout=5)
+    answer: account_pb2.WhoAmIResponse = await stubs.account.WhoAmI(account_pb2.WhoAmIRequest(), timeout=60)
     return answer
 
 
 async def test_a_peer_without_a_certificate_does_not_get_through_tls(harness: Harness) -> None:
     credentials = grpc.ssl_channel_credentials(harness.join.ca_pem)
     async with aio.secure_channel(harness.controller.address, credentials) as channel:
-        call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert (await refusal(call)).code is grpc.StatusCode.UNAVAILABLE
 
 
@@ -54,7 +54,7 @@ async def test_a_foreign_certificate_does_not_get_through_tls_whatever_it_claims
     chain = foreign.issue_agent(tls.read_request(tls.new_request(key)), datetime.now(UTC), LATER)
     for credential in (Credential(chain, key), foreign.issue_join(datetime.now(UTC), LATER).credential):
         stubs = harness.stubs(harness.controller.first_token, credential)
-        call = stubs.account.WhoAmI(account_pb2.WhoAmIRequest(), timeout=5)
+        call = stubs.account.WhoAmI(account_pb2.WhoAmIRequest(), timeout=60)
         assert (await refusal(call)).code is grpc.StatusCode.UNAVAILABLE
 
 
@@ -62,7 +62,7 @@ async def test_the_server_s_own_certificate_makes_nobody_a_caller(harness: Harne
     pem = (harness.data / "server.pem").read_bytes()
     chain, _, key = pem.partition(b"-----BEGIN PRIVATE KEY")
     stubs = harness.stubs(harness.controller.first_token, Credential(chain, b"-----BEGIN PRIVATE KEY" + key))
-    refused = await refusal(stubs.account.WhoAmI(account_pb2.WhoAmIRequest(), timeout=5))
+    refused = await refusal(stubs.account.WhoAmI(account_pb2.WhoAmIRequest(), timeout=60))
     assert refused.code in (grpc.StatusCode.UNAVAILABLE, UNAUTHENTICATED)
 
 
@@ -127,7 +127,7 @@ async def test_each_role_may_do_what_the_table_says_and_no_more(harness: Harness
     for method, need in ACCESS.items():
         if not isinstance(need, Role) or method.endswith(("/Watch", "/Export")):
             continue
-        call = stubs.channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)(b"", timeout=5)
+        call = stubs.channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)(b"", timeout=60)
         try:
             await call
             code = grpc.StatusCode.OK
@@ -141,7 +141,7 @@ async def test_each_role_may_do_what_the_table_says_and_no_more(harness: Harness
 async def test_an_agent_s_certificate_alone_opens_no_operator_s_call(harness: Harness, method: str) -> None:
     agent = await harness.enrol("web-1")
     call = agent.stubs.channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)(
-        b"", timeout=5
+        b"", timeout=60
     )
     assert (await refusal(call)).code is UNAUTHENTICATED
 

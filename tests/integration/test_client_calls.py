@@ -49,7 +49,7 @@ def client(server: ScriptedController) -> Iterator[Client]:
         yield connected
 
 
-def quick(give_up_after_seconds: float = 10) -> Patience:
+def quick(give_up_after_seconds: float = 60) -> Patience:
     return Patience(give_up_after_seconds, first_pause_seconds=0.05, longest_pause_seconds=0.2)
 
 

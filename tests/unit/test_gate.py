@@ -201,7 +201,7 @@ async def started(stream: Streaming) -> None:
 
 
 async def ended_with(stream: Streaming) -> PatchError:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(PatchError) as ended:
             await stream.task
     assert stream.closed
