@@ -84,6 +84,8 @@ def unpack(packed: str) -> bytes:
         raise ValueError(str(error)) from None
     if not unpacking.eof:
         raise ValueError("it is cut off, or too large")
+    if unpacking.unused_data:
+        raise ValueError("something was added to it")
     return found
 
 
