@@ -152,7 +152,7 @@ class Controller:
         await assessor.start()
         running.push_async_callback(assessor.stop)
         trust = Trust(store.accounts, clock)
-        trust.note(await store.fleet.instances())
+        trust.note((*await store.fleet.instances(), *await store.fleet.retired_instances()))
         await trust.read()
         following = asyncio.create_task(trust.follow(hub, ACCOUNTS), name="follow agencies")
         following.add_done_callback(_log_failure)

@@ -170,6 +170,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def AddOverride(self, request: pb.AddOverrideRequest, context: Context) -> pb.AddOverrideResponse:  # noqa: N802
         """Put somebody else on duty for a while."""
+        whole_account("a shift")
         shift, names, checks = await self._shift(request.key), await self._names(), Checks()
         override = translate.override(request.override, checks, self._ids.new("O-", _ID_LENGTH))
         with checks.part("override"):
@@ -188,6 +189,7 @@ class NotificationService(notification_pb2_grpc.NotificationServiceServicer):
 
     async def RemoveOverride(self, request: pb.RemoveOverrideRequest, context: Context) -> pb.RemoveOverrideResponse:  # noqa: N802
         """Take an override back."""
+        whole_account("a shift")
         shift = await self._shift(request.key)
 
         def remove(there: Shift) -> Shift:

@@ -80,7 +80,9 @@ class Trust:
 
     def why_not(self, ticket: Ticket, instance: InstanceId) -> str | None:
         """Return the sentence that says what to grant when a ticket may not work on an instance; None when it may."""
-        owner = self._owners.get(instance, ticket.account)
+        owner = self._owners.get(instance)
+        if owner is None:
+            return "it is not known whose this instance is: it has left the fleet; make a ticket anew"
         if owner == ticket.account:
             return None
         named = next((e.agency for e in ticket.spec.execution_accounts if e.account == owner), "")

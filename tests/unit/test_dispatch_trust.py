@@ -43,6 +43,11 @@ async def test_one_s_own_instances_need_no_agency() -> None:
     assert trust.why_not(a_cross_account_ticket(), OURS.id) is None
 
 
+async def test_nothing_is_sent_to_whom_nobody_knows_to_belong_anywhere() -> None:
+    trust, _, _ = await a_trust(GRANTED)
+    assert "not known whose" in (trust.why_not(a_cross_account_ticket(), an_instance(9).id) or "")
+
+
 async def test_what_holds_everywhere_comes_first_and_tickets_of_one_account_ask_for_nothing_else() -> None:
     trust, _, _ = await a_trust()
     everywhere = {THEIRS.id: "it was retired"}
