@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 from common.clock import parse_duration
 from controller.cli.command import Misuse
 
+_MERGE: Final = "tag:yaml.org,2002:merge"
 _LARGEST: Final = 2**32 - 1
 _COMMENTS: Final = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n|\s)+")
 _BETWEEN_NAMES: Final = re.compile(r"[,\s]+")
@@ -65,7 +67,7 @@ def _yaml(option: str, path: Path, text: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_strict_loader())  # noqa: S506 - it is a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
@@ -77,6 +79,27 @@ def _yaml(option: str, path: Path, text: str) -> Any:
     ) as error:  # ValueError: 2026-02-31 looks like a date, and is none
         said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise Misuse(f"{option}: {_called(path)} is not YAML: {said}") from None
+
+
+@functools.cache
+def _strict_loader() -> type[Any]:
+    """Return a safe loader that refuses a key that stands twice in one table: YAML would let the last one win and say nothing."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set[tuple[str, str]]()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                    named = (key.tag, key.value)
+                    if named in seen:
+                        raise yaml.constructor.ConstructorError(
+                            None, None, f"{key.value[:80]!r} stands twice in one table", key.start_mark
+                        )
+                    seen.add(named)
+            return dict(super().construct_mapping(node, deep))
+
+    return Strict
 
 
 def _called(path: Path) -> str:

@@ -19,6 +19,7 @@ UNKNOWN_MODULE: Final = "?"
 _PREFIX: Final = re.compile(r"^(?:update_|advisory_)?(?:severity|type|sev)[_:\s-]+")
 _SEVERITIES: Final = {
     "critical": Severity.CRITICAL,
+    "urgent": Severity.CRITICAL,  # Bodhi's word
     "important": Severity.IMPORTANT,
     "high": Severity.IMPORTANT,  # openEuler's word
     "moderate": Severity.MODERATE,
@@ -35,6 +36,7 @@ _CATEGORIES: Final = {
     "newpackage": Category.NEWPACKAGE,
 }
 _DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ]\d.*)?", re.DOTALL)
+_ZONED: Final = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::\d\d(?:\.\d*)?)?\s*([+-]\d\d):?(\d\d)")
 _EPOCH_SECONDS: Final = re.compile(r"\d{1,12}")
 _OLDEST: Final = date(1990, 1, 1)
 _CVE: Final = re.compile(r"\bCVE-\d{4}-\d{4,}\b", re.IGNORECASE)
@@ -48,18 +50,21 @@ def severity(raw: str) -> Severity:
 
 
 def category(raw: str) -> Category:
-    """Read an advisory's type in any case, with or without prefix; what is not known is UNSPECIFIED."""
-    return _CATEGORIES.get(re.sub(r"[\s_-]", "", _PREFIX.sub("", raw.strip().lower())), Category.UNSPECIFIED)
+    """Read an advisory's type in any case, with or without prefix; what is not known is UNSPECIFIED, unless it begins with security."""
+    word = re.sub(r"[\s_-]", "", _PREFIX.sub("", raw.strip().lower()))
+    return _CATEGORIES.get(word) or (Category.SECURITY if word.startswith("security") else Category.UNSPECIFIED)
 
 
 def day(raw: str) -> date | None:
-    """Read "2023-03-20", the same with a time of day, or seconds since 1970; None for everything else.
+    """Read "2023-03-20", the same with a time of day, or seconds since 1970; None for everything else. A time zone counts: days are UTC's.
 
     Nothing before 1990 is believed: a vendor that writes 0 does not know the date (R5).
     """
     text = raw.strip()
     try:
-        if match := _DATE.fullmatch(text):
+        if match := _ZONED.fullmatch(text):
+            found = datetime.fromisoformat(f"{match[1]}T{match[2]}{match[3]}:{match[4]}").astimezone(UTC).date()
+        elif match := _DATE.fullmatch(text):
             found = date(*(int(part) for part in match.groups()))
         elif _EPOCH_SECONDS.fullmatch(text):
             found = datetime.fromtimestamp(int(text), UTC).date()
@@ -77,8 +82,8 @@ def cves(references: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
     """
     found = dict[str, None]()
     for kind, identifier, title in references:
-        if kind.lower() == "cve" and identifier:
-            found[identifier.upper() if _CVE.fullmatch(identifier) else identifier] = None
+        if kind.strip().lower() == "cve" and (named := identifier.strip()):
+            found[named.upper() if _CVE.fullmatch(named) else named] = None
         found |= dict.fromkeys(match.upper() for match in _CVE.findall(f"{identifier} {title}"))
     return tuple(found)
 

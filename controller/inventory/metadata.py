@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.parsers import expat
@@ -37,6 +37,8 @@ MAX_LISTED_IN_ALL: Final = 2_000_000
 _SQLITE: Final = b"SQLite format 3\0"
 _LISTED: Final = {b"package": "packages", b"reference": "references", b"collection": "collections"}
 _COUNTED: Final = re.compile(rb"<(update|package|reference|collection)[\s/>]")
+_ZONE: Final = re.compile(rb"date\s*=\s*[\"'][^\"'<]{12,40}[+-]\d\d:?\d\d\s*[\"']")
+_DUMPED_DATE: Final = re.compile(r'<(issued|updated) date="([^"]*)"')
 _FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 
@@ -60,8 +62,13 @@ def read_updateinfo(path: Path, applies: Applies | None = None) -> tuple[Advisor
     _check_root(path, "updates")
     _check_lengths(path)
     found = createrepo_c.UpdateInfo()
-    _run(createrepo_c.xml_parse_updateinfo, str(path), found)
-    return tuple(_advisory(number, record, applies) for number, record in enumerate(found.updates, 1))
+    passed_over = _run(createrepo_c.xml_parse_updateinfo, str(path), found)
+    updates = found.updates
+    if passed_over:
+        _check_places(path, updates, passed_over[0])
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        zoned = _ZONE.search(content) is not None
+    return tuple(_advisory(number, record, applies, zoned=zoned) for number, record in enumerate(updates, 1))
 
 
 def parse_primary(content: bytes | Packed, max_bytes: int = MAX_PRIMARY_BYTES) -> tuple[Available, ...]:
@@ -142,13 +149,38 @@ def _check_lengths(path: Path) -> None:
                 )
 
 
-def _run(parse: Callable[..., object], *arguments: object, **options: object) -> None:
-    matters = list[str]()
+def _check_places(path: Path, updates: Sequence[Any], passed_over: str) -> None:
+    """Raise when elements that createrepo_c does not know, and passes over with all that is in them, hold advisories or packages."""
+    told = dict.fromkeys(("update", "package"), 0)
+    parser = expat.ParserCreate()
+
+    def start(name: str, _attributes: dict[str, str]) -> None:
+        local = name.rpartition(":")[2].lower()
+        if local in told:
+            told[local] += 1
+
+    parser.StartElementHandler = start
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise MetadataError(f"is not XML: {error}") from None
+    read = {"update": len(updates), "package": sum(len(c.packages) for u in updates for c in u.collections)}
+    if told != read:
+        kind = "advisories" if told["update"] != read["update"] else "packages"
+        raise MetadataError(f"has {kind} where none are expected ({passed_over}): nobody would read them")
+
+
+def _run(parse: Callable[..., object], *arguments: object, **options: object) -> list[str]:
+    """Parse, and return what was said of unknown elements."""
+    matters, unknown = list[str](), list[str]()
 
     def warn(kind: int, message: str) -> bool:
         # An unknown element is the vendor's business; a value that cannot be read, or an attribute that is not there, is ours.
         if kind == createrepo_c.XML_WARNING_BADATTRVAL:
             matters.append(message)
+        elif kind == createrepo_c.XML_WARNING_UNKNOWNTAG and not unknown:
+            unknown.append(message)
         return True
 
     try:
@@ -160,32 +192,43 @@ def _run(parse: Callable[..., object], *arguments: object, **options: object) ->
         raise MetadataError("holds text that is not UTF-8") from None
     if matters:
         raise MetadataError(f"holds a value that cannot be read: {matters[0]}")
+    return unknown
 
 
-def _advisory(number: int, record: Any, applies: Applies | None) -> Advisory:
-    where = f"advisory {record.id}" if record.id else f"advisory number {number}"
+def _advisory(number: int, record: Any, applies: Applies | None, *, zoned: bool) -> Advisory:
+    identifier = (record.id or "").strip()
+    where = f"advisory {identifier}" if identifier else f"advisory number {number}"
     references = [(r.type or "", r.id or "", r.title or "") for r in record.references]
     packages = tuple(_advisory_packages(where, record, applies))
-    if packages and not record.id:
+    if packages and not identifier:
         raise MetadataError(f"{where} has no id")
+    issued, updated = (
+        _dates(record) if zoned else (_date_text(record, "issued_date"), _date_text(record, "updated_date"))
+    )
     return Advisory(
-        id=record.id or "",
+        id=identifier,
         category=advisories.category(record.type or ""),
         severity=advisories.severity(record.severity or ""),
         raw_severity=record.severity or "",
         raw_type=record.type or "",
         title=record.title or "",
-        issued=advisories.day(_date_text(record, "issued_date")),
-        updated=advisories.day(_date_text(record, "updated_date")),
+        issued=advisories.day(issued),
+        updated=advisories.day(updated),
         cves=advisories.cves(references),
         packages=packages,
     )
 
 
+def _dates(record: Any) -> tuple[str, str]:
+    """Return when it was issued and updated as the file has it: createrepo_c's own reading leaves the time zone out."""
+    found = dict(_DUMPED_DATE.findall(createrepo_c.xml_dump_updaterecord(record)))
+    return found.get("issued", ""), found.get("updated", "")
+
+
 def _date_text(record: Any, name: str) -> str:
     try:
         return str(getattr(record, name) or "")
-    except createrepo_c.CreaterepoCError:
+    except (createrepo_c.CreaterepoCError, ValueError, OverflowError):  # ValueError: the 30th of February
         return ""  # malformed counts as missing (R5): first_seen decides then
 
 

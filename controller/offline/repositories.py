@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -33,6 +35,9 @@ _CHECKSUMS: Final[Mapping[str, str]] = {
     **{name: name for name in ("sha1", "sha224", "sha256", "sha384", "sha512")},
 }
 _PRIMARY: Final = ("primary", "primary_db")
+_READ: Final = (*_PRIMARY, "updateinfo", "modules")
+_KIND: Final = rb"""<data\s[^>]*?\btype\s*=\s*["']([a-z_]+)["']"""
+_MAX_SAID: Final = 200
 _VERBS: Final = ("is ", "has ", "holds ", "lists ", "declares ", "unpacks ")
 
 
@@ -89,6 +94,9 @@ def read(
         raise
     except OSError as error:
         return ReadRepository(Repository(identifier, error=f"{error.filename or place}: {error.strerror}"))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the repository is what a parser failed on (R11)
+        said = " ".join(str(error).split())[:_MAX_SAID]
+        return ReadRepository(Repository(identifier, error=f"a parser failed on it ({type(error).__name__}: {said})"))
 
 
 def _described(place: Path) -> tuple[AbstractSet[Described], str]:
@@ -182,6 +190,11 @@ def _records(repodata: Path) -> tuple[str, dict[str, Any]]:
         repomd = createrepo_c.Repomd(str(path))
     except (createrepo_c.CreaterepoCError, UnicodeDecodeError):
         raise MetadataError("its repomd.xml is not whole XML") from None
+    for kind, count in Counter(re.findall(_KIND, content)).items():
+        if count > 1 and kind.decode("ascii") in _READ:  # createrepo_c would take the last and leave the others out
+            raise MetadataError(
+                f"its repomd.xml names {kind.decode('ascii')} {'twice' if count == 2 else 'several times'}"
+            )
     return (repomd.revision or "").strip()[:256], {record.type: record for record in repomd.records}
 
 

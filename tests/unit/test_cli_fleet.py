@@ -285,6 +285,10 @@ def test_a_baseline_goes_out_and_comes_back_as_the_same_yaml(server: ScriptedCon
         ("- a", "the file: must have keys"),
         ("", "the file: must have keys, as in name: ...; it is empty; known are name, description, scenario"),
         ("a: [", "--file: stdin is not YAML: line 1, column 5: "),
+        (
+            "name: x\nrules: []\nrules: []",
+            "--file: stdin is not YAML: line 3, column 1: 'rules' stands twice in one table",
+        ),
         ("!!python/object/apply:os.getpid []", "--file: stdin is not YAML: line 1, column 1: "),
         ("name: x\nrules: [{approve_until: 2026-02-31}]", "--file: stdin is not YAML: day is out of range for month"),
         ("[" * 5000, "--file: stdin is not YAML: it is nested too deeply"),

@@ -329,6 +329,7 @@ def test_repomd_gives_revision_newest_time_and_files_without_folders() -> None:
         (b"<html/>", "is no repomd"),
         (b'<!DOCTYPE x [<!ENTITY a "b">]><repomd/>', "entities"),
         (REPOMD.replace(b'<location href="repodata/u.xml.gz"/>', b""), "where 'updateinfo' is"),
+        (REPOMD.replace(b"updateinfo", b"primary"), "names primary twice"),
         (b" " * (repomd.MAX_REPOMD_BYTES + 1), "larger than 4 MiB"),
     ],
 )

@@ -162,6 +162,12 @@ def test_a_bomb_of_two_gibibytes_is_refused_long_before_it_is_unpacked() -> None
         ("", None),
         ("0", None),
         ("1970-01-01", None),
+        ("2023-02-30", None),
+        ("2023-03-20T10:08:15.000000Z", date(2023, 3, 20)),
+        ("2023-03-20T23:30:00-05:00", date(2023, 3, 21)),
+        ("2023-03-20 23:30:00 -0500", date(2023, 3, 21)),
+        ("2023-03-20T00:30:00+05:00", date(2023, 3, 19)),
+        ("2023-03-20T12:30:00+05:00", date(2023, 3, 20)),
         ("2023-13-45", None),
         ("20.03.2023", None),
         ("soon", None),
@@ -183,6 +189,8 @@ def test_R5_dates_are_read_in_the_forms_that_vendors_use_and_all_else_is_missing
         ("SEVERITY_MODERATE", Severity.MODERATE),
         ("Medium", Severity.MODERATE),
         ("high", Severity.IMPORTANT),
+        ("urgent", Severity.CRITICAL),
+        (" Important\n", Severity.IMPORTANT),
         ("LOW", Severity.LOW),
         ("None", Severity.NONE),
         ("", Severity.NONE),
@@ -200,6 +208,7 @@ def test_R6_severities_are_normalised_and_the_raw_text_is_kept(raw: str, expecte
         ("security", Category.SECURITY),
         ("Security", Category.SECURITY),
         ("TYPE_SECURITY", Category.SECURITY),
+        ("security advisory", Category.SECURITY),
         ("bugfix", Category.BUGFIX),
         ("bug fix", Category.BUGFIX),
         ("enhancement", Category.ENHANCEMENT),
@@ -213,6 +222,36 @@ def test_R6_severities_are_normalised_and_the_raw_text_is_kept(raw: str, expecte
 def test_R6_types_are_normalised_and_the_raw_text_is_kept(raw: str, expected: Category) -> None:
     (advisory,) = parse_updateinfo(updates(an_update(kind=raw)))
     assert (advisory.category, advisory.raw_type) == (expected, raw)
+
+
+@pytest.mark.parametrize(
+    "misplace",
+    [
+        lambda text: text.replace('<collection short="c">', "").replace("</collection>", ""),
+        lambda text: text.replace('<collection short="c">', "<collection><packages>").replace(
+            "</collection>", "</packages></collection>"
+        ),
+        lambda text: text.replace("<package ", "<Package "),
+        lambda text: text.replace("<update ", "<group><update ").replace("</update>", "</update></group>"),
+        lambda text: text.replace("<update ", "<u:update ").replace("</update>", "</u:update>"),
+    ],
+    ids=["no collection", "one list too many", "other case", "in a group", "with a prefix"],
+)
+def test_R11_advisories_and_packages_where_nobody_would_read_them_are_an_error_and_never_passed_over(
+    misplace: Callable[[str], str],
+) -> None:
+    """One good advisory stands beside the odd one: to leave that out would call too much compliant."""
+    odd = misplace(an_update(packages=BASH))
+    with pytest.raises(MetadataError, match="where none are expected"):
+        parse_updateinfo(updates(an_update(packages=BASH), odd).replace(b"<updates>", b'<updates xmlns:u="urn:u">'))
+    commented = updates(an_update("<issue/>", packages=BASH), f"<!-- {an_update(packages=BASH)} -->")
+    assert len(parse_updateinfo(commented)) == 1
+
+
+def test_the_id_of_an_advisory_and_of_a_CVE_have_no_spaces_around_them() -> None:
+    spaced = an_update('<references><reference type="cve" id=" CVE-2023-0001 "/></references>', packages=BASH)
+    (advisory,) = parse_updateinfo(updates(spaced.replace("<id>A-1</id>", "<id>\n  A-1\n</id>")))
+    assert (advisory.id, advisory.cves) == ("A-1", ("CVE-2023-0001",))
 
 
 def test_CVEs_come_from_references_of_that_type_and_from_numbers_in_the_others() -> None:

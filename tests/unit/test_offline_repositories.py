@@ -119,6 +119,21 @@ def test_R11_a_broken_repomd_is_an_error(tmp_path: Path, repomd: str, said: str)
     assert error_of(place) == said
 
 
+def test_R11_a_repomd_that_names_a_file_twice_is_an_error_as_it_is_for_dnf(tmp_path: Path) -> None:
+    """Librepo fails on it (its checksum of the one is compared with the other); to read only the last would lose advisories."""
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    repomd = place / "repodata/repomd.xml"
+    (record,) = re.findall('<data type="updateinfo">.*?</data>', repomd.read_text())
+    repomd.write_text(repomd.read_text().replace("</repomd>", f"{record}</repomd>"))
+    assert error_of(place) == "its repomd.xml names updateinfo twice"
+
+
+def test_R11_a_fault_of_a_parser_is_the_repository_s_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    monkeypatch.setattr(metadata, "_advisory", lambda *_, **__: 1 // 0)
+    assert error_of(place) == "a parser failed on it (ZeroDivisionError: integer division or modulo by zero)"
+
+
 def test_R11_a_file_of_an_unknown_kind_is_an_error(tmp_path: Path) -> None:
     place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=b"not xml")
     assert error_of(place).startswith("its updateinfo is not XML")

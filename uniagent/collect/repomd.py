@@ -11,6 +11,7 @@ from typing import Final
 
 MAX_REPOMD_BYTES: Final = 4 << 20
 _NAMESPACE: Final = "{http://linux.duke.edu/metadata/repo}"
+_READ: Final = ("updateinfo", "primary", "primary_db", "modules")
 _CHECKSUMS: Final = {"md5": "md5", "sha": "sha1", "sha1": "sha1", "sha224": "sha224", "sha256": "sha256"} | {
     "sha384": "sha384",
     "sha512": "sha512",
@@ -56,6 +57,8 @@ def parse(content: bytes) -> Repomd:
         name = PurePosixPath(location.get("href", "")).name if location is not None else ""
         if not name or checksum is None:
             raise ValueError(f"its repomd.xml does not say where {kind[:40]!r} is")
+        if kind in files and kind in _READ:  # to take one of them would be to leave the other out
+            raise ValueError(f"its repomd.xml names {kind} twice")
         files[kind] = File(name, checksum.get("type", "").lower(), (checksum.text or "").strip().lower())
         stamp = (data.findtext(f"{_NAMESPACE}timestamp") or "").strip().partition(".")[0]
         if stamp.isascii() and stamp.isdigit() and len(stamp) < 15:
