@@ -67,7 +67,8 @@ class PackageTable:
         self._siblings = list[FrozenBitMap | None]([None])
         self._kernels = BitMap()
         self._keys = list[str]([""])
-        self._spelled = dict[LineKey, str]()
+        self._spelled = dict[tuple[str, str], tuple[str, int]]()
+        self._numbers = list[int]([0])
 
     @property
     def last_id(self) -> int:
@@ -83,6 +84,7 @@ class PackageTable:
             if missing:
                 self._packages += [None] * missing
                 self._keys += [""] * missing
+                self._numbers += [0] * missing
                 self._siblings += [None] * missing
             self._packages.append(package)
             self._siblings.append(None)
@@ -92,11 +94,14 @@ class PackageTable:
             if builds is None:
                 builds = self._lines[line_key] = Builds([], [])
                 self._line_keys.setdefault(build.name, []).append(line_key)
-                self._spelled[line_key] = f"{build.name}.{build.arch}"
             builds.add(package.key, package.id)
-            for number in self._built.pop((build.name, build.arch), ()):
+            pair = line_key[:2]
+            for number in self._built.pop(pair, ()):
                 self._siblings[number] = None
-            self._keys.append(self._spelled[line_key])
+            if (spelled := self._spelled.get(pair)) is None:
+                spelled = self._spelled[pair] = f"{build.name}.{build.arch}", len(self._spelled) + 1
+            self._keys.append(spelled[0])
+            self._numbers.append(spelled[1])
             if build.name.startswith("kernel"):
                 self._kernels.add(package.id)
 
@@ -110,6 +115,16 @@ class PackageTable:
         """Return name.arch of some packages, in their order. Raises ValueError for one that is not known."""
         try:
             found = list(map(self._keys.__getitem__, package_ids))
+        except IndexError:
+            raise ValueError("a package was not learnt") from None
+        if not all(found):
+            raise ValueError("a package was not learnt")
+        return found
+
+    def numbers(self, package_ids: Iterable[int]) -> list[int]:
+        """Return a number for the name.arch of each of some packages, in their order. Raises ValueError for one that is not known."""
+        try:
+            found = list(map(self._numbers.__getitem__, package_ids))
         except IndexError:
             raise ValueError("a package was not learnt") from None
         if not all(found):

@@ -28,10 +28,12 @@ _ALIKE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    """A snapshot that was looked through, and its packages of which there are several builds."""
+    """A snapshot that was looked through: which name.arch it has, of which it has several builds, and which of those do not count."""
 
     packages: FrozenBitMap
+    names: FrozenBitMap
     several: FrozenBitMap
+    older: FrozenBitMap
 
 
 class Newest:
@@ -65,19 +67,32 @@ class Newest:
                 other = packages - example.packages
                 if len(other) <= _ALIKE:
                     self._examples.move_to_end(name)
-                    return self._older_of(packages, other | (packages & example.several) if example.several else other)
+                    return self._older_than_in(example, packages, other)
             names.append(name)
-        keys = self._table.keys(packages.to_array())
-        if len(set(keys)) == len(keys):
+        found = self._table.numbers(packages.to_array())
+        numbers = FrozenBitMap(found)
+        if len(numbers) == len(found):
             older = several = _NOTHING  # nothing is installed twice
         else:
             older = self._older_of(packages, packages)
             several = packages & FrozenBitMap.union(*map(self._table.siblings, older))
         for name in names:
-            self._examples[name] = _Example(packages, several)
+            self._examples[name] = _Example(packages, numbers, several, older)
             if len(self._examples) > _MAX_EXAMPLES:
                 self._examples.popitem(last=False)
         return older
+
+    def _older_than_in(self, example: _Example, packages: FrozenBitMap, other: FrozenBitMap) -> FrozenBitMap:
+        """Return what does not count in a snapshot that is like an example, but for what it has that the example has not."""
+        gone = example.packages - packages
+        if gone.isdisjoint(example.several):
+            brought = self._table.numbers(other)
+            names = FrozenBitMap(brought)
+            if len(names) == len(brought) and (names - FrozenBitMap(self._table.numbers(gone))).isdisjoint(
+                example.names
+            ):
+                return example.older  # each brings a name.arch that was not there, or comes in the place of the one build there was
+        return self._older_of(packages, other | (packages & example.several))
 
     def _older_of(self, packages: FrozenBitMap, doubtful: FrozenBitMap) -> FrozenBitMap:
         """Return what does not count, if only packages that have the name.arch of a doubtful one may be there in several builds."""
