@@ -25,7 +25,7 @@ from controller.compliance.model import (
     Rule,
     Severity,
 )
-from controller.compliance.offers import BuildKey, Offers, RepositoryContent, offers_of
+from controller.compliance.offers import BuildKey, Offers, RepositoryContent, offers_of, without
 from controller.compliance.required import (
     BY_HAND,
     REQUIRED,
@@ -37,7 +37,7 @@ from controller.compliance.required import (
     Step,
     Version,
 )
-from controller.compliance.told import Change, Told, ids_of, tell, without
+from controller.compliance.told import Change, Told, ids_of, keys_of, tell
 from controller.fleet import products
 
 _order: Final = attrgetter("order")
@@ -76,13 +76,14 @@ def recompile(
     offers: Offers,
     told: Told,
 ) -> Approved:
-    """Return what `compile_approvals` does, given what it said before these repositories' advisories changed, and how they did.
+    """Return what `compile_approvals` does, given what it said before these repositories' files changed, and how they did.
 
     All else must be the same as it was for `before`; the cost depends on the change.
     """
     contents = sorted(repositories, key=lambda content: content.id)
     part = _compile(contents, _Asked(baseline, as_of, product, first_seen, offers, told), change)
     names, seen = change.names, change.advisories
+    pairs, line_keys = keys_of(names, before.archs)
     obsoleted = dict(before.obsoleted)
     for old, several in before.obsoleted.items():
         if any(o.by.name in names for o in several):
@@ -91,19 +92,19 @@ def recompile(
                 obsoleted[old] = kept
     for old, several in part.obsoleted.items():
         obsoleted[old] = _most_important((*obsoleted.get(old, ()), *several))
-    gone = {name for name in before.names if name[0] in names}
     return replace(
         before,
-        lines=without(before.lines, names) | dict(part.lines),
-        names=before.names - gone | part.names,
-        without_advisory=without(before.without_advisory, names) | dict(part.without_advisory),
+        lines=without(before.lines, line_keys) | dict(part.lines),
+        names=before.names.difference(pairs) | part.names,
+        without_advisory=without(before.without_advisory, pairs) | dict(part.without_advisory),
         first_seen_used=tuple(
             sorted({(a, day) for a, day in before.first_seen_used if a not in seen}.union(part.first_seen_used))
         ),
         obsoleted=obsoleted,
         restart=told.restart,
         in_modules=told.in_modules,
-        security=without(before.security, names) | dict(part.security),
+        security=without(before.security, line_keys) | dict(part.security),
+        archs=before.archs | part.archs,
     )
 
 
@@ -154,6 +155,7 @@ def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Chang
         blocked=approve.lists.blocked,
         blocked_words=approve.lists.blocked_words,
         security=security,
+        archs=told.archs,
     )
 
 

@@ -45,14 +45,14 @@ class Compiled:
     asks: Asks | None = None
     verdicts: dict[Same, Verdict] = field(default_factory=dict)
     base: Compiled | None = None
-    """What was compiled before the advisories changed: its verdicts on hosts without a changed package are still right."""
+    """What was compiled before the repositories' files changed: its verdicts on hosts without a changed package are still right."""
     changed: FrozenBitMap = NOTHING.newest
     """Builds of which something else is required than by `base`, or may be: of those with ids up to `learnt`."""
     learnt: int = 0
     """The last package id that was known when `changed` was found."""
 
     def known(self, same: Same) -> Verdict | None:
-        """Return what was decided, here or before the advisories changed."""
+        """Return what was decided, here or before the files changed."""
         found = self.verdicts.get(same)
         if found is not None or self.base is None:
             return found

@@ -361,7 +361,7 @@ class Evaluator:
         )
 
     def _base(self, question: Question) -> tuple[Compiled, Change] | None:
-        """Return what was compiled last for the same question about other editions of the same updateinfo files, and what changed."""
+        """Return what was compiled last for the same question about other editions of the same files, and what changed."""
         for known, compiled in reversed(self._compiled.items()):
             if (
                 known.baseline == question.baseline

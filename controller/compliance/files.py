@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, TypeVar
 
 from common.manifest import Repository, Stream
 from controller.compliance.compiled import Repositories
 from controller.compliance.model import Advisory, Available
-from controller.compliance.offers import Offers, RepositoryContent, offers_of
-from controller.compliance.told import Change, Told, change_of, tell, tell_again
+from controller.compliance.offers import Offers, RepositoryContent, offers_again, offers_of
+from controller.compliance.told import Change, Told, change_of_advisories, change_of_available, tell, tell_again
+
+R = TypeVar("R")
+Named = tuple[tuple[str, str], ...]
+"""Ids of repositories, and the digest of one file of each."""
 
 _MAX_OFFERS: Final = 8
 _MAX_CHANGES: Final = 64
@@ -29,7 +33,7 @@ class RepositoryFiles:
         self._records = dict[str, int]()
         self.unreadable = dict[str, str]()
         """By digest: what is wrong with a file that cannot be parsed or had."""
-        self._offers = OrderedDict[tuple[tuple[str, str], ...], Offers]()
+        self._offers = OrderedDict[Named, Offers]()
         self._told = OrderedDict[tuple[Repositories, tuple[Stream, ...]], Told]()
         self._changes = OrderedDict[tuple[str, str], Change]()
 
@@ -90,10 +94,16 @@ class RepositoryFiles:
         return RepositoryContent(repository, advisories, available)
 
     def offers(self, repositories: Repositories, contents: Sequence[RepositoryContent]) -> Offers:
-        """Return what repositories offer."""
-        key = tuple((identifier, primary) for identifier, _, primary in repositories)
+        """Return what repositories offer; of other editions than before, the builds of the names that differ are read."""
+        key = _named(repositories, 2)
         if (found := self._offers.get(key)) is None:
-            found = self._offers[key] = offers_of(contents)
+            for known in reversed(self._offers):
+                if (change := self._change_of_primaries(known, key)) is not None:
+                    found = offers_again(self._offers[known], change.names, contents)
+                    break
+            else:
+                found = offers_of(contents)
+            self._offers[key] = found
             if len(self._offers) > _MAX_OFFERS:
                 self._offers.popitem(last=False)
         else:
@@ -124,21 +134,39 @@ class RepositoryFiles:
         return found
 
     def change(self, before: Repositories, after: Repositories) -> Change | None:
-        """Say what changed between editions of the same updateinfo files; None when more than that did, or they were dropped."""
-        if [(identifier, primary) for identifier, _, primary in before] != [(i, primary) for i, _, primary in after]:
+        """Say what changed between editions of the same repositories' files; None when more than that did, or they were dropped."""
+        advisories = self._changes_of(_named(before, 1), _named(after, 1), self._updateinfo, change_of_advisories)
+        available = self._change_of_primaries(_named(before, 2), _named(after, 2))
+        if advisories is None or available is None:
             return None
-        pairs = [(a, b) for (_, a, _), (_, b, _) in zip(before, after, strict=True) if a != b]
-        if not all(a in self._updateinfo and b in self._updateinfo for a, b in pairs):
+        return Change(advisories.advisories, advisories.names | available.names)
+
+    def _change_of_primaries(self, before: Named, after: Named) -> Change | None:
+        return self._changes_of(before, after, self._primary, change_of_available)
+
+    def _changes_of(
+        self,
+        before: Named,
+        after: Named,
+        files: Mapping[str, Sequence[R]],
+        compare: Callable[[Sequence[R], Sequence[R]], Change],
+    ) -> Change | None:
+        if [identifier for identifier, _ in before] != [identifier for identifier, _ in after]:
             return None
-        for pair in pairs:
-            if pair not in self._changes:
-                self._changes[pair] = change_of(*(self._updateinfo[name] for name in pair))
+        found = list[Change]()
+        for (_, old), (_, new) in zip(before, after, strict=True):
+            if old == new:
+                continue
+            if (change := self._changes.get((old, new))) is None:
+                if old not in files or new not in files:
+                    return None
+                change = self._changes[old, new] = compare(files[old], files[new])
                 if len(self._changes) > _MAX_CHANGES:
                     self._changes.popitem(last=False)
-        changes = [self._changes[pair] for pair in pairs]
+            found.append(change)
         return Change(
-            frozenset(i for change in changes for i in change.advisories),
-            frozenset(n for change in changes for n in change.names),
+            frozenset[str]().union(*(change.advisories for change in found)),
+            frozenset[str]().union(*(change.names for change in found)),
         )
 
     def trim(self, in_use: AbstractSet[str]) -> None:
@@ -154,3 +182,8 @@ class RepositoryFiles:
 
 def _is_read(name: str) -> bool:
     return bool(name) and not name.startswith(_UNREADABLE)
+
+
+def _named(repositories: Repositories, place: int) -> Named:
+    """Return the ids of repositories, with their updateinfo (1) or their primary (2)."""
+    return tuple((names[0], names[place]) for names in repositories)

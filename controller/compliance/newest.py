@@ -91,7 +91,9 @@ class Newest:
             if len(names) == len(brought) and (names - FrozenBitMap(self._table.numbers(gone))).isdisjoint(
                 example.names
             ):
-                return example.older  # each brings a name.arch that was not there, or comes in the place of the one build there was
+                return (
+                    example.older
+                )  # each brings a name.arch that was not there, or comes in the place of the one build there was
         return self._older_of(packages, other | (packages & example.several))
 
     def _older_of(self, packages: FrozenBitMap, doubtful: FrozenBitMap) -> FrozenBitMap:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from common.nevra import Nevra
 from controller.compliance.model import Advisory, Available
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 BuildKey = tuple[str, str, bytes]
 """Name, architecture and the key of the version."""
@@ -54,3 +59,27 @@ def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
             if build.obsoletes:
                 obsoletes.setdefault(key, build.obsoletes)
     return Offers(builds, obsoletes, names, everything_read)
+
+
+def offers_again(before: Offers, names: AbstractSet[str], contents: Iterable[RepositoryContent]) -> Offers:
+    """Return what `offers_of` does, given what it said before the builds of some names changed: all others are taken over."""
+    part = offers_of(
+        replace(content, available=[b for b in content.available if b.nevra.name in names])
+        for content in contents
+        if content.available is not None
+    )
+    gone = [key for name in names for key in before.names.get(name, ())]
+    return Offers(
+        without(before.builds, gone) | dict(part.builds),
+        without(before.obsoletes, gone) | dict(part.obsoletes),
+        without(before.names, names) | dict(part.names),
+        before.everything_read,
+    )
+
+
+def without(mapping: Mapping[K, V], keys: Iterable[K]) -> dict[K, V]:
+    """Return a copy in which some keys, if they were there, are not."""
+    left = dict(mapping)
+    for key in keys:
+        left.pop(key, None)
+    return left

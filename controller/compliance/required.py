@@ -148,7 +148,7 @@ class Approved:
     """All that a baseline requires on one day, given the metadata."""
 
     lines: Mapping[LineKey, Line]
-    names: AbstractSet[tuple[str, str]]
+    names: frozenset[tuple[str, str]]
     """(name, arch) of all lines."""
     without_advisory: Mapping[tuple[str, str], bytes]
     """(name, arch) -> key of the newest build that no advisory mentions and no rule approves."""
@@ -168,3 +168,5 @@ class Approved:
     """Names of packages that an enabled module stream has builds of, as far as advisories tell: it hides all plain ones (R3)."""
     security: Mapping[LineKey, tuple[bytes, Evr]] = field(default_factory=dict)
     """The newest build with a security advisory that is neither approved yet nor rejected, and newer than the target (R4)."""
+    archs: frozenset[str] = frozenset()
+    """At least the architectures of the lines and of what else is kept by name and architecture here."""

@@ -10,12 +10,13 @@ from typing import Final, TypeVar
 
 from common.manifest import Stream
 from common.nevra import Nevra
-from controller.compliance.model import Advisory, Category
-from controller.compliance.offers import BuildKey, Offers, RepositoryContent
+from controller.compliance.model import Advisory, Available, Category
+from controller.compliance.offers import BuildKey, Offers, RepositoryContent, without
 from controller.compliance.required import LineKey, Version
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
 
-V = TypeVar("V")
+R = TypeVar("R")
+_BLOCK: Final = 128
 _PLAIN: Final = (False,)
 _MODULAR: Final = (True,)
 _BOTH: Final = (False, True)
@@ -37,33 +38,55 @@ class Told:
     """Builds whose advisories suggest a restart (R9)."""
     in_modules: frozenset[str]
     """Names of packages that an enabled module stream has builds of, as far as advisories tell (R3)."""
+    archs: frozenset[str]
+    """At least the architectures of `versions` and `unmentioned`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What of some updateinfo files differs from before."""
+    """What of some repository files differs from before."""
 
-    advisories: AbstractSet[str]
+    advisories: AbstractSet[str] = frozenset()
     """Ids."""
-    names: AbstractSet[str]
-    """Of the packages that these advisories name, as they were or as they are."""
+    names: AbstractSet[str] = frozenset()
+    """Of the packages that these advisories name, and of the builds that came or went: as they were or as they are."""
 
 
-def change_of(before: Sequence[Advisory], after: Sequence[Advisory]) -> Change:
-    """Say what two editions of an updateinfo file differ in, by what they say. Order counts, as it does in answers."""
-    start, end = 0, 0
-    least = min(len(before), len(after))
-    while start < least and before[start] == after[start]:
-        start += 1
-    while end < least - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    old, new = before[start : len(before) - end], after[start : len(after) - end]
-    common = set(old).intersection(new)
-    stayed = [a for a in old if a in common]
-    if stayed == [a for a in new if a in common] and len(stayed) == len(common):
-        old, new = [a for a in old if a not in common], [a for a in new if a not in common]
-    differs = (*old, *new)
-    return Change({a.id for a in differs}, {p.nevra.name for a in differs for p in a.packages})
+def change_of_advisories(before: Sequence[Advisory], after: Sequence[Advisory]) -> Change:
+    """Say what two editions of an updateinfo file differ in, by what they say."""
+    differs = difference(before, after)
+    return Change(frozenset(a.id for a in differs), frozenset(p.nevra.name for a in differs for p in a.packages))
+
+
+def change_of_available(before: Sequence[Available], after: Sequence[Available]) -> Change:
+    """Say what two editions of a list of packages differ in."""
+    return Change(names=frozenset(build.nevra.name for build in difference(before, after)))
+
+
+def difference(before: Sequence[R], after: Sequence[R]) -> list[R]:
+    """Return the records that stand in one edition only, and all whose order changed: it counts in answers.
+
+    Fast where records that stand in both are the same objects, as `inventory.advisories.Decoder` gives them; others count as different,
+    unless they are equal and stand at the same place from the start or from the end.
+    """
+    start = _alike(before, after)
+    end = _alike(before[: start - 1 if start else None : -1], after[: start - 1 if start else None : -1])
+    old = before[start : len(before) - end]
+    new = after[start : len(after) - end]
+    common = set(map(id, old)).intersection(map(id, new))
+    if [r for r in old if id(r) in common] == [r for r in new if id(r) in common]:
+        return [r for r in (*old, *new) if id(r) not in common]
+    return [*old, *new]
+
+
+def _alike(before: Sequence[R], after: Sequence[R]) -> int:
+    """Return how many records the two have in common at the start."""
+    place, least = 0, min(len(before), len(after))
+    while place + _BLOCK <= least and before[place : place + _BLOCK] == after[place : place + _BLOCK]:
+        place += _BLOCK  # sequences take what is identical for equal: no record is looked into
+    while place < least and before[place] == after[place]:
+        place += 1
+    return place
 
 
 def tell(contents: Sequence[RepositoryContent], offers: Offers, streams: Iterable[Stream]) -> Told:
@@ -74,18 +97,20 @@ def tell(contents: Sequence[RepositoryContent], offers: Offers, streams: Iterabl
 def tell_again(
     before: Told, change: Change, contents: Sequence[RepositoryContent], offers: Offers, streams: Iterable[Stream]
 ) -> Told:
-    """Return what `tell` does, given what it said before the advisories changed, and how they did; the cost depends on the change."""
+    """Return what `tell` does, given what it said before the files changed, and how they did; the cost depends on the change."""
     names = change.names
     ids = ids_of(before, change)
     some = [(content.id, [a for a in content.advisories if a.id in ids]) for content in contents]
     part = _tell(some, offers, streams, names)
+    pairs, line_keys = keys_of(names, before.archs)
     return Told(
-        without(before.versions, names) | dict(part.versions),
-        {n: found for n, found in before.named_by.items() if n not in names} | dict(part.named_by),
-        without(before.unmentioned, names) | dict(part.unmentioned),
-        without(before.newest_unmentioned, names) | dict(part.newest_unmentioned),
+        without(before.versions, line_keys) | dict(part.versions),
+        without(before.named_by, names) | dict(part.named_by),
+        without(before.unmentioned, pairs) | dict(part.unmentioned),
+        without(before.newest_unmentioned, pairs) | dict(part.newest_unmentioned),
         frozenset(r for r in before.restart if r[0] not in names) | part.restart,
         (before.in_modules - names) | part.in_modules,
+        before.archs | part.archs,
     )
 
 
@@ -94,15 +119,10 @@ def ids_of(told: Told, change: Change) -> set[str]:
     return set(change.advisories).union(*(told.named_by.get(name, ()) for name in change.names))
 
 
-K = TypeVar("K", bound=tuple[str, *tuple[object, ...]])
-
-
-def without(mapping: Mapping[K, V], names: AbstractSet[str]) -> dict[K, V]:
-    """Return a copy without the keys that begin with one of some names."""
-    left = dict(mapping)
-    for key in [key for key in mapping if key[0] in names]:
-        del left[key]
-    return left
+def keys_of(names: Iterable[str], archs: AbstractSet[str]) -> tuple[list[tuple[str, str]], list[LineKey]]:
+    """Return the (name, arch) that there can be of some names, and the keys of their lines."""
+    pairs = [(name, arch) for name in names for arch in archs]
+    return pairs, [(*pair, modular) for pair in pairs for modular in _BOTH]
 
 
 @dataclass(slots=True)
@@ -159,6 +179,7 @@ def _tell(
         {name: builds[-1][2] for name, builds in unmentioned.items()},
         frozenset(restart),
         frozenset(in_modules),
+        frozenset(arch for _, arch, _ in found).union(arch for _, arch in unmentioned),
     )
 
 

@@ -1,4 +1,4 @@
-"""One vocabulary for all vendors' advisories (SEMANTICS R5, R6, R8), and their serialised form for caches."""
+"""One vocabulary for all vendors' advisories (SEMANTICS R5, R6, R8), and the form in which parsed files go between processes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
 
 from common.nevra import Nevra
 from controller.compliance.model import Advisory, AdvisoryPackage, Available, Category, Severity
@@ -41,7 +42,8 @@ _EPOCH_SECONDS: Final = re.compile(r"\d{1,12}")
 _OLDEST: Final = date(1990, 1, 1)
 _CVE: Final = re.compile(r"\bCVE-\d{4}-\d{4,}\b", re.IGNORECASE)
 _MODULAR_RELEASE: Final = re.compile(r"\.module[+_]")
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+T = TypeVar("T")
 
 
 def severity(raw: str) -> Severity:
@@ -97,7 +99,7 @@ def encode_advisories(advisories: Sequence[Advisory]) -> bytes:
     """Return compact bytes; the same advisories give the same bytes."""
     return _pack(
         "advisories",
-        [
+        (
             [
                 a.id,
                 a.category.value,
@@ -111,60 +113,111 @@ def encode_advisories(advisories: Sequence[Advisory]) -> bytes:
                 [[*p.nevra, p.module, int(p.reboot_suggested)] for p in a.packages],
             ]
             for a in advisories
-        ],
-    )
-
-
-def decode_advisories(content: bytes) -> tuple[Advisory, ...]:
-    """Read what `encode_advisories` made; raise ValueError for anything else."""
-    return tuple(
-        Advisory(
-            identifier,
-            Category(kind),
-            Severity(level),
-            raw_severity,
-            raw_type,
-            title,
-            date.fromisoformat(issued) if issued else None,
-            date.fromisoformat(updated) if updated else None,
-            tuple(found),
-            tuple(
-                AdvisoryPackage(_nevra(name, epoch, version, release, arch), sys.intern(module), bool(reboot))
-                for name, epoch, version, release, arch, module, reboot in packages
-            ),
-        )
-        for identifier, kind, level, raw_severity, raw_type, title, issued, updated, found, packages in _unpack(
-            "advisories", content
-        )
+        ),
     )
 
 
 def encode_available(available: Sequence[Available]) -> bytes:
     """Return compact bytes; the same builds give the same bytes."""
-    return _pack("available", [[*a.nevra, a.build_time, int(a.install_only), a.obsoletes] for a in available])
+    return _pack("available", ([*a.nevra, a.build_time, int(a.install_only), a.obsoletes] for a in available))
 
 
-def decode_available(content: bytes) -> tuple[Available, ...]:
-    """Read what `encode_available` made; raise ValueError for anything else."""
-    return tuple(
-        Available(_nevra(name, epoch, version, release, arch), built, bool(install_only), tuple(obsoletes))
-        for name, epoch, version, release, arch, built, install_only, obsoletes in _unpack("available", content)
+class Decoder:
+    """Reads what was encoded, and gives a record that stood in an earlier file, too, as the same object.
+
+    A new edition of a file repeats nearly all of the one before: that takes neither time nor memory then, and what differs between
+    editions is found by identity (`compliance.told.difference`). Memory is bounded: what no file has repeated for long is forgotten.
+    """
+
+    def __init__(self, max_records: int = 1 << 18) -> None:
+        """Remember at most about so many records."""
+        self._generation = max_records // 2
+        self._now = dict[bytes, Any]()
+        self._before = dict[bytes, Any]()
+
+    def advisories(self, content: bytes) -> tuple[Advisory, ...]:
+        """Read what `encode_advisories` made; raise ValueError for anything else."""
+        return self._read("advisories", content, _advisory)
+
+    def available(self, content: bytes) -> tuple[Available, ...]:
+        """Read what `encode_available` made; raise ValueError for anything else."""
+        return self._read("available", content, _available)
+
+    def _read(self, kind: str, content: bytes, make: Callable[..., T]) -> tuple[T, ...]:
+        records = list[T]()
+        for row in _unpack(kind, content):
+            key = blake2b(row, digest_size=16, person=kind.encode()).digest()
+            record = self._now.get(key)
+            if record is None:
+                record = self._before.get(key)
+                if record is None:
+                    record = make(*json.loads(row.decode("utf-8", "surrogatepass")))
+                if len(self._now) >= self._generation:
+                    self._before, self._now = self._now, {}
+                self._now[key] = record
+            records.append(record)
+        return tuple(records)
+
+
+def _advisory(
+    identifier: str,
+    kind: str,
+    level: str,
+    raw_severity: str,
+    raw_type: str,
+    title: str,
+    issued: str,
+    updated: str,
+    found: list[str],
+    packages: list[tuple[str, int, str, str, str, str, int]],
+) -> Advisory:
+    return Advisory(
+        identifier,
+        Category(kind),
+        Severity(level),
+        raw_severity,
+        raw_type,
+        title,
+        date.fromisoformat(issued) if issued else None,
+        date.fromisoformat(updated) if updated else None,
+        tuple(found),
+        tuple(
+            AdvisoryPackage(_nevra(name, epoch, version, release, arch), sys.intern(module), bool(reboot))
+            for name, epoch, version, release, arch, module, reboot in packages
+        ),
     )
+
+
+def _available(
+    name: str,
+    epoch: int,
+    version: str,
+    release: str,
+    arch: str,
+    built: int,
+    install_only: int,
+    obsoletes: list[str],
+) -> Available:
+    return Available(_nevra(name, epoch, version, release, arch), built, bool(install_only), tuple(obsoletes))
 
 
 def _nevra(name: str, epoch: int, version: str, release: str, arch: str) -> Nevra:
     return Nevra(sys.intern(name), epoch, version, release, sys.intern(arch))
 
 
-def _pack(kind: str, rows: list[Any]) -> bytes:
-    text = json.dumps([kind, _FORMAT, rows], separators=(",", ":"), ensure_ascii=False)
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), 6)
+def _pack(kind: str, rows: Iterable[list[Any]]) -> bytes:
+    """Write one record a line: JSON has no line break of its own."""
+    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+    lines = [encode([kind, _FORMAT]), *map(encode, rows)]
+    return zlib.compress("\n".join(lines).encode("utf-8", "surrogatepass"), 1)
 
 
-def _unpack(kind: str, content: bytes) -> Any:
+def _unpack(kind: str, content: bytes) -> list[bytes]:
+    """Return the lines that hold records."""
     try:
-        found, number, rows = json.loads(zlib.decompress(content).decode("utf-8", "surrogatepass"))
-    except zlib.error:
+        head, *rows = zlib.decompress(content).split(b"\n")
+        found, number = json.loads(head)
+    except (zlib.error, ValueError, TypeError):
         raise ValueError("is not what was encoded") from None
     if (found, number) != (kind, _FORMAT):
         raise ValueError(f"holds {found} of format {number}, not {kind} of format {_FORMAT}")

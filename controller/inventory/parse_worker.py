@@ -46,6 +46,7 @@ class MetadataParser:
         self._pool: ProcessPoolExecutor | None = None
         self._said: IO[bytes] | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._decoder = advisories.Decoder()
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,12 +57,12 @@ class MetadataParser:
     async def updateinfo(self, digest: str, content: bytes) -> tuple[Advisory, ...]:
         """Parse an updateinfo file; raise MetadataError that names its digest."""
         packed = await self._parse(digest, "updateinfo", _pack_updateinfo, content)
-        return await asyncio.to_thread(advisories.decode_advisories, packed)
+        return await asyncio.to_thread(self._decoder.advisories, packed)
 
     async def primary(self, digest: str, content: bytes) -> tuple[Available, ...]:
         """Parse a primary file; raise MetadataError that names its digest."""
         packed = await self._parse(digest, "primary", _pack_primary, content)
-        return await asyncio.to_thread(advisories.decode_available, packed)
+        return await asyncio.to_thread(self._decoder.available, packed)
 
     async def close(self) -> None:
         """Let the worker finish what it has, and end it."""

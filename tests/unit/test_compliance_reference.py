@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +42,7 @@ from controller.compliance.model import (
 from controller.inventory.model import Package, Snapshot
 from tests.builders import NOW, a_baseline, a_manifest, a_package, a_repository, an_advisory, an_exception, an_instance
 
+T = TypeVar("T")
 TODAY = NOW.date()
 KERNEL_PARTS = ("kernel", "kernel-core", "kernel-modules")
 
@@ -677,39 +680,52 @@ def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> N
 
 @dataclass(frozen=True)
 class Changing:
-    """A world, what several of its hosts have installed, editions of its updateinfo file, and in which order hosts report which of them."""
+    """A world, what several of its hosts have installed, editions of its files, and in which order hosts report which of them."""
 
     world: World
     hosts: list[list[PackageLine]]
-    editions: list[list[Advisory]]
+    editions: list[tuple[list[Advisory], list[Available]]]
     asks: list[tuple[int, int]]
     beside: tuple[Advisory, ...] = ()
     """Those of a second repository, which stays as it is; its advisories may have ids of the first one's."""
 
 
 @st.composite
+def edited(draw: st.DrawFn, before: list[T], another: Callable[[int], st.SearchStrategy[T]]) -> list[T]:
+    """A list in which one or two records came, went, changed or moved."""
+    now = list(before)
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(now)))
+        match draw(st.sampled_from(["add", "add", "drop", "change", "move"])):
+            case "add":
+                now.insert(place, draw(another(draw(st.integers(0, 9)))))
+            case "drop" if now:
+                now.pop(place % len(now))
+            case "change" if now:
+                now[place % len(now)] = draw(another(place))
+            case _ if now:
+                now.insert(place, now.pop())
+    return now
+
+
+@st.composite
 def changing(draw: st.DrawFn) -> Changing:
-    """Advisories come, go, change and move; hosts lag behind and upgrade while others have the newest edition already."""
+    """Advisories and builds come, go, change and move; hosts lag behind and upgrade while others have the newest edition already."""
     world = draw(worlds())
     hosts = [
         world.installed,
         *draw(st.lists(st.lists(lines, max_size=8, unique_by=lambda line: line.nevra), max_size=2)),
     ]
-    found = [world.advisories]
+    found = [(world.advisories, world.offers)]
     for _ in range(draw(st.integers(1, 3))):
-        now = list(found[-1])
-        for _ in range(draw(st.integers(1, 2))):
-            place = draw(st.integers(0, len(now)))
-            match draw(st.sampled_from(["add", "add", "drop", "change", "move"])):
-                case "add":
-                    now.insert(place, draw(advisories(draw(st.integers(0, 9)))))
-                case "drop" if now:
-                    now.pop(place % len(now))
-                case "change" if now:
-                    now[place % len(now)] = draw(advisories(place))
-                case _ if now:
-                    now.insert(place, now.pop())
-        found.append(now)
+        now, offers = found[-1]
+        if draw(st.sampled_from([True, True, False])):
+            now = draw(edited(now, lambda place: advisories(place)))
+        if draw(st.booleans()):
+            offers = draw(
+                edited(offers, lambda _: st.builds(Available, nevras, st.just(1_700_000_000), obsoletes=obsoletes))
+            )
+        found.append((now, offers))
     asks = st.tuples(st.integers(0, len(hosts) - 1), st.integers(0, len(found) - 1))
     beside = [draw(advisories(n)) for n in draw(st.lists(st.integers(0, 9), max_size=2))]
     return Changing(world, hosts, found, draw(st.lists(asks, min_size=2, max_size=12)), tuple(beside))
@@ -730,7 +746,8 @@ def test_a_build_that_came_later_on_a_host_that_lags_behind_is_judged_by_the_new
     old, middle = a_package("bash-1-1.x86_64"), a_package("bash-2-1.x86_64")
     world = World([old], [], None, [an_advisory("A-1", "zsh-9-1.x86_64")], [], a_baseline(), NOW, {})
     newer_edition = [*world.advisories, an_advisory("A-2", "bash-3-1.x86_64")]
-    case = Changing(world, [[old], [middle]], [world.advisories, newer_edition], [(0, 0), (0, 1), (1, 0), (1, 1)])
+    editions = [(world.advisories, world.offers), (newer_edition, world.offers)]
+    case = Changing(world, [[old], [middle]], editions, [(0, 0), (0, 1), (1, 0), (1, 1)])
     shared, learnt = Evaluator(), dict[PackageLine, int]()
     answers = [both_answers(shared, learnt, case, place, number) for place, number in case.asks]
     assert all(together == alone for together, alone in answers)
@@ -741,18 +758,22 @@ def both_answers(
     shared: Evaluator, learnt: dict[PackageLine, int], case: Changing, place: int, number: int
 ) -> tuple[Evaluation, Evaluation]:
     """What an evaluator that has answered before says of a host with an edition, and what one says that knows nothing else."""
-    world, installed, edition = case.world, case.hosts[place], case.editions[number]
-    repository = replace(a_repository(), updateinfo=f"{number:064x}")
-    second = replace(a_repository("second"), primary=repository.primary)
+    world, installed, (edition, offers) = case.world, case.hosts[place], case.editions[number]
+    repository = replace(a_repository(), updateinfo=f"{number:064x}", primary=f"{1000 + number:064x}")
+    second = a_repository("second")
     files = {repository.updateinfo: edition, second.updateinfo: case.beside}
     for name, found in files.items():
         shared.add_updateinfo(name, found, world.first_seen)
-    shared.add_primary(repository.primary, world.offers)
+    builds = {repository.primary: offers, second.primary: world.offers[:1]}
+    for name, available in builds.items():
+        shared.add_primary(name, available)
     for line in installed:
         if line not in learnt:  # packages are learnt when the first host has them
             learnt[line] = len(learnt) + 1
             shared.learn([Package(learnt[line], line.nevra, line.module, line.nevra.key)])
-    there = replace(world, installed=installed, advisories=edition, late=world.late & {x.nevra for x in installed})
+    there = replace(
+        world, installed=installed, advisories=edition, offers=offers, late=world.late & {x.nevra for x in installed}
+    )
     said = replace(manifest_of(there), repositories=(repository, second))
     content, _ = encode_packages((line, 0, "") for line in installed)
     snapshot = Snapshot(digest.of(content), FrozenBitMap(learnt[line] for line in installed))
@@ -762,7 +783,7 @@ def both_answers(
         host,
         installed,
         files,
-        {repository.primary: world.offers},
+        builds,
         world.baseline,
         NOW,
         exceptions=world.exceptions,

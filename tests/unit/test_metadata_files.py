@@ -302,7 +302,7 @@ def test_real_updateinfo_files_are_read_whole(name: str, count: int, packages: i
     assert len(found) == count
     if packages is not None:
         assert sum(len(a.packages) for a in found) == packages
-    assert advisories.decode_advisories(advisories.encode_advisories(found)) == found
+    assert advisories.Decoder().advisories(advisories.encode_advisories(found)) == found
 
 
 @needs_data
@@ -330,7 +330,7 @@ def test_a_primary_file_says_what_a_repository_offers() -> None:
     assert kernel.install_only
     assert kernel.obsoletes == ("old < 1:2-3", "older")
     assert (bash.nevra.epoch, bash.build_time, bash.install_only) == (3, 0, False)
-    assert advisories.decode_available(advisories.encode_available((kernel, bash))) == (kernel, bash)
+    assert advisories.Decoder().available(advisories.encode_available((kernel, bash))) == (kernel, bash)
 
 
 @pytest.mark.parametrize(
