@@ -16,9 +16,10 @@ from pyroaring import FrozenBitMap
 from controller.compliance.approvals import compile_approvals
 from controller.compliance.evaluator import Answer, Evaluator, Host
 from controller.compliance.judge import PackageTable, judge
-from controller.compliance.model import Baseline, Rule
+from controller.compliance.model import Available, Baseline, Rule
 from controller.compliance.newest import Newest
 from controller.compliance.offers import RepositoryContent
+from controller.inventory.advisories import Decoder, encode_advisories, encode_available
 from controller.inventory.model import Snapshot
 from realroots import DBPATH, AdvisorySpec, PackageSpec, RepositorySpec, build_repository, install_root
 from tests.benchmarks.measuring import TIMES, Table, best
@@ -67,8 +68,13 @@ def whole(evaluator: Evaluator, hosts: list[Host], baseline: Baseline) -> list[A
 
 
 def cold(fleet: Fleet, baseline: Baseline) -> Callable[[], object]:
-    """From nothing: metadata and packages are known, nothing was ever evaluated."""
-    return lambda: whole(fleet.evaluator(), list(fleet.hosts), baseline)
+    """From nothing: metadata and packages are known, nothing was ever evaluated. What it learnt is kept, as the controller keeps it."""
+
+    def evaluated() -> object:
+        evaluator = fleet.evaluator()
+        return evaluator, whole(evaluator, list(fleet.hosts), baseline)
+
+    return evaluated
 
 
 def test_bench_a_whole_fleet_against_a_librpm_loop(fleet: Fleet, table: Table) -> None:
@@ -201,41 +207,64 @@ def reported_anew(host: Host, dice: random.Random) -> Host:
     return replace(host, snapshot=Snapshot(dice.randbytes(32), packages - gone))
 
 
-def test_bench_e_one_new_advisory_to_the_fleets_new_numbers(fleet: Fleet, table: Table) -> None:
+@pytest.mark.parametrize("and_build", [False, True], ids=["advisory", "advisory and build"])
+def test_bench_e_one_new_advisory_to_the_fleets_new_numbers(fleet: Fleet, table: Table, and_build: bool) -> None:
+    decoder = Decoder()
+    fleet = replace(
+        fleet,
+        advisories=decoder.advisories(encode_advisories(fleet.advisories)),
+        available=decoder.available(encode_available(fleet.available)),
+    )
     evaluator = fleet.evaluator()
     whole(evaluator, list(fleet.hosts), fleet.baseline)
     dice = random.Random(8)
-    numbers = iter(range(9000, 9000 + 2 * TIMES))
+    numbers = iter(range(9000, 9000 + 3 * TIMES))
 
-    def with_one_more() -> list[Host]:
-        """Every host says that its repository has another file: the same advisories, parsed anew, and one more."""
+    def files() -> tuple[bytes, bytes]:
+        """What the worker process made of the next edition of the repository's files: as they were, and one more record."""
+        one = an_advisory_for(dice.randrange(NAMES), next(numbers), dice)
+        nevra = one.packages[0].nevra
+        build = Available(nevra._replace(release=f"{nevra.release}.1"), 1_790_000_000)
+        return encode_advisories((*fleet.advisories, one)), encode_available(
+            (*fleet.available[:999], build, *fleet.available[999:])
+        )
+
+    def reported(edition: tuple[bytes, bytes]) -> list[Host]:
+        """Every host says that its repository has other files now, and they are read."""
         number = next(numbers)
-        one = an_advisory_for(dice.randrange(NAMES), number, dice)
-        evaluator.add_updateinfo(f"{number:064x}", (*(replace(a) for a in fleet.advisories), one), {})
         repository = replace(fleet.repository, updateinfo=f"{number:064x}")
+        evaluator.add_updateinfo(repository.updateinfo, decoder.advisories(edition[0]), {})
+        if and_build:
+            repository = replace(repository, primary=f"{number + 1_000_000:064x}")
+            evaluator.add_primary(repository.primary, decoder.available(edition[1]))
         return [
             replace(h, manifest=replace(h.manifest, repositories=(repository,)), manifest_digest=f"{number}")
             for h in fleet.hosts
             if h.manifest is not None
         ]
 
-    rounds = [with_one_more() for _ in range(TIMES)]
+    rounds = [reported(files()) for _ in range(TIMES)]
     seconds = best(lambda: whole(evaluator, rounds.pop(0)[:1], fleet.baseline))
     scratch = fleet.evaluator()
     anew = best(lambda: whole(scratch, list(fleet.hosts[:1]), fleet.baseline), 1)
+    what = "one new advisory and its build" if and_build else "one new advisory"
     table.ratio(
-        "one new advisory: what is required, every package judged, first host answered",
+        f"{what}: required, every package judged, first host answered",
         seconds,
         anew,
         "s",
         than="all compiled and judged anew",
     )
     table.absolute("the same, in time", seconds, "s", at_most=10e-3)
-    hosts = with_one_more()
+    hosts = reported(files())
     whole(evaluator, hosts[:1], fleet.baseline)
     each = best(lambda: whole(evaluator, hosts, fleet.baseline), 1)
     table.absolute(f"each of {len(hosts):,} hosts that reports it next", each / len(hosts), "s", at_most=1e-3)
+    if and_build:
+        made = files()
+        read = best(lambda: (decoder.advisories(made[0]), decoder.available(made[1])), 1)
+        table.absolute("reading the two files from the worker that parsed them, beside the event loop", read, "s")
     table.remark(
-        "one new advisory: the file is compared by what it says, only the names in the difference are compiled and judged again, and hosts"
-        " without such a package keep their verdicts; the numbers follow each host as it reports the new file"
+        "one new advisory: editions of a file share what they repeat, only the names in the difference are compiled and judged again, and"
+        " hosts without such a package keep their verdicts; the numbers follow each host as it reports the new file"
     )

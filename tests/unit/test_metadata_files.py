@@ -6,12 +6,14 @@ import asyncio
 import bz2
 import gzip
 import lzma
+import operator
 import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -331,6 +333,45 @@ def test_a_primary_file_says_what_a_repository_offers() -> None:
     assert kernel.obsoletes == ("old < 1:2-3", "older")
     assert (bash.nevra.epoch, bash.build_time, bash.install_only) == (3, 0, False)
     assert advisories.Decoder().available(advisories.encode_available((kernel, bash))) == (kernel, bash)
+
+
+def test_a_record_that_an_earlier_file_had_is_the_same_object() -> None:
+    decoder = advisories.Decoder()
+    first = parse_updateinfo(ONE)
+    second = parse_updateinfo(updates(an_update(packages=BASH), an_update(kind="bugfix", packages=BASH)))
+    (known,) = decoder.advisories(advisories.encode_advisories(first))
+    found = decoder.advisories(advisories.encode_advisories(second))
+    assert found == second
+    assert found[0] is known
+    assert found[1] is not known
+    builds = parse_primary(gzip.compress(PRIMARY))
+    assert all(
+        map(
+            operator.is_,
+            decoder.available(advisories.encode_available(builds)),
+            decoder.available(advisories.encode_available(builds[::-1]))[::-1],
+        )
+    )
+
+
+def test_of_records_that_no_file_repeats_only_so_many_are_remembered() -> None:
+    decoder = advisories.Decoder(max_records=2)
+    names = [an_update(packages=BASH.replace("bash", name)) for name in ("a", "b", "c")]
+    files = [advisories.encode_advisories(parse_updateinfo(updates(name))) for name in names]
+    (first,) = decoder.advisories(files[0])
+    assert decoder.advisories(files[1]) != (first,)
+    assert decoder.advisories(files[0])[0] is first  # it was repeated in time
+    for file in files[1:]:
+        decoder.advisories(file)
+    (again,) = decoder.advisories(files[0])
+    assert again == first
+    assert again is not first
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", advisories.encode_available(()), zlib.compress(b"[]")])
+def test_what_was_not_encoded_is_not_read(content: bytes) -> None:
+    with pytest.raises(ValueError, match="not"):
+        advisories.Decoder().advisories(content)
 
 
 @pytest.mark.parametrize(
