@@ -16,6 +16,7 @@ from common.clock import SystemClock
 from common.errors import InvalidArgument, PatchError
 from common.ids import RandomIds
 from common.settings import load
+from controller import heap
 from controller.settings import DEFAULT_LISTEN, Settings, parse_listen
 
 _ABOUT: Final = """\
@@ -122,8 +123,10 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop.set)
+    heap.collect_seldom()
     controller = Controller(settings)
     await controller.start()
+    heap.keep_what_is_there()
     try:
         if controller.first_token is not None:
             _print_login(settings, controller.address, controller.first_token)

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from controller import heap
 from tests.benchmarks.measuring import Table, noise
 
 TABLE = pytest.StashKey[Table]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collects_as_the_controller_does() -> None:
+    heap.collect_seldom()
 
 
 @pytest.fixture(scope="session")
