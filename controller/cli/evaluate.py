@@ -104,6 +104,8 @@ def evaluate(
         outcome = offline.evaluate(offline.Question(name, installed, repositories, wanted, day, product))
     except offline.UnknownProduct as error:
         raise Misuse(str(error)) from None
+    except offline.UnknownFirstSeen as error:
+        raise Misuse(f"--baseline: {baseline}: {error}") from None
     _print(session, outcome)
     raise typer.Exit(EXIT_CODES[outcome.evaluation.assessment.status.value])
 

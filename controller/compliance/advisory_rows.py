@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from common.manifest import Stream
 from common.nevra import Nevra
+from controller.compliance.evaluate import kernel_parts
 from controller.compliance.model import Advisory, Category, Severity
 from controller.inventory.advisories import UNKNOWN_MODULE
 
@@ -73,11 +74,10 @@ def _running(builds: Iterable[Nevra], kernel: Nevra | None) -> Mapping[tuple[str
     if kernel is None:
         return {}
     made = (kernel.version, kernel.release)
-    return {
-        (build.name, build.arch): build.key
-        for build in builds
-        if (build.version, build.release) == made and build.name.startswith("kernel")
-    }
+    together = [build for build in builds if (build.version, build.release) == made and build.name.startswith("kernel")]
+    if not {build.name for build in together}.intersection(kernel_parts(kernel.name)):
+        return {}  # it runs and is not installed any more: dnf does not find it, and asks about the newest builds only
+    return {(build.name, build.arch): build.key for build in together}
 
 
 def _states(key: bytes, newest: bytes, running: bytes | None) -> Iterator[RowState]:

@@ -12,6 +12,9 @@ from common.nevra import Nevra
 
 _GLOB: Final = re.compile(r"[*?\[]")
 _DIGIT: Final = re.compile(r"[0-9]")
+_ARCHITECTURE: Final = re.compile(
+    r"\.(noarch|i[3-6]86|x86_64|aarch64|ppc64(le)?|s390x|riscv64|loongarch64|sw_64|armv7hl)$"
+)
 _CVE: Final = re.compile(r"cve-\d{4}-\d{4,}", re.IGNORECASE)
 _ADVISORY: Final = re.compile(
     r"[a-z0-9.]+-?(?:20\d\d-)?[sbe]a-?\d{4}[:-]\d+(?::\d+)?|(?:fedora|elsa|alas\d*)-.*\d{4}-.+", re.IGNORECASE
@@ -37,20 +40,21 @@ def is_for_packages(entry: str) -> bool:
 class Entries:
     """Some entries, asked many times. Case does not matter.
 
-    A glob is for names. If what follows its last dash has a digit ("example-*.el7", "kernel-5.1*") it is for all other forms too;
-    without that, "python3-*" would mean python3 itself, by its version.
+    A glob is for names, and one that ends like "*.i686" for name.arch. If what follows its last dash has a digit ("example-*.el7",
+    "kernel-5.1*") it is for all other forms too; without that, "python3-*" would mean python3 itself, by its version.
     """
 
     def __init__(self, entries: Sequence[str]) -> None:
         """Sort the entries by how they are looked up."""
         self._words = defaultdict[str, list[int]](list)
         self._names = set[str]()
-        self._globs = list[tuple[re.Pattern[str], bool, int]]()
+        self._globs = list[tuple[re.Pattern[str], bool, bool, int]]()
         for place, entry in enumerate(entries):
             word = entry.strip().lower()
             if _GLOB.search(word):
                 for_forms = "-" in word and _DIGIT.search(word.rpartition("-")[2]) is not None
-                self._globs.append((re.compile(translate(word)), for_forms, place))
+                for_arch = _ARCHITECTURE.search(word) is not None
+                self._globs.append((re.compile(translate(word)), for_forms, for_arch, place))
             else:
                 self._words[word].append(place)
                 self._names |= _possible_names(word)
@@ -66,13 +70,15 @@ class Entries:
         if name in self._names:
             spelled = [form.lower() for form in forms(build)]
             found = {place for form in spelled for place in self._words.get(form, ())}
-        for pattern, for_forms, place in self._globs:
+        for pattern, for_forms, for_arch, place in self._globs:
             if pattern.match(name):
                 found.add(place)
             elif for_forms:
                 spelled = spelled or [form.lower() for form in forms(build)]
                 if any(pattern.match(form) for form in spelled):
                     found.add(place)
+            elif for_arch and pattern.match(f"{name}.{build.arch.lower()}"):
+                found.add(place)
         return tuple(sorted(found))
 
     def of_advisory(self, advisory: str, cves: Iterable[str]) -> tuple[int, ...]:

@@ -194,7 +194,7 @@ def excuse(verdict: Verdict, excuses: Excuses, approved: Approved, judged: Judge
         line = line_of(approved, package) if obsoletion is None else None
         steps = line.skipped(key) if line is not None else ()
         if obsoletion is not None:
-            steps = (obsoletion.line.target,)
+            steps = obsoletion.skipped(package)
         if (found := _excuse_for(excuses, package, steps)) is not None:
             excepted[number] = Excused(
                 found, PatchStatus.MISSING if running is None else PatchStatus.PENDING_REBOOT, running

@@ -29,6 +29,7 @@ class RepositoryFiles:
         """Keep about so many parsed records (advisory packages and builds)."""
         self._max_records = max_records
         self._updateinfo = OrderedDict[str, Sequence[Advisory]]()
+        self._telling = dict[str, int]()
         self._primary = OrderedDict[str, Sequence[Available]]()
         self._records = dict[str, int]()
         self.unreadable = dict[str, str]()
@@ -53,6 +54,7 @@ class RepositoryFiles:
         """Take a parsed updateinfo file."""
         self.unreadable.pop(digest, None)
         self._updateinfo[digest] = advisories
+        self._telling[digest] = sum(1 for advisory in advisories if advisory.packages)
         self._records[digest] = sum(len(advisory.packages) + 1 for advisory in advisories)
 
     def add_primary(self, digest: str, available: Sequence[Available]) -> None:
@@ -75,8 +77,8 @@ class RepositoryFiles:
         )
 
     def advisory_counts(self, repositories: Repositories) -> dict[str, int]:
-        """Return by digest how many advisories the updateinfo files have."""
-        return {name: len(self._updateinfo[name]) for _, name, _ in repositories if _is_read(name)}
+        """Return by digest how many advisories of the updateinfo files name a package: the others tell nothing of any host."""
+        return {name: self._telling[name] for _, name, _ in repositories if _is_read(name)}
 
     def contents(self, repositories: Repositories) -> list[RepositoryContent]:
         """Return what repositories hold; raise ValueError for a file that was not brought, or was dropped."""
@@ -177,6 +179,7 @@ class RepositoryFiles:
                 if total <= self._max_records:
                     return
                 del files[name]
+                self._telling.pop(name, None)
                 total -= self._records.pop(name)
 
 

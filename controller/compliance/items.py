@@ -96,7 +96,7 @@ class Items:
     def _missing(self, package: Package, obsoletion: Obsoletion | None, attempt: Attempt | None) -> Item:
         if obsoletion is not None:
             line = obsoletion.line
-            steps: tuple[Step, ...] = (line.target,)
+            steps: tuple[Step, ...] = obsoletion.skipped(package)
             new, level = obsoletion.by, obsoletion.level
         else:
             line = self._line(package)
@@ -107,7 +107,8 @@ class Items:
         if hold is not None:
             item = replace(item, hold=hold.kind.value)
         if obsoletion is not None:
-            item = replace(item, reason=f"OBSOLETES({obsoletion.by.name})")
+            is_other = obsoletion.by.name != package.nevra.name
+            item = replace(item, reason=f"OBSOLETES({new.name if is_other else f'{new.name}.{new.arch}'})")
         elif line.gone:
             item = replace(item, reason="VERSION_GONE", hold="")
         elif hold is not None:

@@ -11,6 +11,7 @@ from typing import Final, overload
 
 from pyroaring import BitMap, FrozenBitMap
 
+from common.nevra import Nevra
 from controller.compliance.model import Level
 from controller.compliance.required import Approved, Line, LineKey, Obsoletion
 from controller.inventory.advisories import is_modular
@@ -30,6 +31,22 @@ RESTART_NAMES: Final = frozenset(
     }
 )
 """What runs in its old version until the next start (R9): R9's list, and the two packages that dbus became."""
+
+
+_NOARCH: Final = "noarch"
+_ARCHITECTURES: Final = (
+    "x86_64",
+    "aarch64",
+    "ppc64le",
+    "s390x",
+    "riscv64",
+    "loongarch64",
+    "sw_64",
+    "i686",
+    "i586",
+    "armv7hl",
+)
+"""What a package may be of that was noarch; the first of several that are required in one version is the one that is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +356,9 @@ def _judge(approved: Approved, table: PackageTable, lines: Iterable[tuple[LineKe
             for number in builds.ids:
                 if obsoletion.replaces(table[number].nevra):
                     obsoleted.setdefault(number, obsoletion)
+        if (change := _change_of_arch(approved, line_key)) is not None:
+            for number in builds.older(change.line.target.key):
+                obsoleted.setdefault(number, change)
     levels = {level: FrozenBitMap(ids) for level, ids in sorted(behind.items(), reverse=True) if ids}
     return Judged(
         last_id,
@@ -352,6 +372,24 @@ def _judge(approved: Approved, table: PackageTable, lines: Iterable[tuple[LineKe
         FrozenBitMap(restart),
         len(covered) == len(satisfied) + sum(map(len, behind.values())),
     )
+
+
+def _change_of_arch(approved: Approved, line_key: LineKey) -> Obsoletion | None:
+    """Return the required build of the same name that replaces older ones by becoming noarch, or by being it no more; mostly None.
+
+    No advisory and no list says so: the package manager takes such a build for an update, and so the older one is outdated. Other
+    architectures live beside each other.
+    """
+    name, arch, modular = line_key
+    own = approved.lines.get(line_key)
+    found: Obsoletion | None = None
+    for other in _ARCHITECTURES if arch == _NOARCH else (_NOARCH,):
+        if (line := approved.lines.get((name, other, modular))) is None or line.gone:
+            continue
+        target = line.target
+        if all(target.key > known.target.key for known in (own, found.line if found else None) if known is not None):
+            found = Obsoletion(Nevra(name, *target.version.evr, other), line, "<", *target.version.evr)
+    return found
 
 
 def _behind(line: Line, builds: Builds, behind: Mapping[Level, list[int]]) -> int:

@@ -13,6 +13,7 @@ from common.evr import Evr
 from common.nevra import Nevra
 from controller.compliance.entries import Entries
 from controller.compliance.model import Advisory, Category, DateBasis, Level, Severity
+from controller.inventory.model import Package
 
 BY_HAND: Final = "approved by hand: "
 """What the clause of an entry of the approved list begins with."""
@@ -124,6 +125,10 @@ class Obsoletion:
     def level(self) -> Level:
         """The highest level of the approvals of the replacing package."""
         return self.line.level(b"")
+
+    def skipped(self, package: Package) -> tuple[Step, ...]:
+        """Return the steps that count for a package that is replaced: of one that only changes its architecture, all that it skips."""
+        return self.line.skipped(package.key) if package.nevra.name == self.by.name else (self.line.target,)
 
     def replaces(self, build: Nevra) -> bool:
         """Say whether a build of the named package is replaced, as rpm compares; one of another architecture is not."""

@@ -201,8 +201,10 @@ def _version(line_key: LineKey, key: bytes, mentions: _Mentions, offers: Offers)
     name, arch, _ = line_key
     offer = offers.builds.get((name, arch, key))
     told = dict[str, tuple[str, ...]]()
-    for advisory in mentions.advisories:
-        told.setdefault(advisory.id, advisory.cves)
+    for advisory in mentions.advisories:  # one id may be told by several repositories, each with CVEs of its own
+        known = told.setdefault(advisory.id, advisory.cves)
+        if known is not advisory.cves and known != advisory.cves:
+            told[advisory.id] = tuple(dict.fromkeys((*known, *advisory.cves)))
     return Version(
         key,
         mentions.builds[0].evr,

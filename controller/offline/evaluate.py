@@ -12,7 +12,7 @@ from controller.compliance.advisory_rows import AdvisoryRow, advisory_rows
 from controller.compliance.evaluate import running_kernel
 from controller.compliance.evaluator import evaluate as evaluate_instance
 from controller.compliance.host import Evaluation, Host
-from controller.compliance.model import ALL_PRODUCTS, Baseline, Category, Item, Rule
+from controller.compliance.model import ALL_PRODUCTS, Baseline, Category, DateBasis, Item, Rule
 from controller.fleet import products
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, ResourceType
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
@@ -29,6 +29,10 @@ _NEVER: Final = b"\xff"
 
 class UnknownProduct(ValueError):
     """It is not known which operating system is meant. `str()` says what to do."""
+
+
+class UnknownFirstSeen(ValueError):
+    """A rule waits from the day on which something was first seen, which no file tells. `str()` says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,11 @@ class Outcome:
 
 
 def evaluate(question: Question) -> Outcome:
-    """Answer. The same question has an equal answer. Raises UnknownProduct when a baseline cannot be matched without it."""
+    """Answer. The same question has an equal answer. Raises UnknownProduct when a baseline cannot be matched without it.
+
+    Raises UnknownFirstSeen when a rule could never approve anything here: only a controller remembers when it saw an advisory first.
+    """
+    _check_dates(question.baseline, question.as_of)
     told = question.inventory.manifest
     known = question.product or products.product_of(told.os.id, told.os.version)
     baseline, product = _baseline_and_product(question.baseline, known, told)
@@ -101,6 +109,16 @@ def evaluate(question: Question) -> Outcome:
         manifest.streams,
     )
     return Outcome(question.name, known, evaluation, rows)
+
+
+def _check_dates(baseline: Baseline | None, as_of: date) -> None:
+    for number, rule in enumerate(baseline.rules if baseline is not None else (), 1):
+        waits = rule.approve_until < as_of if rule.approve_until is not None else bool(rule.approve_after_days)
+        if rule.date_basis is DateBasis.FIRST_SEEN and waits:
+            raise UnknownFirstSeen(
+                f"rule {number} counts from the day on which an advisory was first seen, and files do not tell it: every day would be"
+                " the first, and the rule approve nothing; let it count from issued or updated here"
+            )
 
 
 def _unknown_streams(inventory: Inventory, repositories: Sequence[ReadRepository]) -> Iterator[Problem]:

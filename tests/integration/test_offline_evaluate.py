@@ -130,6 +130,56 @@ def test_R11_repositories_without_any_advisory_are_undetermined(tmp_path: Path) 
     assert [reason["reason"] for reason in found["reasons"]] == ["NO_ADVISORIES"]
 
 
+def test_R11_advisories_that_name_no_package_are_no_advisories(tmp_path: Path) -> None:
+    repo = updateinfo(tmp_path, f'{AUTHOR}"security"><id>CESA-1</id><pkglist><collection/></pkglist></update>')
+    found = answer("--inventory", inventory(tmp_path, BASH), "--repo", repo)
+    assert (found["status"], [r["reason"] for r in found["reasons"]]) == ("UNDETERMINED", ["NO_ADVISORIES"])
+
+
+def test_R5_a_rule_that_counts_from_first_seen_is_refused_where_nobody_remembers_that_day(tmp_path: Path) -> None:
+    """Every evaluation of files is the first time that they are seen: the rule would approve nothing, and all would comply for ever."""
+    baseline = tmp_path / "b.yaml"
+    options = (
+        "--inventory",
+        inventory(tmp_path, OPENSSL),
+        "--repo",
+        updateinfo(tmp_path, BEHIND),
+        "--baseline",
+        baseline,
+    )
+    head = "name: mine\noperating_system: CentOS\nrules:\n  - {date_basis: first_seen, "
+    for rule in ("approve_after_days: 7}", "approve_until: 2024-01-01}"):
+        baseline.write_text(head + rule)
+        code, out, err = run(*options)
+        assert (code, out) == (2, "")
+        assert "rule 1 counts from the day on which an advisory was first seen, and files do not tell it" in err
+    for rule in ("approve_after_days: 0}", "approve_until: 2999-01-01}"):
+        baseline.write_text(head + rule)
+        assert answer(*options)["status"] == "NON_COMPLIANT"
+
+
+def test_a_package_that_becomes_noarch_or_is_it_no_more_is_missing_as_dnf_updates_it(tmp_path: Path) -> None:
+    """`dnf check-update` lists both; `dnf updateinfo list`, which looks at name.arch, lists neither, and so does `advisories`."""
+    repo = updateinfo(
+        tmp_path,
+        advisory("CESA-1", "lib 0 2 1 x86_64"),
+        advisory("CESA-2", "tool 0 2 1 noarch"),
+        advisory("X", "a 0 2 1 i686"),
+    )
+    hosts = inventory(tmp_path, "lib-1-1.noarch", "tool-1-1.x86_64", "a-1-1.x86_64")
+    found = answer("--inventory", hosts, "--repo", repo)
+    assert (found["status"], found["advisories"]) == ("NON_COMPLIANT", [])
+    assert [(i["name"], i["arch"], i["reason"], i["target"]) for i in found["items"] if i["status"] == "MISSING"] == [
+        ("lib", "noarch", "OBSOLETES(lib.x86_64)", "2-1"),
+        ("tool", "x86_64", "OBSOLETES(tool.noarch)", "2-1"),
+    ]
+    assert found["items"][0]["why"].startswith(
+        "web-01 still has lib, which lib.x86_64 2-1 replaces, because advisory CESA-1"
+    )
+    done = inventory(tmp_path, "lib-2-1.x86_64", "lib-1-1.noarch", "tool-2-1.noarch", "a-1-1.x86_64")
+    assert answer("--inventory", done, "--repo", repo)["status"] == "COMPLIANT"
+
+
 def test_R11_an_inventory_without_packages_is_undetermined(tmp_path: Path) -> None:
     found = answer("--inventory", inventory(tmp_path), "--repo", updateinfo(tmp_path, DONE))
     assert [reason["reason"] for reason in found["reasons"]] == ["RPMDB"]
@@ -214,6 +264,21 @@ def test_R7_a_kernel_that_is_installed_and_not_running_is_pending_and_has_a_row_
     found = answer(*options, repo, "--running-kernel", kernels[0])
     assert [item["status"] for item in found["items"]] == ["PENDING_REBOOT"]
     assert [row["state"] for row in found["advisories"]] == ["available", "installed"]
+
+
+def test_R7_a_running_kernel_of_another_flavour_or_that_is_not_installed_makes_no_rows_as_for_dnf(
+    tmp_path: Path,
+) -> None:
+    """Dnf finds the running kernel among the installed packages, or asks about the newest ones only. The verdict knows better."""
+    hosts = inventory(tmp_path, "kernel-3.10.0-957.el7.x86_64", "kernel-3.10.0-1160.el7.x86_64")
+    repo = updateinfo(tmp_path, advisory("CEBA-2", "kernel 0 3.10.0 1160.el7 x86_64", kind="bugfix"))
+    options = ("--inventory", hosts, "--repo", repo, "--running-kernel")
+    for running, status in (
+        ("kernel-rt-3.10.0-957.el7.x86_64", "COMPLIANT"),
+        ("kernel-3.10.0-1.el7.x86_64", "NON_COMPLIANT"),
+    ):
+        found = answer(*options, running)
+        assert (found["status"], [row["state"] for row in found["advisories"]]) == (status, ["installed"])
 
 
 def test_R7_the_running_kernel_may_be_told_as_uname_does(tmp_path: Path) -> None:

@@ -286,3 +286,11 @@ def test_R10_an_exception_of_another_account_excuses_nothing(scope: ExceptionSco
     own = exception(scope=scope, scope_value=value)
     assert answer(own).assessment.status is InstanceStatus.COMPLIANT
     assert answer(replace(own, account="acme")).assessment.status is InstanceStatus.NON_COMPLIANT
+
+
+def test_R10_an_advisory_that_two_repositories_tell_is_covered_only_when_the_CVEs_of_both_are() -> None:
+    twice = (an_advisory("A", NEW, cves=("CVE-2026-0001",)), an_advisory("A", NEW, cves=("CVE-2026-0002",)))
+    one, other = (exception(ExceptionMatch.CVE, f"CVE-2026-000{n}", f"ex-{n}") for n in (1, 2))
+    assert item(answer(one, advisories=twice)).status is PatchStatus.MISSING
+    assert item(answer(one, other, advisories=twice)).status is PatchStatus.EXCEPTED
+    assert item(answer(advisories=twice)).cves == ("CVE-2026-0001", "CVE-2026-0002")

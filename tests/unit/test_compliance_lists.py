@@ -240,3 +240,12 @@ def test_R4_what_is_installed_already_is_not_available_security() -> None:
 @pytest.mark.parametrize(("word", "found"), [("a-b-1-1", (0,)), ("a-b", (0,)), ("a", ()), ("a-b-1-1.noarch", (0,))])
 def test_names_may_have_dashes(word: str, found: tuple[int, ...]) -> None:
     assert Entries([word]).of_build(nevra.parse("a-b-1-1.noarch")) == found
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [("*.noarch", (0,)), ("A-*.NOARCH", (0,)), ("*.x86_64", ()), ("b*.noarch", ()), ("*6*", ()), ("*.el9", ())],
+)
+def test_a_glob_that_ends_with_an_architecture_means_name_and_architecture(word: str, found: tuple[int, ...]) -> None:
+    assert Entries([word]).of_build(nevra.parse("a-b-1-1.noarch")) == found
+    assert Entries(["*64*"]).of_build(nevra.parse("bash-1-1.x86_64")) == ()

@@ -250,7 +250,21 @@ def replaces(condition: str, old: Nevra) -> bool:
     )
 
 
-def replacement(world: World, old: Nevra) -> tuple[Needed, Nevra] | None:
+def change_of_arch(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra] | None:
+    """The required and offered build of the same name that is noarch where the installed one is not, or the other way round."""
+    arch = "noarch" if old.arch == "x86_64" else "x86_64"
+    asked, own = needed(world, old.name, arch, modular), needed(world, old.name, old.arch, modular).target
+    new = asked.target
+    if new is None or not newer(new, old.evr) or (own is not None and not newer(new, own)):
+        return None
+    there = [line.nevra for line in world.installed if (line.nevra.name, line.nevra.arch) == (old.name, arch)]
+    offered = [o.nevra for o in world.offers if (o.nevra.name, o.nevra.arch) == (old.name, arch)]
+    if any(not newer(new, build.evr) for build in there) or not any(same(new, build.evr) for build in offered):
+        return None
+    return asked, Nevra(old.name, *new, arch)
+
+
+def replacement(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra] | None:
     """The required build that replaces an installed one, and matters most."""
     found = list[tuple[Level, str, str, Needed, Nevra]]()
     for offer in world.offers:
@@ -267,7 +281,7 @@ def replacement(world: World, old: Nevra) -> tuple[Needed, Nevra] | None:
             if any(not newer(new.evr, build.evr) for build in beside):
                 found[-1] = (*found[-1][:4], STAYS)
     if not found:
-        return None
+        return change_of_arch(world, old, modular)
     _, _, _, asked, new = min(found, key=lambda f: (-f[0], f[1], f[2]))
     return None if new is STAYS else (asked, new)
 
@@ -311,14 +325,18 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
         asked = needed(world, name, arch, is_modular(build))
         mine, approved, unmentioned, target = asked.mine, asked.approved, asked.unmentioned, asked.target
         no_need = set[str]()
-        if (coming := replacement(world, build.nevra)) is not None:
+        if (coming := replacement(world, build.nevra, is_modular(build))) is not None:
             theirs, new = coming
-            brings = [a for a, p in theirs.mine if same(p.nevra.evr, new.evr)]
-            is_bare = any(same(e, new.evr) for e in theirs.unmentioned)
+            seen = build.nevra.evr if new.name == name else None  # a change of architecture brings all that is skipped
+            bring = [(a, p.nevra.evr) for a, p in theirs.mine if not newer(p.nevra.evr, new.evr)]
+            brings = [a for a, e in bring if same(e, new.evr) or (seen and newer(e, seen))]
+            asked_for = [e for e in theirs.unmentioned if any(same(e, version) for version, _ in theirs.approved)]
+            is_bare = any(same(e, new.evr) or (seen and newer(e, seen) and not newer(e, new.evr)) for e in asked_for)
             status = PatchStatus.EXCEPTED if excused(world, name, brings, not is_bare) else PatchStatus.MISSING
             level = max(lvl for _, lvl in theirs.approved)
             ids, cves = {a.id for a in brings}, {cve for a in brings for cve in a.cves}
-            answer[name, arch] = (status, level, new.evr, f"OBSOLETES({new.name})", ids, cves)
+            by = new.name if seen is None else f"{new.name}.{new.arch}"
+            answer[name, arch] = (status, level, new.evr, f"OBSOLETES({by})", ids, cves)
             continue
         if target is None:
             status = PatchStatus.REJECT if blocked(world, build.nevra) else PatchStatus.INSTALLED_OTHER
