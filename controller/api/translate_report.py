@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
+from functools import lru_cache
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from common.evr import Evr
 from common.pb.v1 import report_pb2
@@ -63,10 +66,10 @@ def item_message(item: Item) -> report_pb2.ReportItem:
         date=_day(item.basis_date),
         approved_on=_day(item.approved_on),
         repository=item.repository,
-        metadata_at=timestamp(item.metadata_at),
+        metadata_at=_instant(item.metadata_at),
         hold=item.hold,
-        first_non_compliant_at=timestamp(item.first_non_compliant_at),
-        last_attempt_at=timestamp(item.last_attempt_at),
+        first_non_compliant_at=_instant(item.first_non_compliant_at),
+        last_attempt_at=_instant(item.last_attempt_at),
         last_error_class=item.last_error_class,
         why=item.why,
         available_security=_evr(item.available_security),
@@ -156,6 +159,12 @@ def _counts_message(counts: StatusCounts) -> report_pb2.StatusCounts:
         not_applicable=counts.not_applicable,
         updates_without_advisory=counts.updates_without_advisory,
     )
+
+
+@lru_cache(maxsize=1024)
+def _instant(at: datetime | None) -> Timestamp | None:
+    """Return an instant for a message that copies it: nobody may change it. The hundreds of items of one page have the same few."""
+    return timestamp(at)
 
 
 def _evr(evr: Evr | None) -> str:

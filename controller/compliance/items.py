@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 from pyroaring import FrozenBitMap
@@ -102,27 +103,32 @@ class Items:
             line = self._line(package)
             steps, level = line.skipped(package.key), line.level(package.key)
             new = Nevra(package.nevra.name, *line.target.version.evr, package.nevra.arch)
-        item = self._evidence(PatchStatus.MISSING, package, line.target, steps, level)
-        hold = held_by(new, package.nevra, self._holds, line.target.version.repository)
-        if hold is not None:
-            item = replace(item, hold=hold.kind.value)
-        if obsoletion is not None:
-            is_other = obsoletion.by.name != package.nevra.name
-            item = replace(item, reason=f"OBSOLETES({new.name if is_other else f'{new.name}.{new.arch}'})")
-        elif line.gone:
-            item = replace(item, reason="VERSION_GONE", hold="")
-        elif hold is not None:
-            item = replace(item, reason=f"HELD({hold.kind.value})")
-        elif new.name in self._approved.in_modules and not line.target.version.modular:
-            item = replace(item, reason=f"HELD({MODULE})", hold=MODULE)
-        if attempt is not None:
-            item = replace(item, last_attempt_at=attempt.at, last_error_class=attempt.error_class or "")
+        reason, hold = self._obstacle(package.nevra, new, line, obsoletion)
+        item = self._evidence(
+            PatchStatus.MISSING, package, line.target, steps, level, reason=reason, hold=hold, attempt=attempt
+        )
         return self._told(item, line.target)
+
+    def _obstacle(self, build: Nevra, new: Nevra, line: Line, obsoletion: Obsoletion | None) -> tuple[str, str]:
+        """Return the reason of what is missing, if it has one, and what on the host holds the update to `new` back."""
+        target = line.target.version
+        hold = held_by(new, build, self._holds, target.repository)
+        held = hold.kind.value if hold is not None else ""
+        if obsoletion is not None:
+            is_other = new.name != build.name
+            return f"OBSOLETES({new.name if is_other else f'{new.name}.{new.arch}'})", held
+        if line.gone:
+            return "VERSION_GONE", ""
+        if not held and new.name in self._approved.in_modules and not target.modular:
+            held = MODULE
+        return f"HELD({held})" if held else "", held
 
     def _late(self, package: Package) -> Item:
         target = self._line(package).target
-        item = self._evidence(PatchStatus.PENDING_REBOOT, package, target, (target,), level_of(target))
-        return self._told(replace(item, reason=LOW_CONFIDENCE), target)
+        item = self._evidence(
+            PatchStatus.PENDING_REBOOT, package, target, (target,), level_of(target), reason=LOW_CONFIDENCE
+        )
+        return self._told(item, target)
 
     def _pending(self, package: Package, running: Nevra) -> Item:
         line = self._line(package)
@@ -142,7 +148,7 @@ class Items:
             clause=f"rejected: {', '.join(words)}, BLOCK",
             first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
         )
-        return replace(item, why=why(item, self._host.instance.name, self._baseline_name))
+        return item.told(why(item, self._host.instance.name, self._baseline_name))
 
     def _excepted(
         self, package: Package, excused: Excused, obsoletion: Obsoletion | None, attempt: Attempt | None
@@ -182,7 +188,7 @@ class Items:
     def _installed(self, package: Package) -> Item:
         target = self._line(package).target
         item = self._evidence(PatchStatus.INSTALLED, package, target, (target,), Level.UNSPECIFIED)
-        return self._told(replace(item, first_non_compliant_at=None), target)
+        return self._told(item, target)
 
     def _line(self, package: Package) -> Line:
         line = line_of(self._approved, package)
@@ -190,33 +196,45 @@ class Items:
         return line
 
     def _evidence(
-        self, status: PatchStatus, package: Package, target: Step, steps: Sequence[Step], level: Level
+        self,
+        status: PatchStatus,
+        package: Package,
+        target: Step,
+        steps: Sequence[Step],
+        level: Level,
+        *,
+        reason: str = "",
+        hold: str = "",
+        attempt: Attempt | None = None,
     ) -> Item:
         """Fill in what is known; `steps` are the versions that the host skips, or has skipped."""
-        approval = target.approval
+        approval, version = target.approval, target.version
         assert approval is not None  # a target is an approved version
         build = package.nevra
+        since = self._since.get(f"{build.name}.{build.arch}") if status is not PatchStatus.INSTALLED else None
         return Item(
             status=status,
             name=build.name,
             arch=build.arch,
             installed=build.evr,
             level=level,
-            required=target.version.evr,
+            required=version.evr,
+            reason=reason,
             category=approval.category,
             severity=approval.severity,
-            advisories=_union(
-                [approval.advisory] if approval.advisory else [], steps, lambda step: step.version.advisories
-            ),
-            cves=_union([], steps, lambda step: step.version.cves),
+            advisories=_advisories(approval.advisory, steps),
+            cves=steps[0].version.cves if len(steps) == 1 else _union(step.version.cves for step in reversed(steps)),
             rule=approval.rule,
             clause=approval.clause or self._clauses[approval.rule - 1],
             date_basis=approval.basis,
             basis_date=approval.basis_date,
             approved_on=approval.approved_on,
-            repository=target.version.repository,
-            metadata_at=self._metadata_at.get(target.version.repository),
-            first_non_compliant_at=self._since.get(f"{build.name}.{build.arch}"),
+            repository=version.repository,
+            metadata_at=self._metadata_at.get(version.repository),
+            hold=hold,
+            first_non_compliant_at=since,
+            last_attempt_at=attempt.at if attempt is not None else None,
+            last_error_class=attempt.error_class or "" if attempt is not None else "",
             available_security=self._available_security(package),
         )
 
@@ -231,12 +249,19 @@ class Items:
             decisive_cves=approval.cves,
             by_advisory=bool(approval.advisory),
         )
-        return replace(item, why=text)
+        return item.told(text)
 
 
-def _union(first: list[str], steps: Sequence[Step], words: Callable[[Step], Iterable[str]]) -> tuple[str, ...]:
-    """Each word once: the first ones first, then from the newest step to the oldest."""
-    return tuple(dict.fromkeys([*first, *(word for step in reversed(steps) for word in words(step))]))
+def _advisories(approved: str, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Name the approved advisory first, if there is one, then those of the newest step, and so on to the oldest."""
+    if len(steps) == 1 and steps[0].version.advisories[:1] == (approved,):
+        return steps[0].version.advisories
+    return _union([(approved,) if approved else (), *(step.version.advisories for step in reversed(steps))])
+
+
+def _union(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Each word once, where it stands first."""
+    return tuple(dict.fromkeys(chain.from_iterable(lists)))
 
 
 def _order(item: Item) -> tuple[int, str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
+from operator import attrgetter
+from typing import Final
 
 from common.evr import Evr
 from common.nevra import Nevra
@@ -338,14 +340,21 @@ class Item:
     first_non_compliant_at: datetime | None = None
     last_attempt_at: datetime | None = None
     last_error_class: str = ""
-    why: str = ""
     available_security: Evr | None = None
     """A newer security build that is not approved yet; does not count (R4)."""
+    why: str = ""
 
     @property
     def key(self) -> str:
         """What first_non_compliant_at is remembered by: name.arch."""
         return f"{self.name}.{self.arch}"
+
+    def told(self, why: str) -> Item:
+        """Return it with this sentence. A page has hundreds of items, and `replace` takes three times as long."""
+        return Item(*(*_ALL_BUT_WHY(self), why))
+
+
+_ALL_BUT_WHY: Final = attrgetter(*(field.name for field in fields(Item) if field.name != "why"))
 
 
 @dataclass(frozen=True, slots=True)

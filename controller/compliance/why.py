@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from controller.compliance.exceptions import Excuse
@@ -131,7 +132,7 @@ def _obstacles(item: Item) -> list[str]:
 
 
 def _since(word: str, item: Item) -> list[str]:
-    return [f"{word} since {item.first_non_compliant_at:%Y-%m-%d}"] if item.first_non_compliant_at is not None else []
+    return [f"{word} since {_day(item.first_non_compliant_at)}"] if item.first_non_compliant_at is not None else []
 
 
 def _last_attempt(item: Item) -> str:
@@ -141,8 +142,15 @@ def _last_attempt(item: Item) -> str:
     return f"Last attempt: {_time(item.last_attempt_at)}{ended}"
 
 
+@lru_cache(maxsize=1024)
 def _time(at: datetime | None) -> str:
+    """Remembered, as `_day` is: the hundreds of items of one page have the same few."""
     return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else ""
+
+
+@lru_cache(maxsize=1024)
+def _day(at: datetime) -> str:
+    return f"{at:%Y-%m-%d}"
 
 
 def _listed(words: Sequence[str]) -> list[str]:
