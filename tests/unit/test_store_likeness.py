@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.store.sqlite.likeness import Likeness, difference
+from controller.store.sqlite.likeness import Likeness, blocks, difference
 
 LINES = st.binary(max_size=6).map(lambda line: line.replace(b"\n", b"-")) | st.sampled_from(
     [b"package-%03d" % number + b"-" * (number % 90) for number in range(200)]
@@ -33,7 +33,7 @@ def test_what_differs_is_found_or_the_text_must_be_read_whole(
     case: tuple[list[bytes], list[bytes]], limit: int
 ) -> None:
     base, lines = case
-    found = difference(text_of(lines), text_of(base), limit)
+    found = difference(text_of(lines), blocks(text_of(base)), limit)
     came, gone = set(lines) - set(base), set(base) - set(lines)
     is_in_order = lines == sorted(set(lines))
     if found is None:
@@ -44,7 +44,7 @@ def test_what_differs_is_found_or_the_text_must_be_read_whole(
 
 
 def test_a_text_that_is_cut_off_must_be_read_whole() -> None:
-    assert difference(b"a\nb", b"a\nb\n", 9) is None
+    assert difference(b"a\nb", blocks(b"a\nb\n"), 9) is None
 
 
 def test_a_base_is_found_by_the_lines_that_it_shares_and_no_more_once_it_is_forgotten() -> None:

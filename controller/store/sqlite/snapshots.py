@@ -7,7 +7,6 @@ lines in which they differ are looked up.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from common.nevra import Nevra
 from controller.inventory.model import Package, Snapshot
 from controller.store.codec import canonical
 from controller.store.sqlite.database import Database, Row
-from controller.store.sqlite.likeness import Likeness, difference
+from controller.store.sqlite.likeness import Blocks, Likeness, blocks, difference
 from controller.store.sqlite.queries import queries
 
 _BASES: Final = 256
@@ -39,9 +38,9 @@ _SQL: Final = queries("snapshots")
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    ids: BitMap
+    ids: FrozenBitMap
     sample: BitMap
-    text: bytes
+    blocks: Blocks
     """The packages blob; empty when it says a line twice."""
 
 
@@ -70,12 +69,12 @@ class Snapshots:
             self._settle(db)
             try:
                 if (ids := self._add_like(db, digest, content)) is None:
-                    ids = self._interned(db, split_packages(content))
+                    ids = FrozenBitMap(self._interned(db, split_packages(content)))
                     self._add(db, digest, ids, content)
             except BaseException:
                 self._doubt()
                 raise
-            return Snapshot(digest, FrozenBitMap(ids))
+            return Snapshot(digest, ids)
 
         return await self._database.write(work)
 
@@ -98,14 +97,14 @@ class Snapshots:
             lambda db: tuple(map(_package, db.execute(_SQL["packages_after"], {"id": package_id})))
         )
 
-    def _add_like(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> BitMap | None:
+    def _add_like(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> FrozenBitMap | None:
         """Keep a set whose text is much like that of a base; return its ids, None if there is no such base."""
         bases = self._known_bases(db)
         number = self._likeness.of(content, self._known_lines(db))
         base = bases.get(number) if number is not None else None
-        if base is None or not base.text:
+        if base is None or not base.blocks:
             return None
-        found = difference(content, base.text, len(base.ids) // _ALIKE)
+        found = difference(content, base.blocks, len(base.ids) // _ALIKE)
         if found is None or len(base.ids) + len(found.came) > MAX_PACKAGES:
             return None
         changed = self._interned(db, found.came + found.gone)
@@ -115,19 +114,21 @@ class Snapshots:
         bases.move_to_end(number)
         return base.ids ^ changed
 
-    def _add(self, db: sqlite3.Connection, digest: bytes, ids: BitMap, content: bytes) -> None:
+    def _add(self, db: sqlite3.Connection, digest: bytes, ids: FrozenBitMap, content: bytes) -> None:
         bases, sample = self._known_bases(db), self._sample(ids)
         nearest = _nearest(sample, bases)
-        base = bases[nearest].ids if nearest is not None else BitMap()
-        if ids.symmetric_difference_cardinality(base) * _SIMILAR >= len(ids):
-            nearest, base = None, BitMap()
-        parameters = {"digest": digest, "base": nearest, "bitmap": _serialized(ids ^ base)}
+        if nearest is not None and ids.symmetric_difference_cardinality(bases[nearest].ids) * _SIMILAR >= len(ids):
+            nearest = None
+        changed = BitMap(ids)
+        if nearest is not None:
+            changed ^= bases[nearest].ids
+        parameters = {"digest": digest, "base": nearest, "bitmap": _serialized(changed)}
         added = db.execute(_SQL["put"], parameters).lastrowid
         if nearest is not None:
             bases.move_to_end(nearest)
             return
         assert added is not None
-        bases[added] = _Base(ids, sample, content if content.count(b"\n") == len(ids) else b"")
+        bases[added] = _Base(ids, sample, blocks(content if content.count(b"\n") == len(ids) else b""))
         self._likeness.add(added, ids)
         if len(bases) > _BASES:
             number, dropped = bases.popitem(last=False)
@@ -137,8 +138,8 @@ class Snapshots:
         """Return the ids of packages; those that are new are added. Raise ValueError, and add none, when a line is no package."""
         known = self._known_lines(db)
         found: list[Any] = list(map(known.get, lines))
-        unknown = _places_of_none(found)
-        if unknown:
+        if None in found:
+            unknown = [place for place, package_id in enumerate(found) if package_id is None]
             new = {lines[place]: read_package(lines[place]) for place in unknown}
             first = next(reversed(known.values()), 0) + 1  # no gaps: nothing is removed, and nobody else writes
             numbers = range(first, first + len(new))
@@ -164,17 +165,17 @@ class Snapshots:
             lines = {package_id: line for line, package_id in self._known_lines(db).items()}
             self._bases = OrderedDict()
             for number, bitmap in reversed(rows):
-                ids = BitMap.deserialize(bitmap)
+                ids = FrozenBitMap.deserialize(bitmap)
                 text = b"".join([line + b"\n" for line in sorted(lines[package_id] for package_id in ids)])
-                self._bases[number] = _Base(ids, self._sample(ids), text)
+                self._bases[number] = _Base(ids, self._sample(ids), blocks(text))
                 self._likeness.add(number, ids)
         return self._bases
 
-    def _sample(self, ids: BitMap) -> BitMap:
+    def _sample(self, ids: FrozenBitMap) -> BitMap:
         if ids and ids.max() >= self._sampled_to:
             self._sampled_to = 2 * ids.max()
             self._sampled = BitMap(range(0, self._sampled_to, _SAMPLE))
-        return ids & self._sampled
+        return self._sampled & ids
 
     def _settle(self, db: sqlite3.Connection) -> None:
         """Forget what was undone. Its numbers are given to others next."""
@@ -207,15 +208,6 @@ def _nearest(sample: BitMap, bases: OrderedDict[int, _Base]) -> int | None:
             if difference * _ALIKE < len(sample):
                 break
     return nearest
-
-
-def _places_of_none(found: list[Any]) -> list[int]:
-    places, after = list[int](), 0
-    with contextlib.suppress(ValueError):  # there is no further one
-        while True:
-            places.append(found.index(None, after))
-            after = places[-1] + 1
-    return places
 
 
 def _parameters(package_id: int, package: PackageLine) -> tuple[object, ...]:
