@@ -66,7 +66,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME:STREAM,...",
-            help="The module streams that count: enabled ones and defaults. Else what the inventory says.",
+            help="The module streams that count: enabled ones and defaults. Else what the inventory says, else the defaults.",
         ),
     ] = None,
     as_of: Annotated[

@@ -1,4 +1,4 @@
-"""Which builds of module streams a repository describes: what stands in its modules.yaml, as far as the advisories' list needs it.
+"""Which builds of module streams a repository describes, and which are defaults: what stands in its modules.yaml, as far as we need it.
 
 Read as events, never as a tree: such a file has tens of megabytes, and of each document four words count. Runs on untrusted bytes.
 """
@@ -15,7 +15,9 @@ from controller.inventory.metadata import MetadataError, Packed, unpacked
 MAX_MODULES_BYTES: Final = 256 << 20
 _MAX_DEPTH: Final = 64
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_WANTED: Final = frozenset({("document",), ("data", "name"), ("data", "stream"), ("data", "context")})
+_WANTED: Final = frozenset(
+    {("document",), ("data", "name"), ("data", "stream"), ("data", "context"), ("data", "module")}
+)
 
 
 class Described(NamedTuple):
@@ -26,7 +28,14 @@ class Described(NamedTuple):
     context: str
 
 
-def parse_modules(content: bytes | Packed, max_bytes: int = MAX_MODULES_BYTES) -> frozenset[Described]:
+class Default(NamedTuple):
+    """The stream of a module that counts as long as nobody enabled another or disabled the module."""
+
+    name: str
+    stream: str
+
+
+def parse_modules(content: bytes | Packed, max_bytes: int = MAX_MODULES_BYTES) -> frozenset[Described | Default]:
     """Read a modules file, compressed as `metadata.parse_updateinfo` says. Raise MetadataError when it is not whole YAML, or too large."""
     with unpacked(content, max_bytes) as path, path.open("rb") as file:
         try:
@@ -35,7 +44,16 @@ def parse_modules(content: bytes | Packed, max_bytes: int = MAX_MODULES_BYTES) -
             raise MetadataError(f"is not whole YAML: {' '.join(str(error).split())[:200]}") from None
 
 
-def _described(events: Iterable[Any]) -> Iterator[Described]:
+def defaults(found: Iterable[Described | Default]) -> frozenset[Default]:
+    """Return the default streams that some modules files name; of a module for which they name several, none: they cancel each other."""
+    named = dict[str, set[Default]]()
+    for each in found:
+        if isinstance(each, Default):
+            named.setdefault(each.name, set()).add(each)
+    return frozenset(each for several in named.values() if len(several) == 1 for each in several)
+
+
+def _described(events: Iterable[Any]) -> Iterator[Described | Default]:
     found, keys = dict[tuple[str, ...], str](), list[str | None]()
     in_list = 0
     for event in events:
@@ -43,8 +61,12 @@ def _described(events: Iterable[Any]) -> Iterator[Described]:
             case yaml.DocumentStartEvent():
                 found, keys, in_list = {}, [], 0
             case yaml.DocumentEndEvent():
-                if found.get(("document",)) == "modulemd" and len(found) == len(_WANTED):
-                    yield Described(found["data", "name"], found["data", "stream"], found["data", "context"])
+                told = {path[1]: value for path, value in found.items() if len(path) > 1}
+                match found.get(("document",)), told:
+                    case "modulemd", {"name": name, "stream": stream, "context": context}:
+                        yield Described(name, stream, context)
+                    case "modulemd-defaults", {"module": module, "stream": stream}:
+                        yield Default(module, stream)
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent() if in_list or isinstance(
                 event, yaml.SequenceStartEvent
             ):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from common.manifest import Manifest, Problem, ProblemCode
+from common.manifest import Manifest, Problem, ProblemCode, Stream
 from controller.compliance.advisory_rows import AdvisoryRow, advisory_rows
 from controller.compliance.evaluate import running_kernel
 from controller.compliance.evaluator import evaluate as evaluate_instance
@@ -16,6 +16,7 @@ from controller.compliance.model import ALL_PRODUCTS, Baseline, Category, DateBa
 from controller.fleet import products
 from controller.fleet.model import Instance, InstanceId, OperatingSystem, ResourceType
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
+from controller.inventory.modules import defaults
 from controller.offline.inventory import Inventory
 from controller.offline.repositories import ReadRepository
 
@@ -74,6 +75,7 @@ def evaluate(question: Question) -> Outcome:
     problems = [p for p in told.problems if not (product and p.code is ProblemCode.OS_RELEASE)]
     manifest = replace(
         told,
+        streams=told.streams if question.inventory.knows_streams else _default_streams(repositories),
         repositories=tuple(r.repository for r in repositories),
         problems=(*problems, *_unknown_streams(question.inventory, repositories)),
     )
@@ -119,6 +121,12 @@ def _check_dates(baseline: Baseline | None, as_of: date) -> None:
                 f"rule {number} counts from the day on which an advisory was first seen, and files do not tell it: every day would be"
                 " the first, and the rule approve nothing; let it count from issued or updated here"
             )
+
+
+def _default_streams(repositories: Sequence[ReadRepository]) -> tuple[Stream, ...]:
+    """Return the streams that count where nobody said which ones do: dnf asks about the defaults of modules that nobody touched."""
+    found = defaults(each for repository in repositories for each in repository.defaults)
+    return tuple(sorted(Stream(*each) for each in found))
 
 
 def _unknown_streams(inventory: Inventory, repositories: Sequence[ReadRepository]) -> Iterator[Problem]:

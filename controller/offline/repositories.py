@@ -25,7 +25,7 @@ from controller.inventory.metadata import (
     read_updateinfo,
     unpacked,
 )
-from controller.inventory.modules import MAX_MODULES_BYTES, Described, parse_modules
+from controller.inventory.modules import MAX_MODULES_BYTES, Default, Described, parse_modules
 
 Parsed = TypeVar("Parsed")
 _MAX_REPOMD_BYTES: Final = 4 << 20
@@ -53,6 +53,8 @@ class ReadRepository:
     stream. `advisories` keeps them: what a repository says must be done does not vanish with its modules file."""
     available: tuple[Available, ...] | None = None
     """None when only advisories are known."""
+    defaults: AbstractSet[Default] = frozenset()
+    """The default streams that its modules file names, of those that some repository describes: others do not count for dnf."""
 
 
 def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
@@ -64,10 +66,14 @@ def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
     distinct = list(dict.fromkeys(repository for place in places for repository in _within(place)))
     names = [_name(place) for place in distinct]
     modules = [_described(place) for place in distinct]
-    described = frozenset(each for found, _ in modules for each in found)
+    described = frozenset(each for found, _ in modules for each in found if isinstance(each, Described))
+    streams = {(each.name, each.stream) for each in described}
     return tuple(
-        read(place, name if names.count(name) == 1 else str(place), described, broken)
-        for place, name, (_, broken) in zip(distinct, names, modules, strict=True)
+        replace(
+            read(place, name if names.count(name) == 1 else str(place), described, broken),
+            defaults=frozenset(each for each in found if isinstance(each, Default) and each in streams),
+        )
+        for place, name, (found, broken) in zip(distinct, names, modules, strict=True)
     )
 
 
@@ -99,7 +105,7 @@ def read(
         return ReadRepository(Repository(identifier, error=f"a parser failed on it ({type(error).__name__}: {said})"))
 
 
-def _described(place: Path) -> tuple[AbstractSet[Described], str]:
+def _described(place: Path) -> tuple[AbstractSet[Described | Default], str]:
     """Return what a folder's modules file describes, and why its size or packing was refused, mostly ""."""
     try:
         repodata = place / "repodata" if (place / "repodata").is_dir() else place

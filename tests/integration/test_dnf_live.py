@@ -444,6 +444,44 @@ def test_R8_a_stream_counts_as_for_the_real_dnf_when_it_is_enabled_or_the_untouc
         compare(world, Pool({}, {}, home), rows, "the agent" if agent_share else "--module-streams")
 
 
+@pytest.mark.parametrize(
+    ("of_base", "of_updates", "described", "counting"),
+    [
+        ((), (), ("nodejs:18", "nodejs:20"), []),
+        (("nodejs:18",), (), ("nodejs:18", "nodejs:20"), ["FIX-18"]),
+        (("nodejs:20",), ("nodejs:20",), ("nodejs:18", "nodejs:20"), ["FIX-20"]),
+        (("nodejs:20",), ("nodejs:18",), ("nodejs:18", "nodejs:20"), []),
+        (("nodejs:20",), (), ("nodejs:18",), []),
+    ],
+    ids=["none", "one", "the same twice", "contradicting", "of a stream that nobody describes"],
+)
+def test_R8_where_nobody_says_which_streams_are_enabled_the_defaults_count_as_for_the_real_dnf(
+    home: Path, of_base: tuple[str, ...], of_updates: tuple[str, ...], described: tuple[str, ...], counting: list[str]
+) -> None:
+    plain = PackageSpec("nodejs", "16.1", "3.el9")
+    told = tuple(
+        AdvisorySpec(
+            *(f"FIX-{stream}", "security", "Important", "2023-03-20 00:00:00", "2023-03-21 00:00:00", "an advisory"),
+            packages=(f"nodejs-{stream}.2-1.module+el9+7.x86_64",),
+            module=f"nodejs:{stream}:9:c0ffee:x86_64",
+        )
+        for stream in ("18", "20")
+    )
+    root = home / "root"
+    installed = make_root(root, list(build_packages([plain], home / "packages").values()), home)
+    repositories = tuple(
+        enable_repository(root, name, build_repository(spec, home / name, home / "packages"))
+        for name, spec in (
+            ("base", RepositorySpec("base", (plain,), told, modules=modules_yaml(of_base, described))),
+            ("updates", RepositorySpec("updates", (plain,), modules=modules_yaml(of_updates, described))),
+        )
+    )
+    world = World(root, repositories, installed, None, ())
+    rows = ask_patchctl(world, home, random.Random(1), agent_share=0)
+    assert [row["id"] for row in rows] == counting
+    compare(world, Pool({}, {}, home), rows, "nobody")
+
+
 def offered_and_advised(repository: Path) -> tuple[list[Nevra], list[Nevra]]:
     """What a repository offers, and what its advisories name; of the architectures that can be built here."""
     _, *lines = (repository / "available.tsv").read_text().splitlines()

@@ -9,7 +9,7 @@ import createrepo_c
 import pytest
 
 from controller.inventory.metadata import MetadataError, parse_updateinfo
-from controller.inventory.modules import Described, parse_modules
+from controller.inventory.modules import Default, Described, defaults, parse_modules
 from controller.offline.repositories import read_all
 
 NODEJS = """---
@@ -35,11 +35,21 @@ ADVISORY = """<updates><update type="security"><id>A-1</id><title>t</title><pkgl
 PRIMARY = '<metadata xmlns="http://linux.duke.edu/metadata/common" packages="0"></metadata>'
 
 
-def test_each_build_is_read_and_defaults_are_none() -> None:
+def test_each_build_is_read_and_each_default() -> None:
     both = NODEJS + NODEJS.replace("c0ffee", "decaf") + DEFAULTS
-    expected = {Described("nodejs", "18", "c0ffee"), Described("nodejs", "18", "decaf")}
+    expected = {Described("nodejs", "18", "c0ffee"), Described("nodejs", "18", "decaf"), Default("nodejs", "18")}
     assert parse_modules(both.encode()) == parse_modules(gzip.compress(both.encode())) == expected
-    assert parse_modules(b"---\n") == parse_modules(DEFAULTS.encode()) == frozenset()
+    assert parse_modules(b"---\n") == parse_modules(DEFAULTS.replace("  stream: '18'\n", "").encode()) == frozenset()
+
+
+def test_defaults_that_contradict_each_other_are_none_as_for_dnf() -> None:
+    found: set[Described | Default] = {
+        Default("nodejs", "18"),
+        Default("nodejs", "20"),
+        Default("php", "8.1"),
+        Described("php", "8.2", "c0ffee"),
+    }
+    assert defaults(found) == {Default("php", "8.1")}
 
 
 def test_a_build_that_names_no_context_is_not_described() -> None:
