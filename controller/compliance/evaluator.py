@@ -52,6 +52,7 @@ from controller.compliance.model import Advisory, Assessment, Available, Baselin
 from controller.compliance.newest import Newest
 from controller.compliance.required import Approved
 from controller.compliance.told import Change
+from controller.fleet.products import family_of
 from controller.inventory.model import Package, Snapshot
 
 __all__ = ["Answer", "Evaluation", "Evaluator", "Host", "Limits", "evaluate"]
@@ -175,7 +176,7 @@ class Evaluator:
     def _answer(self, host: Host, baseline: Baseline | None, as_of: datetime, exceptions: Exceptions) -> _Answered:
         manifest = host.manifest or _NO_MANIFEST
         product = host.instance.operating_system.product
-        if baseline is not None and product and undetermined.family_of(product) == baseline.operating_system:
+        if baseline is not None and product and family_of(product) == baseline.operating_system:
             last = self._same_as_last(manifest, baseline, as_of, product)
             compiled = last.compiled
         else:

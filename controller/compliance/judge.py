@@ -213,7 +213,9 @@ class Spelled(Sequence[str]):
         return self._tuple()[place]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tuple())
+        if self._spelled is None:  # who reads all once, to store it, need not leave it in memory
+            return iter(sorted(self._table.keys(self._ids.to_array())))
+        return iter(self._spelled)
 
     def __len__(self) -> int:
         return len(self._ids)

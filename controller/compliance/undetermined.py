@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Final
 
 from common.clock import format_duration
@@ -15,11 +14,9 @@ from controller.compliance.eol import last_day
 from controller.compliance.host import Host, Limits
 from controller.compliance.model import Baseline, Reason, Undetermined
 from controller.compliance.reasons import PROBLEM_REASONS, from_problem, undetermined
-from controller.fleet import products
 from controller.fleet.model import QuarantineCause
+from controller.fleet.products import family_of
 
-family_of: Final = lru_cache(maxsize=1024)(products.family_of)
-"""Remembered: a fleet asks it for every instance, about few products."""
 _PROBLEMS_OF_CUSTOM: Final = frozenset({ProblemCode.RPMDB, ProblemCode.BUSY, ProblemCode.OS_RELEASE})
 """The problems that keep a custom baseline from being judged: those that leave in doubt what is installed, or on what."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -28,7 +28,7 @@ from controller.dispatch.standing import Key, Marks, Standing, can_be_taken_up, 
 from controller.fleet.model import Instance, InstanceId
 from controller.inventory.model import Report
 from controller.inventory.parse_worker import MetadataParser
-from controller.store.api import Store
+from controller.store.api import Deciding, Store
 from controller.tickets.model import TicketId
 
 log = logging.getLogger(__name__)
@@ -220,8 +220,14 @@ class Assessor:
     async def keep_with(self, instance: Instance, baseline: Baseline) -> None:
         """Evaluate an instance with a baseline that was named for once, and keep the answer beside the deciding one (R16)."""
         host = await self.evaluations.host(instance, self._reports.get(instance.id), "ticket")
-        answer = await self.evaluations.ask(host, Assess(host, baseline, self._clock.now(), self._decisions.exceptions))
-        await self._keep(answer.assessment, answer.non_compliant_keys, deciding=False)
+        now = self._clock.now()
+        answer = await self.evaluations.ask(host, Assess(host, baseline, now, self._decisions.exceptions))
+        try:
+            await self._store.assessments.put_assessment(
+                answer.assessment, answer.non_compliant_keys, now, deciding=False
+            )
+        except Unavailable as error:  # the answer is right all the same
+            log.warning("answer could not be stored", extra={"instance": instance.id, "error": str(error)})
 
     async def _evaluate_once(
         self, due: Sequence[_Due], decisions: Decisions, change: datetime | None, now: datetime
@@ -273,9 +279,8 @@ class Assessor:
             baseline = decisions.baselines.get(key.baseline_id)
             questions.append(Question(host, Assess(host, baseline, now, decisions.exceptions)))
         answers = await self.evaluations.ask_all(questions)
-        marks = [self._marks.of(key, decisions.baselines.get(key.baseline_id)) for _, _, key in due]
-        kept = await asyncio.gather(
-            *(self._keep(a.assessment, a.non_compliant_keys, mark) for a, mark in zip(answers, marks, strict=True))
+        kept = await self._keep(
+            [self._to_keep(answer, key, decisions) for answer, (_, _, key) in zip(answers, due, strict=True)]
         )
         found = dict[InstanceId, Standing]()
         for (instance, report, key), answer, earliest in zip(due, answers, kept, strict=True):
@@ -326,19 +331,18 @@ class Assessor:
             if standing is not None and standing.until == until:
                 yield instance_id
 
-    async def _keep(
-        self, assessment: Assessment, items: Collection[str], mark: bytes = b"", *, deciding: bool = True
-    ) -> datetime | None:
-        """Store an answer; return since when the oldest of its items is non-compliant."""
-        if not can_be_taken_up(assessment):
-            mark = b""
-        at = assessment.inputs.as_of or self._clock.now()
+    def _to_keep(self, answer: Answer, key: Key, decisions: Decisions) -> Deciding:
+        assessment = answer.assessment
+        mark = self._marks.of(key, decisions.baselines.get(key.baseline_id)) if can_be_taken_up(assessment) else b""
+        return Deciding(assessment, answer.non_compliant_keys, assessment.inputs.as_of or self._clock.now(), mark)
+
+    async def _keep(self, answers: Sequence[Deciding]) -> Sequence[datetime | None]:
+        """Store answers; return since when the oldest item of each is non-compliant."""
         try:
-            since = await self._store.assessments.put_assessment(assessment, items, at, deciding=deciding, mark=mark)
-        except Unavailable as error:  # the answer is right all the same; it is stored with the next one
-            log.warning("answer could not be stored", extra={"instance": assessment.instance_id, "error": str(error)})
-            return at if items else None
-        return min(since.values(), default=None)
+            return await self._store.assessments.put_deciding(answers)
+        except Unavailable as error:  # they are right all the same; they are stored with the next ones
+            log.warning("answers could not be stored", extra={"answers": len(answers), "error": str(error)})
+            return [answer.at if answer.items else None for answer in answers]
 
     async def _evaluate_due(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
 
 SLICE: Final = 200
 """So many questions are put at once; then others get their turn."""
@@ -100,71 +102,88 @@ class Evaluations:
                 await self._bring(kind, name)
         return answers
 
-    async def hosts(self, asked: Iterable[tuple[Instance, Report | None, str]]) -> list[Host]:
-        """Return what `host` does, of several: the store is asked for a slice of them at once, and writes what is new together."""
-        found = list[Host]()
-        waiting = iter(asked)
-        while some := tuple(islice(waiting, SLICE)):
-            found += await asyncio.gather(*(self.host(*one) for one in some))
-        return found
-
     async def host(self, instance: Instance, report: Report | None, source: str, at: datetime | None = None) -> Host:
         """Return an instance with what it reported. `at` is the instant for which it is asked, when that is past."""
-        if report is None:
-            return Host(instance, baseline_source=source)
-        said = await self.manifest(report.manifest_digest)
-        offering = frozenset(r.id for r in said.repositories if r.updateinfo)
-        had = self._had.get(instance.id)
-        if had is None or not offering <= had:
-            had = self._had[instance.id] = await self._store.inventory.remember_advisory_repositories(
-                instance.id, offering
-            )
-        digest = report.inventory_digest
-        return Host(
-            instance,
-            manifest=said,
-            manifest_digest=report.manifest_digest.hex(),
-            snapshot=await self._store.inventory.get_snapshot(digest) if digest is not None else None,
-            collected_at=min(report.collected_at, at) if at is not None else report.collected_at,
-            had_advisories=had,
-            baseline_source=source,
-            ticket_id=report.ticket_id,
-            details=await self._details(said),
-        )
+        (found,) = await self._hosts([(instance, report, source)], at)
+        return found
 
-    async def _details(self, said: Manifest) -> tuple[tuple[int, str], ...] | None:
-        """Return install times and vendors where they can matter: on a host that was booted (R9)."""
-        if not (said.boot_time and said.details):
-            return None
-        known = self._install_times.get(said.details)
-        if known is None:
-            known = manifest.decode_details(await self._store.inventory.get_blob(bytes.fromhex(said.details)))
-            self._install_times[said.details] = known
-            if len(self._install_times) > _MAX_INSTALL_TIMES:
-                self._install_times.popitem(last=False)
-        else:
-            self._install_times.move_to_end(said.details)
-        return known
+    async def hosts(self, asked: Iterable[tuple[Instance, Report | None, str]]) -> list[Host]:
+        """Return what `host` does, of several: the store is asked for a slice of them at once, and writes what is new together."""
+        found, waiting = list[Host](), iter(asked)
+        while some := tuple(islice(waiting, SLICE)):
+            found += await self._hosts(some, None)
+        return found
+
+    async def _hosts(self, asked: Sequence[tuple[Instance, Report | None, str]], at: datetime | None) -> Sequence[Host]:
+        reports = {instance.id: report for instance, report, _ in asked if report is not None}
+        said = await self.manifests(report.manifest_digest for report in reports.values())
+        by_instance = {instance_id: said[report.manifest_digest] for instance_id, report in reports.items()}
+        digests = {r.inventory_digest for r in reports.values() if r.inventory_digest is not None}
+        snapshots = await self._store.inventory.get_snapshots(digests) if digests else {}
+        had = await self._had_advisories(by_instance)
+        details = await self._details(by_instance.values())
+        found = list[Host]()
+        for instance, report, source in asked:
+            if report is None:
+                found.append(Host(instance, baseline_source=source))
+                continue
+            told, digest = by_instance[instance.id], report.inventory_digest
+            found.append(
+                Host(
+                    instance,
+                    manifest=told,
+                    manifest_digest=report.manifest_digest.hex(),
+                    snapshot=snapshots[digest] if digest is not None else None,
+                    collected_at=min(report.collected_at, at) if at is not None else report.collected_at,
+                    had_advisories=had[instance.id],
+                    baseline_source=source,
+                    ticket_id=report.ticket_id,
+                    details=details[told.details] if _details_matter(told) else None,
+                )
+            )
+        return found
+
+    async def _had_advisories(self, said: Mapping[InstanceId, Manifest]) -> Mapping[InstanceId, frozenset[str]]:
+        """Return where each instance ever had advisories, with what it says now; the store is asked for what is new."""
+        offering = {i: self._once(frozenset(r.id for r in m.repositories if r.updateinfo)) for i, m in said.items()}
+        new = {i: now for i, now in offering.items() if i not in self._had or not now <= self._had[i]}
+        if new:
+            for i, had in (await self._store.inventory.remember_advisory_repositories(new)).items():
+                self._had[i] = self._once(had)
+        return {i: self._had[i] for i in said}
+
+    async def _details(self, said: Iterable[Manifest]) -> Mapping[str, tuple[tuple[int, str], ...]]:
+        """Return install times and vendors by digest, where they can matter."""
+        wanted = {one.details for one in said if _details_matter(one)}
+        return await _recall(self._install_times, wanted, _MAX_INSTALL_TIMES, self._read_details)
+
+    async def _read_details(self, digests: Sequence[str]) -> Iterable[tuple[tuple[int, str], ...]]:
+        contents = await self._store.inventory.get_blobs([bytes.fromhex(d) for d in digests])
+        return [manifest.decode_details(contents[bytes.fromhex(d)]) for d in digests]
 
     async def manifest(self, digest: bytes) -> Manifest:
         """Return what an agent said."""
-        known = self._manifests.get(digest)
-        if known is None:
-            said = manifest.decode(await self._store.inventory.get_blob(digest))
-            known = self._manifests[digest] = replace(  # what copies of an image say alike is kept once
-                said,
-                os=self._once(said.os),
-                repositories=self._once(said.repositories),
-                streams=self._once(said.streams),
-                install_only=self._once(said.install_only),
-                holds=self._once(said.holds),
-                problems=self._once(said.problems),
-            )
-            if len(self._manifests) > _MAX_MANIFESTS:
-                self._manifests.popitem(last=False)
-        else:
-            self._manifests.move_to_end(digest)
-        return known
+        return (await self.manifests((digest,)))[digest]
+
+    async def manifests(self, digests: Iterable[bytes]) -> Mapping[bytes, Manifest]:
+        """Return what agents said, by digest."""
+        return await _recall(self._manifests, set(digests), _MAX_MANIFESTS, self._read_manifests)
+
+    async def _read_manifests(self, digests: Sequence[bytes]) -> Iterable[Manifest]:
+        contents = await self._store.inventory.get_blobs(digests)
+        return [self._shared(manifest.decode(contents[digest])) for digest in digests]
+
+    def _shared(self, said: Manifest) -> Manifest:
+        """Return the same manifest; what copies of an image say alike is kept once."""
+        return replace(
+            said,
+            os=self._once(said.os),
+            repositories=self._once(said.repositories),
+            streams=self._once(said.streams),
+            install_only=self._once(said.install_only),
+            holds=self._once(said.holds),
+            problems=self._once(said.problems),
+        )
 
     async def advisories(self, name: str) -> tuple[Advisory, ...] | None:
         """Return the advisories of an updateinfo file by its digest; None when it cannot be read."""
@@ -225,3 +244,24 @@ class Evaluations:
         self._unreadable.discard(name)
         self._advisories[name] = advisories
         await self.call(self._evaluator.add_updateinfo, name, advisories, first_seen)
+
+
+def _details_matter(said: Manifest) -> bool:
+    """Say whether install times can matter: on a host that was booted (R9)."""
+    return bool(said.boot_time and said.details)
+
+
+async def _recall(
+    known: OrderedDict[K, V], wanted: Collection[K], at_most: int, read: Callable[[Sequence[K]], Awaitable[Iterable[V]]]
+) -> Mapping[K, V]:
+    """Return what is known, and read the rest together; what was not asked for longest is forgotten."""
+    found = {key: known[key] for key in wanted if key in known}
+    for key in found:
+        known.move_to_end(key)
+    new = [key for key in wanted if key not in found]
+    if new:
+        found.update(zip(new, await read(new), strict=True))
+        known.update((key, found[key]) for key in new)
+        while len(known) > at_most:
+            known.popitem(last=False)
+    return found

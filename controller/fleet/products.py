@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 ALL: Final = "All"
@@ -60,6 +61,7 @@ def product_of(os_id: str, version: str) -> str:
     return f"{family} {exact}"
 
 
+@lru_cache(maxsize=1024)
 def family_of(product: str) -> str:
     """Return the family of a product or of a rule's product, e.g. "CentOS" of "CentOS 7.9"; "" when it is not one of FAMILIES."""
     return next((family for family in FAMILIES if product == family or product.startswith(f"{family} ")), "")

@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.audit.model import AuditEntry, AuditFilter, Deed, Head
-from controller.compliance.model import Assessment, Assignment, Baseline, Exceptions, Kept, PatchException
+from controller.compliance.model import Assignment, Baseline, Exceptions, PatchException
 from controller.fleet.clones import Sighting
 from controller.fleet.model import DEFAULT_ACCOUNT, EnrolmentToken, Instance, InstanceId, ResourceType
 from controller.inventory.model import Package, Report, Snapshot
 from controller.notify.model import Contact, Message, MessageState, Notice, Shift, ShiftKey
 from controller.store.api_accounts import AccountStore as AccountStore
+from controller.store.api_assessments import AssessmentStore as AssessmentStore
+from controller.store.api_assessments import Deciding as Deciding
 from controller.store.api_schedules import ScheduleStore as ScheduleStore
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
 
@@ -106,6 +108,10 @@ class InventoryStore(Protocol):
         """Return content; raise NotFound."""
         ...
 
+    async def get_blobs(self, digests: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return several contents by digest: for many small ones, as all are in memory at once. Raise NotFound if one is absent."""
+        ...
+
     async def put_snapshot(self, digest: bytes, content: bytes) -> Snapshot:
         """Intern the packages of a packages blob and keep the set under its digest; the same digest again changes nothing.
 
@@ -116,6 +122,10 @@ class InventoryStore(Protocol):
 
     async def get_snapshot(self, digest: bytes) -> Snapshot:
         """Return a snapshot; raise NotFound."""
+        ...
+
+    async def get_snapshots(self, digests: Collection[bytes]) -> Mapping[bytes, Snapshot]:
+        """Return several snapshots by digest; raise NotFound if one is absent."""
         ...
 
     async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
@@ -149,11 +159,11 @@ class InventoryStore(Protocol):
         ...
 
     async def remember_advisory_repositories(
-        self, instance_id: InstanceId, repositories: Collection[str]
-    ) -> frozenset[str]:
-        """Add to the repositories in which this instance ever had advisories; return them all.
+        self, repositories: Mapping[InstanceId, Collection[str]]
+    ) -> Mapping[InstanceId, frozenset[str]]:
+        """Add to the repositories in which instances ever had advisories, all or nothing; return them all, of these instances.
 
-        Costs a read when there is nothing to add; raise NotFound when there is and the instance is absent. A repository
+        Costs a read when there is nothing to add; raise NotFound when there is and an instance is absent. A repository
         that loses its advisories is not compliance (R11).
         """
         ...
@@ -302,38 +312,6 @@ class TicketStore(Protocol):
 
     async def unfinished(self) -> tuple[TicketId, ...]:
         """Return the tickets that are READY, PROCESSING or PAUSED, or have a run out, oldest first."""
-        ...
-
-
-class AssessmentStore(Protocol):
-    """Answers: the latest for each (instance, baseline), which one decides, and since when each item is non-compliant."""
-
-    async def put_assessment(
-        self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool, mark: bytes = b""
-    ) -> Mapping[str, datetime]:
-        """Keep an answer; `items` are the keys of its non-compliant items (Item.key).
-
-        An item that was non-compliant in the answer before, for the same (instance, baseline), keeps its time; a new one
-        gets `at`; one that is gone is forgotten. An UNDETERMINED answer without items leaves the remembered times as they
-        are. Returns the times of `items`. Raise NotFound when the instance is absent. `deciding` answers replace the instance's
-        deciding one (R16), with its mark; others do not touch it.
-        """
-        ...
-
-    async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
-        """Return since when items are non-compliant, by key."""
-        ...
-
-    async def deciding(self, instance_id: str) -> Assessment | None:
-        """Return the instance's deciding answer, None before the first."""
-        ...
-
-    async def all_deciding(self) -> tuple[Kept, ...]:
-        """Return the deciding answers of all instances that are not deleted, ordered by instance id."""
-        ...
-
-    async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
-        """Return the latest answer for an instance and a baseline, None before the first."""
         ...
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 _Code = Callable[[Any], Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
 END_OF_TIME: Final = (1 << 63) - 1
 """Later than every `micros`: where a list that is read newest first begins."""
 
@@ -47,7 +48,7 @@ def moment_or_none(microseconds: int | None) -> datetime | None:
 
 def canonical(document: Any) -> str:
     """Return JSON of which equal documents have one spelling: sorted keys, no spaces."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(document)
 
 
 def to_json(record: Any) -> str:

@@ -192,6 +192,10 @@ class MemoryInventory:
         except KeyError:
             raise NotFound("content", digest.hex()) from None
 
+    async def get_blobs(self, digests: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return several contents by digest; raise NotFound if one is absent."""
+        return {digest: await self.get_blob(digest) for digest in digests}
+
     async def put_snapshot(self, digest: bytes, content: bytes) -> Snapshot:
         """Intern the packages of a packages blob and keep the set under its digest; see the Protocol."""
         if digest not in self._snapshots:
@@ -211,6 +215,10 @@ class MemoryInventory:
             return self._snapshots[digest]
         except KeyError:
             raise NotFound("inventory", digest.hex()) from None
+
+    async def get_snapshots(self, digests: Collection[bytes]) -> Mapping[bytes, Snapshot]:
+        """Return several snapshots by digest; raise NotFound if one is absent."""
+        return {digest: await self.get_snapshot(digest) for digest in digests}
 
     async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
         """Return interned packages in ascending order of id; unknown ids raise NotFound."""
@@ -263,14 +271,16 @@ class MemoryInventory:
         return bisect.bisect_right(self._history.get(instance_id, []), at, key=lambda r: r.first_collected_at)
 
     async def remember_advisory_repositories(
-        self, instance_id: InstanceId, repositories: Collection[str]
-    ) -> frozenset[str]:
-        """Add to the repositories in which this instance ever had advisories; return them all."""
-        if repositories and not self._fleet.is_known(instance_id):
-            raise NotFound("instance", instance_id)
-        known = self._advisory_repositories.get(instance_id, frozenset()) | frozenset(repositories)
-        self._advisory_repositories[instance_id] = known
-        return known
+        self, repositories: Mapping[InstanceId, Collection[str]]
+    ) -> Mapping[InstanceId, frozenset[str]]:
+        """Add to the repositories in which instances ever had advisories; return them all, of these instances."""
+        for instance_id, said in repositories.items():
+            if said and not self._fleet.is_known(instance_id):
+                raise NotFound("instance", instance_id)
+        for instance_id, said in repositories.items():
+            known = self._advisory_repositories.get(instance_id, frozenset())
+            self._advisory_repositories[instance_id] = known | frozenset(said)
+        return {instance_id: self._advisory_repositories[instance_id] for instance_id in repositories}
 
     async def see_advisories(self, ids: Collection[str], at: datetime) -> None:
         """Remember when each advisory was first seen; the earliest time stays."""

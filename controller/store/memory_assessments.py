@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Protocol
 
 from common.errors import NotFound
 from controller.compliance.model import Assessment, Kept
 from controller.store import rules
+from controller.store.api_assessments import Deciding
 
 
 class _Fleet(Protocol):
@@ -26,26 +28,38 @@ class MemoryAssessments:
         """Ask `fleet` which instances there are."""
         self._fleet = fleet
         self._latest = dict[tuple[str, str], Assessment]()
-        self._since = dict[tuple[str, str], Mapping[str, datetime]]()
+        self._since = dict[tuple[str, str], Mapping[datetime, AbstractSet[str]]]()
         self._deciding = dict[str, Kept]()
 
     async def put_assessment(
         self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool, mark: bytes = b""
     ) -> Mapping[str, datetime]:
         """Keep an answer and return since when its items are non-compliant; see the Protocol."""
-        if not self._fleet.is_known(assessment.instance_id):
-            raise NotFound("instance", assessment.instance_id)
+        self._known(assessment.instance_id)
         key = (assessment.instance_id, assessment.inputs.baseline_id)
-        since = self._since[key] = rules.remembered(self._since.get(key, {}), assessment, items, at)
+        wanted = frozenset(items)
+        since = self._since[key] = rules.remembered(self._since.get(key, {}), assessment, wanted, at)
         self._latest[key] = assessment
         if deciding:
-            earliest = min((since[item] for item in items), default=None)
+            earliest = min(since) if wanted else None
             self._deciding[assessment.instance_id] = Kept(assessment, mark, earliest)
-        return {item: since[item] for item in items}
+        return {item: begun for item, begun in _by_item(since).items() if item in wanted}
+
+    async def put_deciding(self, answers: Sequence[Deciding]) -> tuple[datetime | None, ...]:
+        """Keep deciding answers, all or none of them; see the Protocol."""
+        for answer in answers:
+            self._known(answer.assessment.instance_id)
+        found = list[datetime | None]()
+        for answer in answers:
+            since = await self.put_assessment(
+                answer.assessment, answer.items, answer.at, deciding=True, mark=answer.mark
+            )
+            found.append(min(since.values(), default=None))
+        return tuple(found)
 
     async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
         """Return since when items are non-compliant, by key."""
-        return dict(self._since.get((instance_id, baseline_id), {}))
+        return _by_item(self._since.get((instance_id, baseline_id), {}))
 
     async def deciding(self, instance_id: str) -> Assessment | None:
         """Return the instance's deciding answer, None before the first."""
@@ -59,3 +73,11 @@ class MemoryAssessments:
     async def assessment(self, instance_id: str, baseline_id: str) -> Assessment | None:
         """Return the latest answer for an instance and a baseline, None before the first."""
         return self._latest.get((instance_id, baseline_id))
+
+    def _known(self, instance_id: str) -> None:
+        if not self._fleet.is_known(instance_id):
+            raise NotFound("instance", instance_id)
+
+
+def _by_item(since: Mapping[datetime, AbstractSet[str]]) -> Mapping[str, datetime]:
+    return {item: begun for begun, items in since.items() for item in items}

@@ -8,15 +8,19 @@ whose interval had begun.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from common.errors import Conflict
 from controller.compliance.model import Assessment, Assignment, AssignmentScope, Baseline, InstanceStatus
 from controller.fleet.model import EnrolmentToken, Instance
 from controller.inventory.model import Report
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 MAX_SCHEDULE_RUNS: Final = 1000
 """So many lines of a scheduled task's history are kept, the latest ones."""
@@ -58,12 +62,18 @@ def _point(report: Report) -> Report:
 
 
 def remembered(
-    known: Mapping[str, datetime], assessment: Assessment, items: Collection[str], at: datetime
-) -> Mapping[str, datetime]:
-    """Return since when items are non-compliant once this answer is kept (R13)."""
+    known: Mapping[T, AbstractSet[K]], assessment: Assessment, items: AbstractSet[K], at: T
+) -> Mapping[T, AbstractSet[K]]:
+    """Return which items are non-compliant since when once this answer is kept (R13), however the store names items and instants.
+
+    Most of an instance's items are found at once, so they go by their instants; each has one.
+    """
     if assessment.status is InstanceStatus.UNDETERMINED and not items:
         return known  # nobody looked, so nothing is known to be mended
-    return {item: known.get(item, at) for item in items}
+    found = {begun: stayed for begun, before in known.items() if (stayed := before & items)}
+    if new := items - set().union(*known.values()):
+        found[at] = found.get(at, frozenset()) | new
+    return found
 
 
 def used(token: EnrolmentToken, instance: Instance) -> EnrolmentToken:

@@ -17,7 +17,7 @@ from controller.store import migrate, rules
 from controller.store.codec import moment, to_json
 from controller.store.migrate import Migration
 from controller.store.sqlite import SqliteStore
-from tests.builders import NOW, a_baseline, an_assignment, an_instance
+from tests.builders import NOW, a_baseline, an_assignment, an_instance, instance_id
 
 PACKAGE = "controller.store.sqlite.migrations"
 SCHEMA = Path(migrate.__file__).parent / "sqlite" / "schema.sql"
@@ -107,6 +107,35 @@ async def test_what_is_older_than_accounts_belongs_to_the_default_account(tmp_pa
     token, ann = await store.accounts.find_token(b"\x02")
     assert (token.id, token.role, ann.name) == ("O-2", Role.VIEWER, "ann")
     assert (ann.created_at, token.created_at) == (token.created_at, moment(2))
+    await store.close()
+
+
+async def test_R13_an_old_database_still_says_since_when_items_are_non_compliant(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate.apply(connection, migrate.numbered(PACKAGE)[:11], "it")
+    since = {
+        1: {"2": ["bash.x86_64", "curl.x86_64"], "1": ["sudo.x86_64"]},
+        2: {"curl.x86_64": 3, "zlib.x86_64": 4},  # as it was written at first
+        3: {},
+    }
+    for number, times in since.items():
+        connection.execute(
+            "INSERT INTO instance (id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at, tags,"
+            " operating_system, ip_address, agent_version, machine_id, stopped, edited)"
+            " VALUES (?, 'old', 'default', '', '', 'ECS', '', 0, '{}', '{}', '', '', '', 0, '[]')",
+            (instance_id(number),),
+        )
+        connection.execute("INSERT INTO assessment VALUES (?, 'b', '{}', ?)", (instance_id(number), json.dumps(times)))
+    connection.close()
+    store = SqliteStore.open(path)
+    assert await store.assessments.since(instance_id(1), "b") == {
+        "bash.x86_64": moment(2),
+        "curl.x86_64": moment(2),
+        "sudo.x86_64": moment(1),
+    }
+    assert await store.assessments.since(instance_id(2), "b") == {"curl.x86_64": moment(3), "zlib.x86_64": moment(4)}
+    assert await store.assessments.since(instance_id(3), "b") == {}
     await store.close()
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from controller.store.api import Store
-from controller.store.codec import micros
 from controller.store.sqlite import SqliteStore
-from tests.builders import MINUTE, NOW, an_assessment, an_instance, instance_id
 from tests.conformance.contracts.accounts import AccountStoreContract
 from tests.conformance.contracts.assessments import AssessmentStoreContract
 from tests.conformance.contracts.assignments import AssignmentStoreContract
@@ -117,22 +112,3 @@ class TestSqliteAudit(AuditStoreContract):
 
 class TestSqliteAccounts(AccountStoreContract):
     pass
-
-
-async def test_since_when_items_are_non_compliant_is_read_as_earlier_versions_wrote_it(tmp_path: Path) -> None:
-    path, baseline = tmp_path / "patchwarden.db", "b-one"
-    store = SqliteStore.open(path)
-    await store.fleet.put_instance(an_instance(1))
-    found = an_assessment(1)
-    found = replace(found, inputs=replace(found.inputs, baseline_id=baseline))
-    await store.assessments.put_assessment(found, ["bash.x86_64"], NOW, deciding=True)
-    await store.close()
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("UPDATE assessment SET since = ?", (f'{{"bash.x86_64":{micros(NOW)},"zsh.x86_64":{micros(NOW)}}}',))
-    store = SqliteStore.open(path)
-    assert await store.assessments.since(instance_id(1), baseline) == {"bash.x86_64": NOW, "zsh.x86_64": NOW}
-    items = ["bash.x86_64", "vim.x86_64"]
-    later = await store.assessments.put_assessment(found, items, NOW + MINUTE, deciding=True)
-    assert later == await store.assessments.since(instance_id(1), baseline)
-    assert later == {"bash.x86_64": NOW, "vim.x86_64": NOW + MINUTE}
-    await store.close()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from common.errors import NotFound
 from controller.compliance.model import Assessment, Kept
 from controller.store import rules
-from controller.store.codec import canonical, from_json, micros, micros_or_none, moment, moment_or_none, to_json
-from controller.store.sqlite.database import Database, Row
+from controller.store.api_assessments import Deciding
+from controller.store.codec import canonical, from_json, micros, moment, moment_or_none, to_json
+from controller.store.sqlite.database import Database, Row, Work
+from controller.store.sqlite.items import Items
 from controller.store.sqlite.queries import queries
+
+T = TypeVar("T")
+_Since = Mapping[int, AbstractSet[int]]
+"""Since when (microseconds) which items (their numbers) are non-compliant."""
 
 _SQL: Final = queries("assessments")
 
@@ -24,30 +30,63 @@ class SqliteAssessments:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._items = Items(database)
 
     async def put_assessment(
         self, assessment: Assessment, items: Collection[str], at: datetime, *, deciding: bool, mark: bytes = b""
     ) -> Mapping[str, datetime]:
         """Keep an answer and return since when its items are non-compliant; see the Protocol."""
-        document = to_json(assessment)
-        key = {"instance_id": assessment.instance_id, "baseline_id": assessment.inputs.baseline_id}
+        answer = Deciding(assessment, tuple(items), at, mark)
 
         def work(db: sqlite3.Connection) -> Mapping[str, datetime]:
-            if db.execute(_SQL["has_instance"], key).fetchone() is None:
-                raise NotFound("instance", assessment.instance_id)
-            since = rules.remembered(_times(db.execute(_SQL["since"], key).fetchone()), assessment, items, at)
-            db.execute(_SQL["put"], {**key, "document": document, "since": _since(since)})
-            if deciding:
-                earliest = micros_or_none(min((since[item] for item in items), default=None))
-                row = {"instance_id": assessment.instance_id, "document": document, "mark": mark, "earliest": earliest}
-                db.execute(_SQL["put_deciding"], row)
-            return {item: since[item] for item in items}
+            numbers, since = self._keep(db, answer, deciding=deciding)
+            keys = dict(zip(numbers, answer.items, strict=True))
+            return {keys[n]: moment(begun) for begun, found in since.items() for n in found if n in keys}
 
-        return await self._database.write(work)
+        return await self._write(work)
+
+    async def put_deciding(self, answers: Sequence[Deciding]) -> tuple[datetime | None, ...]:
+        """Keep deciding answers, all or none of them; see the Protocol."""
+
+        def work(db: sqlite3.Connection) -> tuple[datetime | None, ...]:
+            kept = (self._keep(db, answer, deciding=True) for answer in answers)
+            return tuple(moment_or_none(_earliest(*one)) for one in kept)
+
+        return await self._write(work)
+
+    async def _write(self, work: Work[T]) -> T:
+        def careful(db: sqlite3.Connection) -> T:
+            try:
+                return work(db)
+            except BaseException:
+                self._items.forget()
+                raise
+
+        return await self._database.write(careful)
+
+    def _keep(self, db: sqlite3.Connection, answer: Deciding, *, deciding: bool) -> tuple[list[int], _Since]:
+        """Keep an answer; return the numbers of its items, and since when which ones are non-compliant."""
+        assessment = answer.assessment
+        key = {"instance_id": assessment.instance_id, "baseline_id": assessment.inputs.baseline_id}
+        if db.execute(_SQL["has_instance"], key).fetchone() is None:
+            raise NotFound("instance", assessment.instance_id)
+        document = to_json(assessment)
+        numbers = self._items.numbers(db, answer.items)
+        known = _read_since(db.execute(_SQL["since"], key).fetchone())
+        since = rules.remembered(known, assessment, frozenset(numbers), micros(answer.at))
+        db.execute(_SQL["put"], {**key, "document": document, "since": _since(since)})
+        if deciding:
+            kept = {"document": document, "mark": answer.mark, "earliest": _earliest(numbers, since)}
+            db.execute(_SQL["put_deciding"], {**key, **kept})
+        return numbers, since
 
     async def since(self, instance_id: str, baseline_id: str) -> Mapping[str, datetime]:
         """Return since when items are non-compliant, by key."""
-        return _times(await self._database.row(_SQL["since"], {"instance_id": instance_id, "baseline_id": baseline_id}))
+        key = {"instance_id": instance_id, "baseline_id": baseline_id}
+        found = dict[str, datetime]()
+        for at, items in await self._database.rows(_SQL["since_by_key"], key):
+            found |= dict.fromkeys(json.loads(items), moment(at))
+        return found
 
     async def deciding(self, instance_id: str) -> Assessment | None:
         """Return the instance's deciding answer, None before the first."""
@@ -73,21 +112,14 @@ def _assessment(row: Row | None) -> Assessment | None:
     return None if row is None else from_json(Assessment, row[0])
 
 
-def _since(times: Mapping[str, datetime]) -> str:
-    """Return since when each item is non-compliant: the items of one instant together, as most are found at once."""
-    together = defaultdict[datetime, list[str]](list)
-    for item, begun in times.items():
-        together[begun].append(item)
-    return canonical({str(micros(begun)): sorted(items) for begun, items in together.items()})
+def _earliest(numbers: Sequence[int], since: _Since) -> int | None:
+    return min(since) if numbers else None
 
 
-def _times(row: Row | None) -> Mapping[str, datetime]:
-    if row is None:
-        return {}
-    found = dict[str, datetime]()
-    for key, value in json.loads(row[0]).items():
-        if isinstance(value, list):
-            found |= dict.fromkeys(value, moment(int(key)))
-        else:  # as it was written at first: an item and its instant
-            found[key] = moment(value)
-    return found
+def _since(times: _Since) -> str:
+    return canonical({str(begun): sorted(numbers) for begun, numbers in times.items()})
+
+
+def _read_since(row: Row | None) -> _Since:
+    """Return what `_since` wrote."""
+    return {} if row is None else {int(begun): frozenset(numbers) for begun, numbers in json.loads(row[0]).items()}

@@ -4,6 +4,17 @@ SELECT 1 FROM instance WHERE id = :instance_id;
 -- since
 SELECT since FROM assessment WHERE instance_id = :instance_id AND baseline_id = :baseline_id;
 
+-- since_by_key
+SELECT CAST(s.key AS INTEGER), json_group_array(i.key)
+FROM assessment a, json_each(a.since) s, json_each(s.value) n JOIN item i ON i.id = n.value
+WHERE a.instance_id = :instance_id AND a.baseline_id = :baseline_id GROUP BY s.key;
+
+-- items
+SELECT key, id FROM item;
+
+-- add_item
+INSERT INTO item (key) VALUES (:key);
+
 -- put
 INSERT INTO assessment (instance_id, baseline_id, document, since)
 VALUES (:instance_id, :baseline_id, :document, :since)

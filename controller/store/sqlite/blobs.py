@@ -14,6 +14,7 @@ import os
 import sqlite3
 import tempfile
 from collections import deque
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -75,22 +76,37 @@ class Blobs:
 
     async def get(self, digest: bytes) -> bytes:
         """Return content; raise NotFound."""
+        return await self._database.read(lambda db: self._read(db, digest, {}))
 
-        def work(db: sqlite3.Connection) -> bytes:
-            row = db.execute(_SQL["get"], {"digest": digest}).fetchone()
-            if row is None:
-                raise NotFound("content", digest.hex())
-            size, packing, content, _, base_size, base = row
-            if packing == "file":
-                path = self._path(digest)
-                with disk_errors(path):
-                    return path.read_bytes()
-            if packing == "plain":
-                return bytes(content)
-            dictionary = None if base is None else _dictionary(_unpacked(base, base_size))
-            return _unpacked(content, size, dictionary)
+    async def get_all(self, digests: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return several contents by digest; raise NotFound if one is absent."""
+
+        def work(db: sqlite3.Connection) -> Mapping[bytes, bytes]:
+            unpackers = dict[bytes, zstandard.ZstdDecompressor]()
+            return {digest: self._read(db, digest, unpackers) for digest in digests}
 
         return await self._database.read(work)
+
+    def _read(
+        self, db: sqlite3.Connection, digest: bytes, unpackers: MutableMapping[bytes, zstandard.ZstdDecompressor]
+    ) -> bytes:
+        """Return content; `unpackers` by their dictionaries are for all that is read together, as most of it has the same few."""
+        row = db.execute(_SQL["get"], {"digest": digest}).fetchone()
+        if row is None:
+            raise NotFound("content", digest.hex())
+        size, packing, content, _, base_size, base = row
+        if packing == "file":
+            path = self._path(digest)
+            with disk_errors(path):
+                return path.read_bytes()
+        if packing == "plain":
+            return bytes(content)
+        if base is None:
+            return _unpacked(content, size)
+        if (unpacker := unpackers.get(base)) is None:
+            dictionary = _dictionary(_unpacked(base, base_size))
+            unpacker = unpackers[base] = zstandard.ZstdDecompressor(dict_data=dictionary)
+        return unpacker.decompress(content, max_output_size=size)
 
     def _put_small(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> None:
         packed, base = self._packed(db, content)
@@ -172,8 +188,8 @@ def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(content, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
-def _unpacked(packed: bytes, size: int, dictionary: zstandard.ZstdCompressionDict | None = None) -> bytes:
-    return zstandard.ZstdDecompressor(dict_data=dictionary).decompress(packed, max_output_size=size)
+def _unpacked(packed: bytes, size: int) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
 
 
 def _sync(folder: Path) -> None:

@@ -66,6 +66,10 @@ class SqliteInventory:
         """Return content; raise NotFound."""
         return await self._blobs.get(digest)
 
+    async def get_blobs(self, digests: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return several contents by digest; raise NotFound if one is absent."""
+        return await self._blobs.get_all(digests)
+
     async def put_snapshot(self, digest: bytes, content: bytes) -> Snapshot:
         """Intern the packages of a packages blob and keep the set under its digest; see the Protocol."""
         snapshot = await self._snapshots.put(digest, content)
@@ -75,6 +79,10 @@ class SqliteInventory:
     async def get_snapshot(self, digest: bytes) -> Snapshot:
         """Return a snapshot; raise NotFound."""
         return await self._snapshots.get(digest)
+
+    async def get_snapshots(self, digests: Collection[bytes]) -> Mapping[bytes, Snapshot]:
+        """Return several snapshots by digest; raise NotFound if one is absent."""
+        return await self._snapshots.get_all(digests)
 
     async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
         """Return interned packages in ascending order of id; unknown ids raise NotFound."""
@@ -103,32 +111,38 @@ class SqliteInventory:
         return None if row is None else _report(row[:-1])
 
     async def remember_advisory_repositories(
-        self, instance_id: InstanceId, repositories: Collection[str]
-    ) -> frozenset[str]:
-        """Add to the repositories in which this instance ever had advisories; return them all."""
-        key = {"instance_id": instance_id}
-        known = frozenset(r for (r,) in await self._database.rows(_SQL["advisory_repositories"], key))
-        new = frozenset(repositories) - known
+        self, repositories: Mapping[InstanceId, Collection[str]]
+    ) -> Mapping[InstanceId, frozenset[str]]:
+        """Add to the repositories in which instances ever had advisories; return them all, of these instances."""
+        known = await self._database.read(lambda db: {i: _advisory_repositories(db, i) for i in repositories})
+        new = {i: added for i, said in repositories.items() if (added := frozenset(said) - known[i])}
         if new:
-            rows = [{**key, "repository": repository} for repository in sorted(new)]
-
-            def work(db: sqlite3.Connection) -> None:
-                if db.execute(_SQL["has_instance"], key).fetchone() is None:
-                    raise NotFound("instance", instance_id)
-                db.executemany(_SQL["add_advisory_repository"], rows)
-
-            await self._database.write(work)
-        return known | new
+            await self._database.write(lambda db: _add_advisory_repositories(db, new))
+        return {i: known[i] | new.get(i, frozenset()) for i in repositories}
 
     async def see_advisories(self, ids: Collection[str], at: datetime) -> None:
         """Remember when each advisory was first seen; one already known keeps its earlier time."""
-        rows = [{"id": advisory, "at": micros(at)} for advisory in ids]
+        first_seen_at = micros(at)
+        rows = [{"id": advisory, "at": first_seen_at} for advisory in ids]
         await self._database.write(lambda db: db.executemany(_SQL["see_advisory"], rows).rowcount)
 
     async def first_seen(self, ids: Collection[str]) -> Mapping[str, datetime]:
         """Return when advisories were first seen; unknown ones are absent."""
         rows = await self._database.rows(_SQL["first_seen"], {"ids": canonical(list(ids))})
         return {advisory: moment(at) for advisory, at in rows}
+
+
+def _advisory_repositories(db: sqlite3.Connection, instance_id: InstanceId) -> frozenset[str]:
+    return frozenset(r for (r,) in db.execute(_SQL["advisory_repositories"], {"instance_id": instance_id}))
+
+
+def _add_advisory_repositories(db: sqlite3.Connection, new: Mapping[InstanceId, Collection[str]]) -> None:
+    for instance_id, repositories in new.items():
+        key = {"instance_id": instance_id}
+        if db.execute(_SQL["has_instance"], key).fetchone() is None:
+            raise NotFound("instance", instance_id)
+        rows = [{**key, "repository": repository} for repository in sorted(repositories)]
+        db.executemany(_SQL["add_advisory_repository"], rows)
 
 
 def _put_report(db: sqlite3.Connection, report: Report) -> Report:

@@ -222,14 +222,20 @@ CREATE TABLE exception (
   account TEXT NOT NULL DEFAULT 'default'
 ) STRICT, WITHOUT ROWID;
 
--- The latest answer for each instance and baseline.
+-- What of an instance may be non-compliant: name.arch of a package. An answer has hundreds of them, so it says their numbers.
+CREATE TABLE item (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- The latest answer for each instance and baseline. With rowids: of rows this long, tables without them put each into pages of its own.
 CREATE TABLE assessment (
   instance_id TEXT NOT NULL REFERENCES instance,
   baseline_id TEXT NOT NULL,
   document TEXT NOT NULL,
-  since TEXT NOT NULL, -- since when each item is non-compliant: one document, as it is only ever read whole
+  since TEXT NOT NULL, -- since when which items are non-compliant: one document, as it is only ever read whole
   PRIMARY KEY (instance_id, baseline_id)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- The answer that decides. Not a mark on the row above: an ad-hoc scan with the same baseline may replace that one.
 CREATE TABLE deciding (

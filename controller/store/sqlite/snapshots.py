@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,6 +81,12 @@ class Snapshots:
     async def get(self, digest: bytes) -> Snapshot:
         """Return a snapshot; raise NotFound."""
         return _snapshot(digest, await self._database.row(_SQL["get"], {"digest": digest}))
+
+    async def get_all(self, digests: Collection[bytes]) -> Mapping[bytes, Snapshot]:
+        """Return several snapshots by digest; raise NotFound if one is absent."""
+        return await self._database.read(
+            lambda db: {d: _snapshot(d, db.execute(_SQL["get"], {"digest": d}).fetchone()) for d in digests}
+        )
 
     async def packages(self, ids: Iterable[int]) -> tuple[Package, ...]:
         """Return interned packages in ascending order of id; unknown ids raise NotFound."""

@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import NotFound
 from controller.compliance.model import Assessment, InstanceStatus, Kept, Level, Reason, StatusCounts, Undetermined
-from controller.store.api import Store
+from controller.store.api import Deciding, Store
 from tests.builders import MINUTE, NOW, an_assessment, an_instance, instance_id
 
 BAD = InstanceStatus.NON_COMPLIANT
@@ -138,3 +138,34 @@ class AssessmentStoreContract:
         nothing = replace(by_baseline(""), status=InstanceStatus.UNDETERMINED)
         await keep(store, nothing)
         assert await store.assessments.assessment(instance_id(1), "") == nothing
+
+    async def test_deciding_answers_that_come_together_are_kept_as_if_they_came_one_by_one(self, store: Store) -> None:
+        await keep(store, an_assessment(1, BAD), "bash.x86_64")
+        later = NOW + MINUTE
+        answers = (
+            Deciding(an_assessment(1, BAD), ("bash.x86_64", "curl.x86_64"), later, b"a mark"),
+            Deciding(an_assessment(2, BAD), ("curl.x86_64",), later),
+            Deciding(an_assessment(3), (), later),
+        )
+        assert await store.assessments.put_deciding(answers) == (NOW, later, None)
+        assert await store.assessments.since(instance_id(1), BASELINE) == {"bash.x86_64": NOW, "curl.x86_64": later}
+        assert await store.assessments.since(instance_id(2), BASELINE) == {"curl.x86_64": later}
+        assert await store.assessments.all_deciding() == (
+            Kept(an_assessment(1, BAD), b"a mark", NOW),
+            Kept(an_assessment(2, BAD), b"", later),
+            Kept(an_assessment(3)),
+        )
+        assert await store.assessments.assessment(instance_id(2), BASELINE) == an_assessment(2, BAD)
+        assert await store.assessments.put_deciding(()) == ()
+
+    async def test_of_deciding_answers_that_come_together_all_are_kept_or_none(self, store: Store) -> None:
+        answers = [Deciding(an_assessment(number, BAD), ("sudo.x86_64",), NOW) for number in (1, 9)]
+        with pytest.raises(NotFound, match="instance"):
+            await store.assessments.put_deciding(answers)
+        assert await store.assessments.all_deciding() == ()
+        assert await store.assessments.since(instance_id(1), BASELINE) == {}
+        assert await keep(store, an_assessment(2, BAD), "bash.x86_64", "sudo.x86_64") == {
+            "bash.x86_64": NOW,
+            "sudo.x86_64": NOW,
+        }
+        assert await store.assessments.since(instance_id(2), BASELINE) == {"bash.x86_64": NOW, "sudo.x86_64": NOW}

@@ -10,8 +10,9 @@ import pytest
 from common import digest, evr
 from common.errors import NotFound
 from common.manifest import PackageLine, package_text
-from controller.inventory.model import Report
+from controller.inventory.model import Report, Snapshot
 from controller.store.api import Store
+from controller.store.sqlite.blobs import FILE_BYTES
 from tests.builders import (
     MINUTE,
     NOW,
@@ -285,12 +286,32 @@ class InventoryStoreContract:
         for number in (1, 2):
             await store.fleet.put_instance(an_instance(number))
         remember = store.inventory.remember_advisory_repositories
-        assert await remember(instance_id(1), ["updates"]) == {"updates"}
-        assert await remember(instance_id(1), []) == {"updates"}
-        assert await remember(instance_id(1), ["updates", "epel"]) == {"updates", "epel"}
-        assert await remember(instance_id(2), []) == frozenset()
+        one, two, nobody = map(instance_id, (1, 2, 9))
+        assert await remember({one: ["updates"]}) == {one: {"updates"}}
+        assert await remember({one: []}) == {one: {"updates"}}
+        assert await remember({one: ["updates", "epel"], two: []}) == {one: {"updates", "epel"}, two: frozenset()}
+        assert await remember({}) == {}
         with pytest.raises(NotFound, match="instance"):
-            await remember(instance_id(9), ["updates"])
+            await remember({two: ["base"], nobody: ["updates"]})
+        assert await remember({two: [], nobody: []}) == {two: frozenset(), nobody: frozenset()}
+
+    async def test_several_contents_and_snapshots_come_together(self, store: Store) -> None:
+        contents = {digest.of(c): c for c in (b"one", b"two" * 400, b"two" * 401, b"3" * FILE_BYTES)}
+        for name, content in contents.items():
+            await store.inventory.put_blob(name, content)
+        assert await store.inventory.get_blobs(list(contents)) == contents
+        snapshots = dict[bytes, Snapshot]()
+        for lines in ((a_package(),), (a_package(), a_package("curl-7.29.0-59.el7.x86_64"))):
+            name = packages_digest(lines)
+            snapshots[name] = await store.inventory.put_snapshot(name, packages_blob(lines))
+        assert await store.inventory.get_snapshots(list(snapshots)) == snapshots
+        never = digest.of(b"never")
+        for asked in (
+            store.inventory.get_blobs((*contents, never)),
+            store.inventory.get_snapshots((*snapshots, never)),
+        ):
+            with pytest.raises(NotFound):
+                await asked
 
     async def test_R5_the_first_time_an_advisory_was_seen_stays(self, store: Store) -> None:
         await store.inventory.see_advisories(["A-1", "A-2"], at(0))
