@@ -17,6 +17,7 @@ from common.errors import Conflict, NotFound, PermissionDenied
 from controller.accounts.model import AgencyPermission
 from controller.accounts.rules import live
 from controller.api.auth import Operator, operator
+from controller.api.checks import reference
 from controller.api.lookup import find_instance
 from controller.compliance.model import (
     Assignment,
@@ -64,15 +65,14 @@ class BoundFleet:
 
         Raises InvalidArgument, NotFound, and Rejected when several have the name.
         """
+        known, caller = await self._store.called(reference(field, called)), operator()
         try:
-            return find_instance(await self.instances(), field, called)
+            return find_instance(caller.scope.visible(known), field, called)
         except NotFound:
-            caller = operator()
             granted = await self._granted(caller)
             if not granted:
                 raise
-            shown = Scope(granted).visible(await self._store.instances())
-            return find_instance(shown, field, called)
+            return find_instance(Scope(granted).visible(known), field, called)
 
     async def of(self, accounts: Collection[str]) -> tuple[Instance, ...]:
         """Return the instances of these accounts, for whoever has found out that they may be seen."""

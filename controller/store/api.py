@@ -42,6 +42,13 @@ class FleetStore(Protocol):
         """Return an instance, deleted ones too; raise NotFound."""
         ...
 
+    async def called(self, reference: str) -> tuple[Instance, ...]:
+        """Return the instances with this id or this name that are neither deleted nor retired, ordered by name, then id.
+
+        It costs the same in a large fleet as in a small one.
+        """
+        ...
+
     async def instances(self) -> tuple[Instance, ...]:
         """Return all instances that are neither deleted nor retired, ordered by name, then id."""
         ...

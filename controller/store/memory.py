@@ -104,6 +104,10 @@ class MemoryFleet:
         except KeyError:
             raise NotFound("instance", instance_id) from None
 
+    async def called(self, reference: str) -> tuple[Instance, ...]:
+        """Return those with this id or this name that are neither deleted nor retired, ordered by name, then id."""
+        return tuple(i for i in await self.instances() if reference in (i.id, i.name))
+
     async def instances(self) -> tuple[Instance, ...]:
         """Return all that are neither deleted nor retired, ordered by name, then id."""
         return tuple(i for i in self._there() if i.retired_at is None)

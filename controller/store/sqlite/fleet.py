@@ -83,6 +83,10 @@ class SqliteFleet:
             raise NotFound("instance", instance_id)
         return _instance(row)
 
+    async def called(self, reference: str) -> tuple[Instance, ...]:
+        """Return those with this id or this name that are neither deleted nor retired, ordered by name, then id."""
+        return tuple(map(_instance, await self._database.rows(_SQL["called"], {"reference": reference})))
+
     async def instances(self) -> tuple[Instance, ...]:
         """Return all that are neither deleted nor retired, ordered by name, then id. This process is the database's only writer."""
         at, known = self._all

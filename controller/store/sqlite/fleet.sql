@@ -22,6 +22,14 @@ SELECT id, name, enterprise_project, region, zone, resource_type, application_gr
 FROM instance
 WHERE id = :id;
 
+-- called
+SELECT id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at, tags,
+  operating_system, ip_address, agent_version, machine_id, last_seen_at, stopped, deleted_at, edited,
+  cluster, enrolled, agent_said, retired_at, retired_by, replaced_by, quarantine, cmdb, account
+FROM instance
+WHERE (id = :reference OR name = :reference) AND deleted_at IS NULL AND retired_at IS NULL
+ORDER BY name, id;
+
 -- instances
 SELECT id, name, enterprise_project, region, zone, resource_type, application_group, enrolled_at, tags,
   operating_system, ip_address, agent_version, machine_id, last_seen_at, stopped, deleted_at, edited,

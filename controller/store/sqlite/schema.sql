@@ -32,6 +32,8 @@ CREATE TABLE instance (
   account TEXT NOT NULL DEFAULT 'default'
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX instance_name ON instance (name);
+
 -- From where an instance's agent spoke, on which boot of which machine: two that overlap are two hosts.
 CREATE TABLE sighting (
   instance_id TEXT NOT NULL,

@@ -111,6 +111,21 @@ class FleetStoreContract:
         await store.fleet.put_instance(an_instance(1, last_seen_at=local))
         assert (await store.fleet.get_instance(instance_id(1))).last_seen_at == NOW
 
+    async def test_an_instance_is_found_by_its_id_or_its_name(self, store: Store) -> None:
+        named = {1: "web", 2: "web", 3: "db", 4: instance_id(3), 5: "web", 6: "web"}
+        gone = {5: {"deleted_at": NOW}, 6: {"retired_at": NOW}}
+        for number, name in named.items():
+            await store.fleet.put_instance(an_instance(number, name=name, **gone.get(number, {})))
+        found = {called: await store.fleet.called(called) for called in ("web", "db", instance_id(1), instance_id(3))}
+        assert {called: [i.id for i in instances] for called, instances in found.items()} == {
+            "web": [instance_id(1), instance_id(2)],
+            "db": [instance_id(3)],
+            instance_id(1): [instance_id(1)],
+            instance_id(3): [instance_id(3), instance_id(4)],  # by name: "db" stands before "i-..."
+        }
+        for called in ("", "Web", "we", instance_id(5), instance_id(9)):
+            assert await store.fleet.called(called) == ()
+
     async def test_instances_are_listed_by_name_then_id(self, store: Store) -> None:
         for number, name in ((3, "b"), (2, "b"), (1, "c"), (4, "B")):
             await store.fleet.put_instance(an_instance(number, name=name))

@@ -31,3 +31,6 @@ FROM assessment a;
 
 DROP TABLE assessment;
 ALTER TABLE new_assessment RENAME TO assessment;
+
+-- An instance is found by its name without a look at all of them.
+CREATE INDEX instance_name ON instance (name);
