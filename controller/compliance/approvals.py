@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Final
+
+from immutables import Map
 
 from common import evr
 from common.evr import Evr
@@ -25,7 +26,7 @@ from controller.compliance.model import (
     Rule,
     Severity,
 )
-from controller.compliance.offers import BuildKey, Offers, RepositoryContent, offers_of, without
+from controller.compliance.offers import BuildKey, Offers, RepositoryContent, offers_of, with_changes
 from controller.compliance.required import (
     BY_HAND,
     REQUIRED,
@@ -94,16 +95,16 @@ def recompile(
         obsoleted[old] = _most_important((*obsoleted.get(old, ()), *several))
     return replace(
         before,
-        lines=without(before.lines, line_keys) | dict(part.lines),
+        lines=with_changes(before.lines, line_keys, part.lines),
         names=before.names.difference(pairs) | part.names,
-        without_advisory=without(before.without_advisory, pairs) | dict(part.without_advisory),
+        without_advisory=with_changes(before.without_advisory, pairs, part.without_advisory),
         first_seen_used=tuple(
             sorted({(a, day) for a, day in before.first_seen_used if a not in seen}.union(part.first_seen_used))
         ),
         obsoleted=obsoleted,
         restart=told.restart,
         in_modules=told.in_modules,
-        security=without(before.security, line_keys) | dict(part.security),
+        security=with_changes(before.security, line_keys, part.security),
         archs=before.archs | part.archs,
     )
 
@@ -122,18 +123,22 @@ class _Asked:
 
 def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Change | None) -> Approved:
     """Compile all (None), or only the names of a change."""
-    offers, told, only = asked.offers, asked.told, change.names if change is not None else None
+    offers, told = asked.offers, asked.told
     approve = _Approving(asked)
-    ids = ids_of(told, change) if change is not None else None
+    ids, pairs, line_keys = None, None, told.versions.keys()
+    if change is not None:
+        ids = ids_of(told, change)
+        pairs, possible = keys_of(change.names, told.archs)
+        line_keys = {key for key in possible if key in told.versions}
     for content in contents:
-        for advisory in content.advisories:
+        for (
+            advisory
+        ) in content.advisories:  # those too that name no package: whose date was asked for is part of the inputs
             if ids is None or advisory.id in ids:
-                approve.advisory(
-                    advisory
-                )  # those too that name no package: whose date was asked for is part of the inputs
-    by_rule, without_advisory = approve.unmentioned(only)
+                approve.advisory(advisory)
+    by_rule, without_advisory = approve.unmentioned(pairs)
     lines, security = dict[LineKey, Line](), dict[LineKey, tuple[bytes, Evr]]()
-    for line_key in sorted({*_keys(told.versions, only), *by_rule}):
+    for line_key in sorted({*line_keys, *by_rule}):
         steps = [Step(v, approve.version(v)) for v in told.versions.get(line_key, ())]
         if line_key in by_rule:
             steps = sorted([*steps, *by_rule[line_key]], key=lambda step: step.version.key)
@@ -145,7 +150,7 @@ def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Chang
                 security[line_key] = (step.version.key, step.version.evr)
                 break
     return Approved(
-        lines,
+        Map(lines),
         frozenset((name, arch) for name, arch, _ in lines),
         without_advisory,
         approve.first_seen_used(),
@@ -154,13 +159,9 @@ def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Chang
         in_modules=told.in_modules,
         blocked=approve.lists.blocked,
         blocked_words=approve.lists.blocked_words,
-        security=security,
+        security=Map(security),
         archs=told.archs,
     )
-
-
-def _keys(versions: Mapping[LineKey, object], only: AbstractSet[str] | None) -> Iterator[LineKey]:
-    return (key for key in versions if only is None or key[0] in only)
 
 
 def compile_custom(rows: Sequence[CustomPackage]) -> Approved:
@@ -171,7 +172,7 @@ def compile_custom(rows: Sequence[CustomPackage]) -> Approved:
         clause = f"{REQUIRED}{row.name} {required} or newer, row {number}"
         approval = Approval(0, row.level, "", Category.UNSPECIFIED, Severity.NONE, (), clause=clause)
         lines[row.name] = Line((Step(Version(required.key, required, ""), approval),))
-    return Approved({}, frozenset(), {}, custom=lines)
+    return Approved(Map(), frozenset(), Map(), custom=lines)
 
 
 def applicable_rules(baseline: Baseline, product: str) -> tuple[tuple[int, Rule], ...]:
@@ -304,18 +305,19 @@ class _Approving:
         return any(self.lists.rejects(build) for build in version.builds)
 
     def unmentioned(
-        self, only: AbstractSet[str] | None
-    ) -> tuple[dict[LineKey, list[Step]], Mapping[tuple[str, str], bytes]]:
-        """Return the plain builds that are approved without an advisory; and of each name.arch the newest that is not."""
+        self, pairs: Iterable[tuple[str, str]] | None
+    ) -> tuple[dict[LineKey, list[Step]], Map[tuple[str, str], bytes]]:
+        """Return the plain builds that are approved without an advisory; and of each name.arch the newest that is not.
+
+        Of all (None), or of some (name, arch).
+        """
         offers, told = self._asked.offers, self._asked.told
         if not self.lists and not any(rule.include_without_advisory for _, rule in self._rules):
             newest = told.newest_unmentioned
-            return {}, newest if only is None else {name: key for name, key in newest.items() if name[0] in only}
+            return {}, newest if pairs is None else Map((pair, newest[pair]) for pair in pairs if pair in newest)
         approved, left = defaultdict[LineKey, list[Step]](list), dict[tuple[str, str], bytes]()
-        for name, build_keys in told.unmentioned.items():
-            if only is not None and name[0] not in only:
-                continue
-            for build_key in build_keys:  # ascending
+        for pair in told.unmentioned if pairs is None else pairs:
+            for build_key in told.unmentioned.get(pair, ()):  # ascending
                 repository, build, build_time = offers.builds[build_key]
                 if self.lists.rejects(build):
                     continue
@@ -328,10 +330,10 @@ class _Approving:
                 found += self.lists.of_build(build, None)
                 if found:
                     version = Version(build_key[2], build.evr, repository)
-                    approved[(*name, False)].append(Step(version, min(found, key=_order)))
+                    approved[(*pair, False)].append(Step(version, min(found, key=_order)))
                 else:
-                    left[name] = build_key[2]
-        return approved, left
+                    left[pair] = build_key[2]
+        return approved, Map(left)
 
 
 def _approve(number: int, rule: Rule, advisory: Advisory, as_of: date, seen: _FirstSeen) -> Approval | None:

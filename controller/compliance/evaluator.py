@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
+from immutables import Map
 from pyroaring import FrozenBitMap
 
 from common import digest
@@ -62,7 +63,7 @@ _MAX_VERDICTS: Final = 1 << 14
 """Of all compiled approvals together; a verdict takes some kilobytes. Approvals are compiled anew each day, so none grows old."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_MANIFEST: Final = Manifest(os=OsRelease())
-_NOTHING_APPROVED: Final = Approved({}, frozenset(), {})
+_NOTHING_APPROVED: Final = Approved(Map(), frozenset(), Map())
 
 
 @dataclass(slots=True)

@@ -86,10 +86,10 @@ class Newest:
         """Return what does not count in a snapshot that is like an example, but for what it has that the example has not."""
         gone = example.packages - packages
         if gone.isdisjoint(example.several):
-            brought = self._table.numbers(other)
-            names = FrozenBitMap(brought)
-            if len(names) == len(brought) and (names - FrozenBitMap(self._table.numbers(gone))).isdisjoint(
-                example.names
+            brought = self._table.numbers(other.to_array())
+            names = set(brought)
+            if len(names) == len(brought) and not any(
+                name in example.names for name in names.difference(self._table.numbers(gone.to_array()))
             ):
                 return (
                     example.older

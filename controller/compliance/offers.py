@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from immutables import Map
+
 from common.nevra import Nevra
 from controller.compliance.model import Advisory, Available
 
@@ -16,6 +18,8 @@ V = TypeVar("V")
 
 BuildKey = tuple[str, str, bytes]
 """Name, architecture and the key of the version."""
+Offer = tuple[str, Nevra, int]
+"""The first repository that offers a build, the build, and when it was built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,10 @@ class RepositoryContent:
 class Offers:
     """What some repositories offer together."""
 
-    builds: Mapping[BuildKey, tuple[str, Nevra, int]]
-    """The first repository that offers a build, the build, and when it was built."""
-    obsoletes: Mapping[BuildKey, tuple[str, ...]]
+    builds: Map[BuildKey, Offer]
+    obsoletes: Map[BuildKey, tuple[str, ...]]
     """What a build says that it replaces."""
-    names: Mapping[str, Sequence[BuildKey]]
+    names: Map[str, Sequence[BuildKey]]
     """The builds of each name."""
     everything_read: bool
     """Whether all repositories could be asked."""
@@ -43,7 +46,7 @@ class Offers:
 
 def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
     """Read the lists of packages of some repositories, which must stand in order of their ids."""
-    builds = dict[BuildKey, tuple[str, Nevra, int]]()
+    builds = dict[BuildKey, Offer]()
     obsoletes = dict[BuildKey, tuple[str, ...]]()
     names = defaultdict[str, list[BuildKey]](list)
     everything_read = True
@@ -52,13 +55,14 @@ def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
             everything_read = False
             continue
         for build in content.available:
-            key = (build.nevra.name, build.nevra.arch, build.nevra.key)
+            nevra = build.nevra
+            key = (nevra.name, nevra.arch, nevra.key)
             if key not in builds:
-                builds[key] = (content.id, build.nevra, build.build_time)
-                names[key[0]].append(key)
+                builds[key] = (content.id, nevra, build.build_time)
+                names[nevra.name].append(key)
             if build.obsoletes:
                 obsoletes.setdefault(key, build.obsoletes)
-    return Offers(builds, obsoletes, names, everything_read)
+    return Offers(Map(builds), Map(obsoletes), Map(names), everything_read)
 
 
 def offers_again(before: Offers, names: AbstractSet[str], contents: Iterable[RepositoryContent]) -> Offers:
@@ -70,16 +74,17 @@ def offers_again(before: Offers, names: AbstractSet[str], contents: Iterable[Rep
     )
     gone = [key for name in names for key in before.names.get(name, ())]
     return Offers(
-        without(before.builds, gone) | dict(part.builds),
-        without(before.obsoletes, gone) | dict(part.obsoletes),
-        without(before.names, names) | dict(part.names),
+        with_changes(before.builds, gone, part.builds),
+        with_changes(before.obsoletes, gone, part.obsoletes),
+        with_changes(before.names, names, part.names),
         before.everything_read,
     )
 
 
-def without(mapping: Mapping[K, V], keys: Iterable[K]) -> dict[K, V]:
-    """Return a copy in which some keys, if they were there, are not."""
-    left = dict(mapping)
-    for key in keys:
+def with_changes(before: Map[K, V], gone: Iterable[K], now: Mapping[K, V]) -> Map[K, V]:
+    """Return it without some keys, if they were there, and with others; what stays is not copied."""
+    left = before.mutate()
+    for key in gone:
         left.pop(key, None)
-    return left
+    left.update(now)
+    return left.finish()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
+from immutables import Map
+
 from common import evr
 from common.evr import Evr
 from common.nevra import Nevra
@@ -152,10 +154,10 @@ LineKey = tuple[str, str, bool]
 class Approved:
     """All that a baseline requires on one day, given the metadata."""
 
-    lines: Mapping[LineKey, Line]
+    lines: Map[LineKey, Line]
     names: frozenset[tuple[str, str]]
     """(name, arch) of all lines."""
-    without_advisory: Mapping[tuple[str, str], bytes]
+    without_advisory: Map[tuple[str, str], bytes]
     """(name, arch) -> key of the newest build that no advisory mentions and no rule approves."""
     first_seen_used: tuple[tuple[str, date], ...] = ()
     """The advisories whose date was asked of first_seen: part of the inputs (R1)."""
@@ -171,7 +173,7 @@ class Approved:
     """(name, arch, key) of the builds whose advisories suggest a restart (R9)."""
     in_modules: AbstractSet[str] = frozenset()
     """Names of packages that an enabled module stream has builds of, as far as advisories tell: it hides all plain ones (R3)."""
-    security: Mapping[LineKey, tuple[bytes, Evr]] = field(default_factory=dict)
+    security: Map[LineKey, tuple[bytes, Evr]] = field(default_factory=Map)
     """The newest build with a security advisory that is neither approved yet nor rejected, and newer than the target (R4)."""
     archs: frozenset[str] = frozenset()
     """At least the architectures of the lines and of what else is kept by name and architecture here."""

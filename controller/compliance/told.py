@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from immutables import Map
 
 from common.manifest import Stream
 from common.nevra import Nevra
 from controller.compliance.model import Advisory, Available, Category
-from controller.compliance.offers import BuildKey, Offers, RepositoryContent, without
+from controller.compliance.offers import BuildKey, Offer, Offers, RepositoryContent, with_changes
 from controller.compliance.required import LineKey, Version
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
 
@@ -26,13 +28,13 @@ _BOTH: Final = (False, True)
 class Told:
     """What some repositories tell of a host that has some module streams enabled."""
 
-    versions: Mapping[LineKey, tuple[Version, ...]]
+    versions: Map[LineKey, tuple[Version, ...]]
     """Those that advisories name, ascending."""
-    named_by: Mapping[str, Sequence[str]]
+    named_by: Map[str, Sequence[str]]
     """By name of a package: the ids of the advisories that name it, whether they apply or not."""
-    unmentioned: Mapping[tuple[str, str], tuple[BuildKey, ...]]
+    unmentioned: Map[tuple[str, str], tuple[BuildKey, ...]]
     """By (name, arch): the plain builds that are offered and that no advisory names, ascending."""
-    newest_unmentioned: Mapping[tuple[str, str], bytes]
+    newest_unmentioned: Map[tuple[str, str], bytes]
     """The key of the last of them."""
     restart: frozenset[BuildKey]
     """Builds whose advisories suggest a restart (R9)."""
@@ -104,10 +106,10 @@ def tell_again(
     part = _tell(some, offers, streams, names)
     pairs, line_keys = keys_of(names, before.archs)
     return Told(
-        without(before.versions, line_keys) | dict(part.versions),
-        without(before.named_by, names) | dict(part.named_by),
-        without(before.unmentioned, pairs) | dict(part.unmentioned),
-        without(before.newest_unmentioned, pairs) | dict(part.newest_unmentioned),
+        with_changes(before.versions, line_keys, part.versions),
+        with_changes(before.named_by, names, part.named_by),
+        with_changes(before.unmentioned, pairs, part.unmentioned),
+        with_changes(before.newest_unmentioned, pairs, part.newest_unmentioned),
         frozenset(r for r in before.restart if r[0] not in names) | part.restart,
         (before.in_modules - names) | part.in_modules,
         before.archs | part.archs,
@@ -125,14 +127,8 @@ def keys_of(names: Iterable[str], archs: AbstractSet[str]) -> tuple[list[tuple[s
     return pairs, [(*pair, modular) for pair in pairs for modular in _BOTH]
 
 
-@dataclass(slots=True)
-class _Mentions:
-    """What names one version, in order."""
-
-    repository: str
-    advisories: list[Advisory] = field(default_factory=list)
-    builds: list[Nevra] = field(default_factory=list)
-    modular: bool = False
+_Mention = tuple[str, Advisory, Nevra, bool]
+"""What names a version: repository, advisory, the build as it spells it, and whether it is for a module."""
 
 
 def _tell(
@@ -143,40 +139,40 @@ def _tell(
 ) -> Told:
     """Read all, or what is told of some names."""
     enabled = {f"{stream.name}:{stream.stream}" for stream in streams}
-    found = defaultdict[LineKey, dict[bytes, _Mentions]](dict)
+    found = defaultdict[LineKey, dict[bytes, list[_Mention]]](dict)
     named_by = defaultdict[str, list[str]](list)
     mentioned, restart, in_modules = set[BuildKey](), set[BuildKey](), set[str]()
     for repository, advisories in contents:
         for advisory in advisories:
             for package in advisory.packages:
-                build = package.nevra
+                build, module = package.nevra, package.module
                 name = build.name
                 if only is not None and name not in only:
                     continue
-                key = build.key
-                build_key = (name, build.arch, key)
+                arch, key = build.arch, build.key
+                build_key = (name, arch, key)
                 mentioned.add(build_key)
                 named_by[name].append(advisory.id)
                 if package.reboot_suggested:
                     restart.add(build_key)
-                if package.module and package.module in enabled:
+                if module and module in enabled:
                     in_modules.add(name)
-                for modular in _applies_to(package.module, enabled):
-                    known = found[name, build.arch, modular]
+                mention = (repository, advisory, build, bool(module))
+                for modular in _applies_to(module, enabled) if module else _PLAIN:
+                    known = found[name, arch, modular]
                     if (mentions := known.get(key)) is None:
-                        mentions = known[key] = _Mentions(repository)
-                    mentions.advisories.append(advisory)
-                    mentions.builds.append(build)
-                    mentions.modular |= bool(package.module)
+                        known[key] = [mention]
+                    else:
+                        mentions.append(mention)
     unmentioned = _unmentioned(offers, mentioned, only)
     return Told(
-        {
-            line_key: tuple([_version(line_key, key, known[key], offers) for key in sorted(known)])
+        Map(
+            (line_key, tuple([_version(line_key, key, known[key], offers) for key in sorted(known)]))
             for line_key, known in found.items()
-        },
-        named_by,
-        unmentioned,
-        {name: builds[-1][2] for name, builds in unmentioned.items()},
+        ),
+        Map(named_by),
+        Map(unmentioned),
+        Map((name, builds[-1][2]) for name, builds in unmentioned.items()),
         frozenset(restart),
         frozenset(in_modules),
         frozenset(arch for _, arch, _ in found).union(arch for _, arch in unmentioned),
@@ -187,43 +183,41 @@ def _unmentioned(
     offers: Offers, mentioned: AbstractSet[BuildKey], only: AbstractSet[str] | None
 ) -> dict[tuple[str, str], tuple[BuildKey, ...]]:
     """Find the plain builds that no advisory names: which stream a modular build belongs to, only its advisory can tell."""
-    builds: Iterable[BuildKey] = offers.builds
+    offered: Iterable[tuple[BuildKey, Offer]] = offers.builds.items()
     if only is not None:
-        builds = [key for name in only for key in offers.names.get(name, ())]
+        offered = ((key, offers.builds[key]) for name in only for key in offers.names.get(name, ()))
     found = defaultdict[tuple[str, str], list[BuildKey]](list)
-    for build_key in builds:
-        if build_key not in mentioned and not is_modular(offers.builds[build_key][1].release):
-            found[build_key[:2]].append(build_key)
+    for build_key, (_, build, _) in offered:
+        if build_key not in mentioned and not is_modular(build.release):
+            found[build.name, build.arch].append(build_key)
     return {name: tuple(sorted(keys)) for name, keys in found.items()}
 
 
-def _version(line_key: LineKey, key: bytes, mentions: _Mentions, offers: Offers) -> Version:
-    name, arch, _ = line_key
-    offer = offers.builds.get((name, arch, key))
+def _version(line_key: LineKey, key: bytes, mentions: Sequence[_Mention], offers: Offers) -> Version:
+    offer = offers.builds.get((line_key[0], line_key[1], key))
+    repository, _, build, _ = mentions[0]
     told = dict[str, tuple[str, ...]]()
-    for advisory in mentions.advisories:  # one id may be told by several repositories, each with CVEs of its own
+    for _, advisory, _, _ in mentions:  # one id may be told by several repositories, each with CVEs of its own
         known = told.setdefault(advisory.id, advisory.cves)
         if known is not advisory.cves and known != advisory.cves:
             told[advisory.id] = tuple(dict.fromkeys((*known, *advisory.cves)))
     return Version(
         key,
-        mentions.builds[0].evr,
-        offer[0] if offer is not None else mentions.repository,
+        build.evr,
+        offer[0] if offer is not None else repository,
         tuple(told),
-        tuple(dict.fromkeys(cve for cves in told.values() for cve in cves)),
+        tuple(dict.fromkeys([cve for cves in told.values() for cve in cves])),
         tuple(told.items()),
-        modular=mentions.modular,
-        security=any(advisory.category is Category.SECURITY for advisory in mentions.advisories),
+        modular=any(modular for _, _, _, modular in mentions),
+        security=any(advisory.category is Category.SECURITY for _, advisory, _, _ in mentions),
         offered=offer is not None,
-        told=tuple(mentions.advisories),
-        builds=tuple(mentions.builds),
+        told=tuple([advisory for _, advisory, _, _ in mentions]),
+        builds=tuple([build for _, _, build, _ in mentions]),
     )
 
 
 def _applies_to(module: str, enabled: AbstractSet[str]) -> tuple[bool, ...]:
-    """Say to which installed builds an advisory package applies: plain ones (False), modular ones (True) (R8)."""
-    if not module:
-        return _PLAIN
+    """Say to which installed builds an advisory package of a module applies: plain ones (False), modular ones (True) (R8)."""
     if module == UNKNOWN_MODULE:
         return _MODULAR  # the vendor left out of which stream: leaving the build out would call too much compliant
     return _BOTH if module in enabled else ()
