@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from common.manifest import Stream
 from common.nevra import Nevra
-from controller.compliance.evaluate import kernel_parts
 from controller.compliance.model import Advisory, Category, Severity
 from controller.inventory.advisories import UNKNOWN_MODULE
 
@@ -66,18 +65,19 @@ def advisory_rows(
     return tuple(sorted(found))
 
 
-def _running(builds: Iterable[Nevra], kernel: Nevra | None) -> Mapping[tuple[str, str], bytes]:
+def _running(builds: Sequence[Nevra], kernel: Nevra | None) -> Mapping[tuple[str, str], bytes]:
     """Return the keys of the installed builds that were made together with the running kernel.
 
     Dnf finds them by their source package, which an inventory does not name: they share its version and release.
     """
-    if kernel is None:
-        return {}
+    if kernel is None or kernel not in builds:
+        return {}  # one that runs and is not installed any more: dnf does not find it, and asks about the newest builds only
     made = (kernel.version, kernel.release)
-    together = [build for build in builds if (build.version, build.release) == made and build.name.startswith("kernel")]
-    if not {build.name for build in together}.intersection(kernel_parts(kernel.name)):
-        return {}  # it runs and is not installed any more: dnf does not find it, and asks about the newest builds only
-    return {(build.name, build.arch): build.key for build in together}
+    return {
+        (build.name, build.arch): build.key
+        for build in builds
+        if (build.version, build.release) == made and build.name.startswith("kernel")
+    }
 
 
 def _states(key: bytes, newest: bytes, running: bytes | None) -> Iterator[RowState]:

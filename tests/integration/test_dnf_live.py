@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import createrepo_c
 import pytest
@@ -40,19 +40,47 @@ from realroots import (
     build_packages,
     build_repository,
     missing_tools,
+    updateinfo_xml,
 )
 
 PAIRS: Final = int(os.environ.get("PATCHWARDEN_LIVE_PAIRS", "40"))
 ORACLE: Final = Path(__file__).resolve().parents[2].parent / "shared/data/dnf-oracle/repos"
 DBPATH: Final = "/var/lib/rpm"
-VERSIONS: Final = ("1", "1.0", "1.0~rc1", "1.0^git2", "1.0.1", "1.10", "2a", "10")
-RELEASES: Final = ("1", "2.el9", "10.el9_2", "10.el9_2.1")
-NAMES: Final = ("bash", "openssl-libs", "lib-x", "n0-ame", "a", "python3.11", "kernelshark")
+HUGE: Final = "123456789012345678901234567890"
+VERSIONS: Final = (
+    "1",
+    "1.0",
+    "1.0~rc1",
+    "1.0^git2",
+    "1.0~~",
+    "1.0.1",
+    "1.10",
+    "1.00.",
+    "2a",
+    "2A",
+    "10",
+    HUGE,
+    f"0{HUGE}",
+    f"{HUGE}0",
+)
+RELEASES: Final = ("1", "2.el9", "10.el9_2", "10.el9_2.1", "10.el9_2~b", "0.1.20240101git^a")
+NAMES: Final = (
+    "bash",
+    "openssl-libs",
+    "lib-x",
+    "n0-ame",
+    "a",
+    "python3.11",
+    "kernelshark",
+    "Foo_Bar",
+    "lib+c++",
+    "n-1-2.3",
+)
 TYPES: Final = ("security", "security", "bugfix", "enhancement", "newpackage", "house_type")
 SEVERITIES: Final = ("Critical", "Important", "Moderate", "Low", "", "house_severity")
 STREAMS: Final = ("nodejs:18", "nodejs:20", "php:8.1")
 KERNEL_EVRS: Final = (("5.14.0", "70.el9"), ("5.14.0", "162.el9"), ("6.1~rc2", "1.el9"))
-KERNEL_PARTS: Final = ("kernel", "kernel-core", "kernel-modules", "kernel-devel")
+KERNEL_PARTS: Final = ("kernel", "kernel-core", "kernel-modules", "kernel-devel", "kernel-debug-core", "kernel-rt-core")
 DRIVER: Final = """
 import sys
 import dnf.cli.main
@@ -246,6 +274,8 @@ class World:
     running: Nevra | None
     streams: tuple[str, ...]
     """Enabled ones, and default ones of modules that nobody enabled or disabled."""
+    untouched: bool = False
+    """Nobody enabled or disabled anything: the defaults that the repositories name are all there is."""
 
 
 def make_root(root: Path, packages: Sequence[Path], home: Path) -> tuple[Nevra, ...]:
@@ -274,39 +304,67 @@ def make_world(rng: random.Random, pool: Pool, folder: Path) -> World:
     installed = make_root(root, installed_packages(rng, pool), pool.home)
     described = STREAMS if rng.random() < 0.7 else tuple(m for m in STREAMS if rng.random() < 0.5)
     defaults, streams = set_streams(rng, root, described)
+    untouched = not any((root / "etc/dnf/modules.d").iterdir())
     repositories, told = list[Path](), list[AdvisorySpec]()
     for number, identifier in enumerate(("base", "updates", "extras")[: rng.randint(1, 3)]):
         offered = tuple(rng.sample(list(pool.plain), 4))
         own = [*advisories(rng, pool, identifier), *repeated(rng, told)] if number or rng.random() < 0.9 else []
         own += repeated(rng, own) if rng.random() < 0.3 else ()
         told += own
-        spec = RepositorySpec(
-            identifier,
-            offered,
-            tuple(own),
-            with_updateinfo=rng.random() < 0.9,
-            modules=modules_yaml(defaults, described) if described and (not number or rng.random() < 0.5) else "",
-        )
-        repositories.append(
-            enable_repository(root, identifier, build_repository(spec, folder / identifier, pool.home / "packages"))
-        )
-    kernels = [build for build in installed if build.name in ("kernel", "kernel-core")]
+        modules = modules_yaml(defaults, described) if described and (not number or rng.random() < 0.5) else ""
+        spec = RepositorySpec(identifier, offered, with_updateinfo=False, modules=modules)
+        repository = build_repository(spec, folder / identifier, pool.home / "packages")
+        if rng.random() < 0.9:
+            add_updateinfo(rng, repository, as_some_vendor_writes(rng, updateinfo_xml(identifier, own).decode()))
+        repositories.append(enable_repository(root, identifier, repository))
+    kernels = [build for build in installed if build.name in ("kernel", "kernel-core", "kernel-rt-core")]
     running = rng.choice([*kernels, *kernels, None]) if kernels else None
-    return World(root, tuple(repositories), installed, running, streams)
+    if rng.random() < 0.1:  # it was removed while it runs, or is of another flavour than all that is installed
+        running = rng.choice([build for build in pool.kernels if build.name in ("kernel-core", "kernel-rt-core")])
+    return World(root, tuple(repositories), installed, running, streams, untouched)
 
 
-def ask_dnf(world: World, pool: Pool, availability: str) -> set[tuple[str, str, str]]:
-    """Return (id, label, package) of `dnf updateinfo list`."""
+def as_some_vendor_writes(rng: random.Random, text: str) -> str:
+    """Return an updateinfo file that says the same in other words: without epochs, with CDATA, comments and unknown elements."""
+    for word, other in (
+        (' epoch="0"', rng.choice(("", ' epoch=""', ' epoch="0"'))),
+        (
+            "<title>an advisory</title>",
+            rng.choice(("<title><![CDATA[<b>an & advisory</b>]]></title>", "<title>&#97;n &amp;</title>", "")),
+        ),
+        ("<pkglist>", rng.choice(("<!-- <package/> --><pkglist>", "<issue>1</issue><pkglist>", "<pkglist>"))),
+        (' status="final"', rng.choice((' status="testing"', ' status="final"', ""))),
+        ("</pkglist>", rng.choice(("</pkglist><rights>r</rights>", "</pkglist>", "<collection/></pkglist>"))),
+    ):
+        text = text.replace(word, other)
+    return text
+
+
+def add_updateinfo(rng: random.Random, repository: Path, text: str) -> None:
+    """Add an updateinfo file to a repository, compressed in one of the usual ways."""
+    file = repository / "updateinfo.xml"
+    file.write_text(text)
+    packing = f"--compress-type={rng.choice(('gz', 'bz2', 'xz'))}" if rng.random() < 0.9 else "--no-compress"
+    run(["modifyrepo_c", "--mdtype=updateinfo", packing, str(file), str(repository / "repodata")], repository)
+    file.unlink()
+
+
+def dnf(world: World, pool: Pool, *words: str) -> str:
+    """Return what dnf prints for the world's host."""
     where = world.root
     arguments = [
         *("--quiet", f"--installroot={where}", "--disableplugin=*", f"--config={where}/etc/dnf/dnf.conf"),
         *(f"--setopt=reposdir={where}/etc/yum.repos.d", f"--setopt=varsdir={where}/etc/dnf/vars", "--setopt=zchunk=0"),
-        *("--releasever=9", "--forcearch=x86_64", "updateinfo", "list", f"--{availability}"),
+        *("--releasever=9", "--forcearch=x86_64", *words),
     ]
     strict = str(world.running) if world.running is not None else ""
-    out = run([*as_root(), "/usr/bin/python3", "-c", DRIVER, strict, *arguments], pool.home)
+    return run([*as_root(), "/usr/bin/python3", "-c", DRIVER, strict, *arguments], pool.home)
+
+
+def ask_dnf(world: World, pool: Pool, availability: str) -> set[tuple[str, str, str]]:
+    """Return (id, label, package) of `dnf updateinfo list`."""
     rows = set[tuple[str, str, str]]()
-    for line in out.splitlines():
+    for line in dnf(world, pool, "updateinfo", "list", f"--{availability}").splitlines():
         identifier, label, package = (line[2:] if availability == "all" else line).split()
         rows.add((identifier, label, package))
     return rows
@@ -316,28 +374,50 @@ def agent_command(world: World) -> list[str]:
     return [*as_root(), sys.executable, "-m", "uniagent", "inventory", "--root", str(world.root)]
 
 
-def tsv(installed: Sequence[Nevra]) -> str:
+def tsv(rng: random.Random, installed: Sequence[Nevra]) -> str:
     header = ("name", "epoch", "version", "release", "arch")
-    return "".join("\t".join(map(str, row)) + "\n" for row in (header, *installed))
+    no_epoch = rng.choice(("0", "", "(none)"))
+    rows = [(b.name, str(b.epoch or no_epoch), b.version, b.release, b.arch) for b in installed]
+    end = rng.choice(("\n", "\r\n"))
+    return rng.choice(("", "\ufeff", f"# made by hand{end}")) + "".join("\t".join(row) + end for row in (header, *rows))
 
 
-def one_a_line(installed: Sequence[Nevra]) -> str:
-    return "".join(f"{build}\n" for build in installed)
+def one_a_line(rng: random.Random, installed: Sequence[Nevra]) -> str:
+    return "".join(f"{build}\n" for build in rng.sample(installed, len(installed)))
+
+
+def as_rpm_spells_them(rng: random.Random, installed: Sequence[Nevra]) -> str:
+    """Epochs inside or in front, told or not; blank lines, keys, lines twice."""
+    lines = ["gpg-pubkey-fd431d51-4ae0493b", "gpg-pubkey-(none):fd431d51-4ae0493b.(none)", "", "# a comment"]
+    for name, epoch, version, release, arch in installed:
+        rest = f"{version}-{release}.{arch}"
+        told = rng.choice((str(epoch), "(none)")) if not epoch else str(epoch)
+        lines += rng.choices((f"{name}-{told}:{rest}", f"{told}:{name}-{rest}"), k=rng.randint(1, 2))
+    end = rng.choice(("\n", "\r\n"))
+    return end.join(rng.sample(lines, len(lines)))
 
 
 def ask_patchctl(world: World, folder: Path, rng: random.Random, agent_share: float = 0.3) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = answer_of(world, folder, rng, agent_share)["advisories"]
+    return rows
+
+
+def answer_of(
+    world: World, folder: Path, rng: random.Random, agent_share: float = 0.3, more: Sequence[str] = ()
+) -> dict[str, Any]:
     inventory = folder / "inventory"
     options = [word for repository in world.repositories for word in ("--repo", str(repository))]
     options += ["--running-kernel", str(world.running)] if world.running is not None else []
     if rng.random() < agent_share and world.installed:  # the agent knows the streams by itself
         inventory.write_text(run(agent_command(world), folder))
     else:
-        inventory.write_text(rng.choice((tsv, one_a_line))(world.installed))
-        options += ["--module-streams", ",".join(world.streams)] if world.streams else []
-    result = CliRunner().invoke(app, ["evaluate", "--inventory", str(inventory), *options, "--output", "json"])
+        inventory.write_bytes(rng.choice((tsv, one_a_line, as_rpm_spells_them))(rng, world.installed).encode())
+        if not (world.untouched and rng.random() < 0.5):  # else the defaults are found without being told
+            options += ["--module-streams", ",".join(world.streams)]
+    result = CliRunner().invoke(app, ["evaluate", "--inventory", str(inventory), *options, *more, "--output", "json"])
     assert result.exit_code in (0, 1, 4), result.output
-    rows: list[dict[str, str]] = json.loads(result.stdout)["advisories"]
-    return rows
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 def label(row: dict[str, str]) -> str:
@@ -400,6 +480,68 @@ def test_random_hosts_and_repositories_get_the_rows_of_the_real_dnf(pool: Pool, 
         shutil.rmtree(folder)
     print(f"{PAIRS} of {PAIRS} pairs agree; rows: {dict(seen)}")
     assert PAIRS < 30 or len(seen) == 6, f"what was to be compared did not occur, only {dict(seen)}"
+
+
+def plain_world(rng: random.Random, pool: Pool, folder: Path) -> World:
+    """Make a host of plain packages, each name noarch or not but never both at once, and repositories that offer others of them."""
+    known = [package for package in pool.plain if not package.modularity]
+    noarch = {name for name in NAMES if rng.random() < 0.4}
+    chosen = {
+        (p.name, p.arch): pool.plain[p]
+        for p in rng.sample(known, rng.randint(1, 14))
+        if (p.arch == "noarch") == (p.name in noarch)
+    }
+    root = folder / "root"
+    installed = make_root(root, list(chosen.values()), pool.home)
+    repositories = list[Path]()
+    for identifier in ("base", "updates")[: rng.randint(1, 2)]:
+        offered = tuple(rng.sample(known, rng.randint(1, len(known))))
+        names = [str(package.nevra) for package in rng.sample(offered, min(3, len(offered)))]
+        own = AdvisorySpec(f"{identifier}-1", "security", "Low", "2023-03-20", "2023-03-21", "a", packages=tuple(names))
+        spec = RepositorySpec(identifier, offered, (own,), with_updateinfo=rng.random() < 0.7)
+        built = build_repository(spec, folder / identifier, pool.home / "packages")
+        repositories.append(enable_repository(root, identifier, built))
+    return World(root, tuple(repositories), installed, None, ())
+
+
+@pytest.mark.slow
+def test_no_update_that_the_real_dnf_offers_is_passed_over_when_everything_is_required(
+    pool: Pool, tmp_path: Path
+) -> None:
+    """The verdict, not the rows: with and without advisories, from one architecture to noarch and back, in several architectures.
+
+    Dnf offers nothing for a build beside which a newer one of another architecture is installed; we ask each name.arch by itself.
+    """
+    seed, seen = drawn_seed(), Counter[str]()
+    for pair in range(PAIRS // 2):
+        rng = random.Random(f"{seed}-updates-{pair}")
+        folder = tmp_path / str(pair)
+        folder.mkdir()
+        world = plain_world(rng, pool, folder)
+        baseline = folder / "everything.yaml"
+        baseline.write_text(
+            "name: all\noperating_system: CentOS\nrules:\n  - {approve_until: 2999-12-31, include_without_advisory: true}\n"
+        )
+        shape = "%{name}-%{epoch}:%{version}-%{release}.%{arch}"
+        offered = {nevra.parse(text) for text in dnf(world, pool, "repoquery", "--upgrades", "--qf", shape).split()}
+        found = answer_of(world, folder, rng, 0, ("--baseline", str(baseline))) if world.installed else {"items": []}
+        missing = [item for item in found["items"] if item["status"] == "MISSING"]
+        told = f"seed {seed}, pair {pair}"
+        for build in offered:
+            targets = [
+                nevra.parse(f"{i['name']}-{i['target']}.{i['arch']}") for i in missing if i["name"] == build.name
+            ]
+            assert any(target.key >= build.key for target in targets), f"{told}: {build} is passed over"
+        for item in missing:
+            newer_beside = [b for b in world.installed if b.name == item["name"] and b.arch != item["arch"]]
+            arch = item["reason"].removesuffix(")").rpartition(".")[2] if item["reason"] else item["arch"]
+            target = nevra.parse(f"{item['name']}-{item['target']}.{arch}")
+            assert target in offered or any(b.key >= target.key for b in newer_beside), f"{told}: {target} is no update"
+            seen["of another architecture"] += arch != item["arch"]
+        seen["updates"] += len(offered)
+        shutil.rmtree(folder)
+    print(f"{PAIRS // 2} of {PAIRS // 2} pairs agree; {dict(seen)}")
+    assert PAIRS < 30 or len(seen) == 2
 
 
 @pytest.fixture

@@ -270,7 +270,8 @@ def test_R7_a_running_kernel_of_another_flavour_or_that_is_not_installed_makes_n
     tmp_path: Path,
 ) -> None:
     """Dnf finds the running kernel among the installed packages, or asks about the newest ones only. The verdict knows better."""
-    hosts = inventory(tmp_path, "kernel-3.10.0-957.el7.x86_64", "kernel-3.10.0-1160.el7.x86_64")
+    builds = ("kernel-3.10.0-957.el7.x86_64", "kernel-modules-3.10.0-1.el7.x86_64", "kernel-3.10.0-1160.el7.x86_64")
+    hosts = inventory(tmp_path, *builds)
     repo = updateinfo(tmp_path, advisory("CEBA-2", "kernel 0 3.10.0 1160.el7 x86_64", kind="bugfix"))
     options = ("--inventory", hosts, "--repo", repo, "--running-kernel")
     for running, status in (

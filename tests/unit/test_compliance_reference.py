@@ -26,6 +26,7 @@ from controller.compliance.model import (
     Available,
     Baseline,
     Category,
+    CustomPackage,
     DateBasis,
     ErrorClass,
     ExceptionMatch,
@@ -177,7 +178,11 @@ def in_time(rule: Rule, day: date, as_of: date) -> bool:
 
 
 def is_modular(build: PackageLine) -> bool:
-    return bool(build.module) or ".module+" in build.nevra.release
+    return bool(build.module) or modular_tag(build.nevra)
+
+
+def modular_tag(build: Nevra) -> bool:
+    return ".module+" in build.release or ".module_" in build.release
 
 
 def applies(package: AdvisoryPackage, world: World, modular: bool) -> bool:
@@ -217,7 +222,7 @@ def needed(world: World, name: str, arch: str, modular: bool) -> Needed:
             for a in world.advisories
             for p in a.packages
         )
-        if (offer.nevra.name, offer.nevra.arch) != (name, arch) or mentioned or ".module+" in offer.nevra.release:
+        if (offer.nevra.name, offer.nevra.arch) != (name, arch) or mentioned or modular_tag(offer.nevra):
             continue
         if rejected(world, offer.nevra) or modular:
             continue
@@ -252,16 +257,17 @@ def replaces(condition: str, old: Nevra) -> bool:
 
 def change_of_arch(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra] | None:
     """The required and offered build of the same name that is noarch where the installed one is not, or the other way round."""
-    arch = "noarch" if old.arch == "x86_64" else "x86_64"
-    asked, own = needed(world, old.name, arch, modular), needed(world, old.name, old.arch, modular).target
-    new = asked.target
-    if new is None or not newer(new, old.evr) or (own is not None and not newer(new, own)):
+    best, found = needed(world, old.name, old.arch, modular).target, None
+    for arch in ("x86_64", "i686") if old.arch == "noarch" else ("noarch",):
+        asked = needed(world, old.name, arch, modular)
+        new = asked.target
+        offered = [o.nevra for o in world.offers if (o.nevra.name, o.nevra.arch) == (old.name, arch)]
+        if new is not None and any(same(new, b.evr) for b in offered) and (best is None or newer(new, best)):
+            best, found = new, (asked, Nevra(old.name, *new, arch))
+    if found is None or not newer(found[1].evr, old.evr):
         return None
-    there = [line.nevra for line in world.installed if (line.nevra.name, line.nevra.arch) == (old.name, arch)]
-    offered = [o.nevra for o in world.offers if (o.nevra.name, o.nevra.arch) == (old.name, arch)]
-    if any(not newer(new, build.evr) for build in there) or not any(same(new, build.evr) for build in offered):
-        return None
-    return asked, Nevra(old.name, *new, arch)
+    there = [x.nevra for x in world.installed if (x.nevra.name, x.nevra.arch) == (old.name, found[1].arch)]
+    return None if any(not newer(found[1].evr, build.evr) for build in there) else found
 
 
 def replacement(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra] | None:
@@ -394,15 +400,20 @@ def reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level, E
 # --- random worlds -----------------------------------------------------------------------------------------------------------
 
 NAMES = ("bash", "ruby", "ruby", "kernel", "kernel-core")
-versions = st.sampled_from(["1", "1.0", "1.1", "1.1~rc", "1.1^git", "2", "10", "1.a"])
-releases = st.sampled_from(["1", "2.el7", "10.el7_9", "1.module+el8+1+a", "2.module+el8+2+b"])
+HUGE = "98765432109876543210"
+versions = st.sampled_from(
+    ["1", "1.0", "1.1", "1.1~rc", "1.1^git", "1.1~~", "2", "10", "1.a", "1.A", "01_0.", HUGE, f"00{HUGE}"]
+)
+releases = st.sampled_from(
+    ["1", "2.el7", "10.el7_9", "1.module+el8+1+a", "2.module+el8+2+b", "2.module_el8+2+b", "3.modules"]
+)
 nevras = st.builds(
     Nevra,
     st.sampled_from(NAMES),
     st.sampled_from([0, 0, 0, 1]),
     versions,
     releases,
-    st.sampled_from(["x86_64", "x86_64", "x86_64", "noarch"]),
+    st.sampled_from(["x86_64", "x86_64", "x86_64", "noarch", "i686"]),
 )
 modules = st.sampled_from(["", "", "ruby:1", "ruby:1", "ruby:2", "?"])
 days = st.one_of(st.none(), st.integers(0, 12).map(lambda n: TODAY - timedelta(days=n)))
@@ -419,7 +430,18 @@ rules = st.builds(
 )
 
 package_entries = st.sampled_from(
-    ["bash", "RUBY", "k*", "*", "bash-1.1", "ruby-1.0-1", "0:bash-2-1.x86_64", "kernel-1:1.1-2.el7.x86_64", "b?sh"]
+    [
+        "bash",
+        "RUBY",
+        "k*",
+        "*",
+        "bash-1.1",
+        "BASH-1.1-2.EL7",
+        "ruby-1.0-1",
+        "0:bash-2-1.x86_64",
+        "kernel-1:1.1-2.el7.x86_64",
+        "b?sh",
+    ]
 )
 approved_lists = st.lists(
     st.builds(
@@ -537,7 +559,7 @@ def worlds(draw: st.DrawFn) -> World:
             draw(approved_lists),
             draw(rejected_lists),
         ),
-        NOW,
+        NOW + timedelta(hours=draw(st.sampled_from([0, 0, 0, -13, -12, 11, 12, 24 * 7, -24 * 3]))),
         {a.id: NOW - timedelta(days=n) for n, (a, yes) in enumerate(zip(found, seen, strict=True)) if yes},
         numbered(draw(exception_lists)),
         frozenset(line.nevra for line in installed if draw(st.booleans())),
@@ -568,7 +590,15 @@ def details_of(world: World) -> tuple[tuple[int, str], ...]:
 def fast(world: World) -> Evaluation:
     repository = a_repository()
     return evaluate(
-        Host(an_instance(1), manifest_of(world), collected_at=NOW, details=details_of(world), attempts=world.attempts),
+        Host(
+            an_instance(1),
+            manifest_of(world),
+            "",
+            None,
+            world.as_of,
+            details=details_of(world),
+            attempts=world.attempts,
+        ),
         world.installed,
         {repository.updateinfo: world.advisories},
         {repository.primary: world.offers},
@@ -642,6 +672,51 @@ def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
     assert found.assessment.level == max(bad_levels, default=Level.UNSPECIFIED)
     if found.assessment.status is not InstanceStatus.UNDETERMINED:
         assert (found.assessment.status is InstanceStatus.NON_COMPLIANT) == bool(bad)
+
+
+@st.composite
+def custom_baselines(draw: st.DrawFn) -> Baseline:
+    names = st.sampled_from(["bash", "ruby", "kernel", "kernel-core", "absent"])
+    epochs = st.sampled_from(["", "", "0:", "1:"])
+    rows = st.builds(
+        CustomPackage,
+        names,
+        st.builds(str.__add__, epochs, versions),
+        releases,
+        st.sampled_from([Level.LOW, Level.HIGH]),
+    )
+    chosen = draw(st.lists(rows, min_size=1, max_size=4, unique_by=lambda row: row.name))
+    return replace(a_baseline("c"), rules=(), custom=tuple(chosen))
+
+
+def custom_reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, Level]]:
+    """A row asks one version of all packages of its name, whatever repositories and advisories say."""
+    answer = dict[tuple[str, str], tuple[PatchStatus, Level]]()
+    for name, arch in {(line.nevra.name, line.nevra.arch) for line in world.installed}:
+        builds = [line.nevra.evr for line in world.installed if (line.nevra.name, line.nevra.arch) == (name, arch)]
+        status, level = PatchStatus.INSTALLED_OTHER, Level.UNSPECIFIED
+        for row in world.baseline.custom:
+            if row.name != name:
+                continue
+            epoch, _, version = row.version.rpartition(":")
+            wanted, running = Evr(int(epoch or 0), version, row.release), world.running
+            status = PatchStatus.INSTALLED
+            if all(newer(wanted, build) for build in builds):
+                status, level = PatchStatus.MISSING, row.level
+            elif running is not None and name in KERNEL_PARTS and arch == running.arch and newer(wanted, running.evr):
+                status, level = PatchStatus.PENDING_REBOOT, row.level
+        answer[name, arch] = (status, level)
+    return answer
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(), custom_baselines())
+def test_a_custom_baseline_asks_what_its_rows_say_and_nothing_else(world: World, baseline: Baseline) -> None:
+    asked = replace(world, baseline=baseline, late=frozenset(), attempts=(), exceptions=Exceptions())
+    found = fast(asked)
+    assert {(i.name, i.arch): (i.status, i.level) for i in found.items} == custom_reference(asked)
+    known = {line.nevra.name for line in world.installed}
+    assert found.assessment.counts.not_applicable == len([row for row in baseline.custom if row.name not in known])
 
 
 @settings(max_examples=50, deadline=None)
