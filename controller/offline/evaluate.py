@@ -93,6 +93,7 @@ def evaluate(question: Question) -> Outcome:
             operating_system=OperatingSystem(told.os.id, told.os.version, product, told.os.pretty_name, told.os.arch),
         ),
         manifest,
+        details=question.inventory.details,
         collected_at=as_of,  # a file does not say how old it is: judging that is its keeper's business
     )
     evaluation = evaluate_instance(

@@ -60,6 +60,8 @@ class Inventory:
     """Sorted, each once; without gpg-pubkey pseudo packages."""
     knows_streams: bool = False
     """Somebody was asked which module streams are enabled: that there are none is then an answer."""
+    details: tuple[tuple[int, str], ...] | None = None
+    """(install time, vendor) of each package as `Host.details` has them; None where nobody told, or where a restart means nothing (R9)."""
     failed: tuple[Repository, ...] = ()
     """Enabled repositories that could not be read when it was collected. Which ones count is said beside the inventory."""
 
@@ -226,14 +228,34 @@ def _from_json(text: str, source: str) -> Inventory:
         raise UnreadableInventory(f"{source}: packages: is not a list of at most {MAX_PACKAGES:,}")
     # Which repositories are meant is said beside the inventory: not to know the host's own does not matter here.
     problems = tuple(p for p in told.problems if p.code not in _NAMED_ELSEWHERE)
-    lines = [line for number, row in enumerate(rows) if (line := _package(row, f"{source}: packages[{number}]"))]
+    if 0 < len(rows) < told.package_count:
+        raise UnreadableInventory(
+            f"{source}: packages: has {len(rows):,}, but its manifest counted {told.package_count:,}: some were taken out"
+        )
+    found_rows = [(line, r) for n, r in enumerate(rows) if (line := _package(r, f"{source}: packages[{n}]"))]
+    lines = [line for line, _ in found_rows]
     if lines and not told.packages:
         raise UnreadableInventory(
             f"{source}: packages: has {len(lines)}, but its manifest says that none could be read"
         )
     found = _with_digests(replace(told, problems=problems, repositories=()), lines)
     failed = tuple(repository for repository in told.repositories if repository.error)
-    return replace(found, knows_streams=bool(told.package_manager or told.streams), failed=failed)
+    knows_streams = bool(told.package_manager or told.streams)
+    return replace(found, knows_streams=knows_streams, details=_details(told, found_rows), failed=failed)
+
+
+def _details(
+    told: Manifest, rows: Iterable[tuple[PackageLine, Mapping[str, Any]]]
+) -> tuple[tuple[int, str], ...] | None:
+    """Return when each package was installed, in the order of the packages blob; a line that stands twice counts as it came last."""
+    if not told.boot_time or told.facts.get("virtualization") == "container":
+        return None
+    newest = dict[PackageLine, int]()
+    for line, row in rows:
+        at = row.get("install_time", 0)
+        newest[line] = max(newest.get(line, 0), at if isinstance(at, int) and at > 0 else 0)
+    _, blob = manifest.encode_packages((line, at, "") for line, at in newest.items())
+    return manifest.decode_details(blob)
 
 
 def _package(row: object, where: str) -> PackageLine | None:

@@ -274,8 +274,8 @@ class World:
     running: Nevra | None
     streams: tuple[str, ...]
     """Enabled ones, and default ones of modules that nobody enabled or disabled."""
-    untouched: bool = False
-    """Nobody enabled or disabled anything: the defaults that the repositories name are all there is."""
+    untold: bool = False
+    """Nobody enabled or disabled anything, so that the defaults that the repositories name need not be told."""
 
 
 def make_root(root: Path, packages: Sequence[Path], home: Path) -> tuple[Nevra, ...]:
@@ -304,7 +304,7 @@ def make_world(rng: random.Random, pool: Pool, folder: Path) -> World:
     installed = make_root(root, installed_packages(rng, pool), pool.home)
     described = STREAMS if rng.random() < 0.7 else tuple(m for m in STREAMS if rng.random() < 0.5)
     defaults, streams = set_streams(rng, root, described)
-    untouched = not any((root / "etc/dnf/modules.d").iterdir())
+    untold = not any((root / "etc/dnf/modules.d").iterdir()) and rng.random() < 0.5
     repositories, told = list[Path](), list[AdvisorySpec]()
     for number, identifier in enumerate(("base", "updates", "extras")[: rng.randint(1, 3)]):
         offered = tuple(rng.sample(list(pool.plain), 4))
@@ -321,7 +321,7 @@ def make_world(rng: random.Random, pool: Pool, folder: Path) -> World:
     running = rng.choice([*kernels, *kernels, None]) if kernels else None
     if rng.random() < 0.1:  # it was removed while it runs, or is of another flavour than all that is installed
         running = rng.choice([build for build in pool.kernels if build.name in ("kernel-core", "kernel-rt-core")])
-    return World(root, tuple(repositories), installed, running, streams, untouched)
+    return World(root, tuple(repositories), installed, running, streams, untold)
 
 
 def as_some_vendor_writes(rng: random.Random, text: str) -> str:
@@ -412,7 +412,7 @@ def answer_of(
         inventory.write_text(run(agent_command(world), folder))
     else:
         inventory.write_bytes(rng.choice((tsv, one_a_line, as_rpm_spells_them))(rng, world.installed).encode())
-        if not (world.untouched and rng.random() < 0.5):  # else the defaults are found without being told
+        if not world.untold:
             options += ["--module-streams", ",".join(world.streams)]
     result = CliRunner().invoke(app, ["evaluate", "--inventory", str(inventory), *options, *more, "--output", "json"])
     assert result.exit_code in (0, 1, 4), result.output
@@ -618,7 +618,7 @@ def test_R8_where_nobody_says_which_streams_are_enabled_the_defaults_count_as_fo
             ("updates", RepositorySpec("updates", (plain,), modules=modules_yaml(of_updates, described))),
         )
     )
-    world = World(root, repositories, installed, None, ())
+    world = World(root, repositories, installed, None, (), untold=True)
     rows = ask_patchctl(world, home, random.Random(1), agent_share=0)
     assert [row["id"] for row in rows] == counting
     compare(world, Pool({}, {}, home), rows, "nobody")

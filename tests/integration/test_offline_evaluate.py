@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from common import manifest
+from common.manifest import Manifest, OsRelease
 from controller.cli.main import app
 from tests.conftest import RealHost
 from uniagent import inventory_command
@@ -293,6 +295,40 @@ def test_R7_the_running_kernel_may_be_told_as_uname_does(tmp_path: Path) -> None
     code, out, err = run(*options, "3.10.0-1.el7.x86_64")
     assert (code, out) == (2, "")
     assert f"the inventory has {', '.join(sorted(kernels))}, but not 3.10.0-1.el7.x86_64; write the kernel's" in err
+
+
+@pytest.mark.parametrize(
+    ("installed_at", "boot_time", "virtualization", "status"),
+    [
+        (2_000, 1_000, "kvm", "PENDING_REBOOT"),
+        (1_060, 1_000, "kvm", "INSTALLED"),
+        (2_000, 0, "", "INSTALLED"),
+        (2_000, 1_000, "container", "INSTALLED"),
+    ],
+    ids=["after the start", "within 60 s of it", "an image", "a container"],
+)
+def test_R9_what_was_installed_after_the_start_of_the_host_is_pending_as_it_is_for_the_controller(
+    tmp_path: Path, installed_at: int, boot_time: int, virtualization: str, status: str
+) -> None:
+    told = Manifest(
+        OsRelease("centos", "7.9"),
+        packages="aa" * 32,
+        details="bb" * 32,
+        package_count=2,
+        package_manager="dnf 4.14.0",
+        boot_time=boot_time,
+        facts={"virtualization": virtualization},
+    )
+    rows = [
+        {"name": name, "epoch": 0, "version": "2", "release": "1", "arch": "x86_64", "install_time": at}
+        for name, at in (("zsh", 9_000), ("glibc", installed_at))
+    ]
+    file = tmp_path / "live.json"
+    file.write_text(json.dumps({"manifest": json.loads(manifest.encode(told)), "packages": rows}))
+    repo = updateinfo(tmp_path, advisory("A", "glibc 0 2 1 x86_64"), advisory("B", "zsh 0 2 1 x86_64"))
+    found = answer("--inventory", file, "--repo", repo)
+    assert {item["name"]: item["status"] for item in found["items"]} == {"glibc": status, "zsh": "INSTALLED"}
+    assert found["status"] == ("NON_COMPLIANT" if status == "PENDING_REBOOT" else "COMPLIANT")
 
 
 def test_R8_an_advisory_of_a_module_counts_only_where_its_stream_is_enabled(tmp_path: Path) -> None:

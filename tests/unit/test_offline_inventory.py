@@ -148,6 +148,13 @@ def test_json_keeps_modularity_labels() -> None:
     assert parse(as_json(packages=[row]).encode(), "x").packages[0].module == "nodejs:18:9:c"
 
 
+def test_R11_json_of_which_packages_were_taken_out_is_refused() -> None:
+    """A list that was cut off, by a filter or a full disk, would comply with everything."""
+    told = Manifest(OsRelease("centos", "7.9"), packages="aa" * 32, details="bb" * 32, package_count=2)
+    with pytest.raises(UnreadableInventory, match="packages: has 1, but its manifest counted 2: some were taken out"):
+        parse(as_json(told).encode(), "web.json")
+
+
 def test_what_is_said_beside_the_inventory_wins_over_it() -> None:
     found = parse(b"bash-4.2.46-34.el7.x86_64", "x")
     kernel = Nevra("kernel-core", 0, "5.14.0", "70.el9", "x86_64")
