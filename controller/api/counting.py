@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Generator, Sequence
+from typing import Final
 
 from controller.api.oldest import NEVER, Candidate, may_miss
-from controller.compliance.aggregate import Summary, Tally
+from controller.compliance.aggregate import Summary, Tally, counts_alike
 from controller.dispatch.assess import Assessor
 from controller.dispatch.standing import Standing
 from controller.fleet.model import Instance, InstanceId
 
+_AT_A_STRETCH: Final = 500
+"""So many instances are counted before others get their turn."""
 _Place = tuple[int, object, str, str]
 """Where a candidate stands: the highest level first, then the one with the oldest item, then by name and id."""
 
@@ -76,8 +79,10 @@ class Counting:
             listed = {i.id for i in instances}
             for instance_id in [i for i in self._members if i not in listed]:
                 self._drop(instance_id)
-        for instance, standing in zip(due, await self._assessor.standings(due), strict=True):
+        for place, (instance, standing) in enumerate(zip(due, await self._assessor.standings(due), strict=True), 1):
             self._put(instance, standing)
+            if place % _AT_A_STRETCH == 0:
+                await asyncio.sleep(0)  # let others have their turn
         self._instances = instances
         if len(self._candidates) > 2 * len(self._members) + 64:
             places = (_place(*member) for member in self._members.values())
@@ -89,7 +94,11 @@ class Counting:
 
     def _put(self, instance: Instance, standing: Standing) -> None:
         known = self._members.get(instance.id)
-        if known is not None and known[0] is instance and known[1].assessment is standing.assessment:
+        if (
+            known is not None
+            and known[1].assessment is standing.assessment
+            and (known[0] is instance or counts_alike(known[0], instance, standing.assessment))
+        ):
             self._members[instance.id] = (instance, standing)
             return
         self._drop(instance.id)

@@ -98,6 +98,11 @@ def summarise(answers: Iterable[tuple[Instance, Assessment | None]]) -> Summary:
     return tally.summary()
 
 
+def counts_alike(one: Instance, other: Instance, answer: Assessment | None) -> bool:
+    """Say whether a summary is the same with one instance instead of another, and the same answer: it may have been seen meanwhile."""
+    return (one.id, one.name) == (other.id, other.name) and _attributes(one, answer) == _attributes(other, answer)
+
+
 def oldest_missing(items: Iterable[tuple[Instance, Item]]) -> tuple[Instance, Item] | None:
     """Return the longest-standing MISSING item of the highest level there is; None when nothing is missing."""
     missing = (found for found in items if found[1].status is PatchStatus.MISSING)

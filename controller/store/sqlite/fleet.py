@@ -6,7 +6,9 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Final, TypeVar
 
 from common.errors import Conflict, NotFound
@@ -33,9 +35,13 @@ from controller.store.codec import (
     to_json,
 )
 from controller.store.sqlite.database import Database, Parameters, Row, Work
+from controller.store.sqlite.listed import Change, Listed
 from controller.store.sqlite.queries import queries
 
 T = TypeVar("T")
+
+_SEEN_AT_ONCE: Final = 500
+"""So many instances are marked as seen at a time: others get their turn between."""
 
 _SQL: Final = queries("fleet")
 
@@ -45,23 +51,24 @@ class SqliteFleet:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._written = 0
-        """Rises before and after every write of instances: what was read at one value and is asked for at the same is unchanged."""
-        self._all: tuple[int, tuple[Instance, ...]] = (-1, ())
+        self._listed = Listed()
+        self._reading = asyncio.Lock()
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], change: Callable[[T], Change]) -> T:
+        """Run a write; `change` says what it made of which instances, given what it returned."""
         writing = self._database.begin(work)
-        self._written += 1
-        writing.add_done_callback(self._count)  # also when whoever asked for it is cancelled
-        return await asyncio.shield(writing)
 
-    def _count(self, _: object) -> None:
-        self._written += 1
+        def ended(written: asyncio.Future[T]) -> None:
+            if written.exception() is None:
+                self._listed.take(change(written.result()))
+
+        writing.add_done_callback(ended)  # also when whoever asked for it is cancelled
+        return await asyncio.shield(writing)
 
     async def put_instance(self, instance: Instance) -> None:
         """Write an instance, new or changed."""
         parameters = _instance_parameters(instance)
-        await self._write(lambda db: db.execute(_SQL["put_instance"], parameters).rowcount)
+        await self._write(lambda db: db.execute(_SQL["put_instance"], parameters).rowcount, lambda _: _made(instance))
 
     async def change_instance(self, instance_id: InstanceId, change: Callable[[Instance], Instance]) -> Instance:
         """Write what a pure function makes of an instance, and return it; raise NotFound."""
@@ -74,7 +81,7 @@ class SqliteFleet:
             db.execute(_SQL["put_instance"], _instance_parameters(changed))
             return changed
 
-        return await self._write(work)
+        return await self._write(work, _made)
 
     async def get_instance(self, instance_id: InstanceId) -> Instance:
         """Return an instance, deleted ones too; raise NotFound."""
@@ -89,13 +96,13 @@ class SqliteFleet:
 
     async def instances(self) -> tuple[Instance, ...]:
         """Return all that are neither deleted nor retired, ordered by name, then id. This process is the database's only writer."""
-        at, known = self._all
-        if at == (now := self._written):
-            return known
-        found = await self._database.read(lambda db: tuple(map(_instance, db.execute(_SQL["instances"]))))
-        if now == self._written:
-            self._all = (now, found)
-        return found
+        async with self._reading:
+            if not self._listed.is_read:
+                self._listed.begin()
+                self._listed.end(
+                    await self._database.read(lambda db: tuple(map(_instance, db.execute(_SQL["instances"]))))
+                )
+        return self._listed.all()
 
     async def retired_instances(self) -> tuple[Instance, ...]:
         """Return those that are retired and not deleted, ordered by name, then id."""
@@ -109,12 +116,21 @@ class SqliteFleet:
             db.executemany(_SQL["put_instance"], map(_instance_parameters, changed))
             return changed
 
-        return await self._write(work)
+        return await self._write(work, lambda changed: _made(*changed))
 
     async def mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
         """Set last_seen_at of these instances; unknown ones are passed over."""
+        left = iter(seen.items())
+        while some := dict(islice(left, _SEEN_AT_ONCE)):
+            await self._mark_seen(some)
+
+    async def _mark_seen(self, seen: Mapping[InstanceId, datetime]) -> None:
         rows = [{"id": instance_id, "at": micros(at)} for instance_id, at in seen.items()]
-        await self._write(lambda db: db.executemany(_SQL["mark_seen"], rows).rowcount)
+
+        def change(known: Mapping[InstanceId, Instance]) -> Iterable[Instance]:
+            return [replace(known[i], last_seen_at=at) for i, at in seen.items() if i in known]
+
+        await self._write(lambda db: db.executemany(_SQL["mark_seen"], rows).rowcount, lambda _: change)
 
     async def put_enrolment_token(self, token: EnrolmentToken) -> None:
         """Write an enrolment token, new or changed; raise Conflict when another has its secret."""
@@ -141,7 +157,13 @@ class SqliteFleet:
             _put_enrolment_token(db, token)
             return token
 
-        return await self._write(work)
+        def change(known: Mapping[InstanceId, Instance]) -> Iterable[Instance]:
+            adopted = known.get(adopts) if adopts is not None else None
+            if adopted is not None and not adopted.enrolled:
+                return (instance, replace(adopted, deleted_at=instance.enrolled_at))
+            return (instance,)
+
+        return await self._write(work, lambda _: change)
 
     async def find_enrolment_token(self, secret_hash: bytes) -> EnrolmentToken:
         """Return the token with this hash; raise NotFound."""
@@ -157,6 +179,10 @@ class SqliteFleet:
             _SQL["enrolment_tokens"], {"before_at": at, "before_id": token_id, "limit": limit}
         )
         return tuple(map(_enrolment_token, rows))
+
+
+def _made(*instances: Instance) -> Change:
+    return lambda _: instances
 
 
 def _instance_parameters(instance: Instance) -> Parameters:
