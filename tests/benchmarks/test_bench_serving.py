@@ -36,6 +36,7 @@ def test_bench_i_reports_of_a_served_fleet(tmp_path: Path, table: Table, count: 
     ):
         table.absolute(f"{what}, {count:,} hosts", found[name], "s", at_most=aim if name != "list" else None)
         table.absolute(f"{what}, the longest of forty, {count:,} hosts", found[f"{name}, worst"], "s")
+    table.absolute(f"processor time of a report page, its client's too, {count:,} hosts", found["page, processor"], "s")
     for served, when in ((first, "ever: all evaluated and stored"), (found, "after a restart: all taken up")):
         table.absolute(f"first summary {when}, {count:,} hosts", served["start"] + served["first summary"], "s")
         table.absolute(f"processor time until then, {count:,} hosts", served["processor"], "s")
