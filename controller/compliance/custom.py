@@ -66,6 +66,7 @@ def custom_from_csv(text: str) -> tuple[tuple[CustomPackage, ...], tuple[Violati
                     Violation(f"row {number}", f"column {c[:80]!r} is unknown") for c in columns if c not in _COLUMNS
                 ]
                 wrong += [Violation(f"row {number}", f"has no column {c}") for c in _COLUMNS[:3] if c not in columns]
+                wrong += [Violation(f"row {number}", f"has column {c} twice") for c in _COLUMNS if columns.count(c) > 1]
                 if wrong:
                     break
                 continue

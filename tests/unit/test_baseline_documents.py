@@ -325,6 +325,7 @@ def test_rows_of_a_custom_baseline_are_read_from_csv_as_spreadsheets_write_it(te
         ("bash,4,1\nbash,5,1\n", "row 2", "bash is in row 1 already"),
         ("name,version\nbash,4\n", "row 1", "has no column release"),
         ("name,version,release,colour\nbash,4,1,red\n", "row 1", "column 'colour' is unknown"),
+        ("name,version,release,Version\nbash,9,1,4\n", "row 1", "has column version twice"),
         ('bash,4,1\n"zsh,5,1\n', "row 2", "cannot be read"),
         ("", "row 1", "the file has no rows"),
         ("name,version,release\n", "row 1", "the file has no rows"),
