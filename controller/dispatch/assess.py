@@ -192,7 +192,8 @@ class Assessor:
             found[instance.id] = same
             self._take(instance.id, same)
         for start in range(0, len(due), SLICE):
-            await asyncio.sleep(0)  # others' turn, also where all of these were found meanwhile
+            if start:
+                await asyncio.sleep(0)  # others' turn, also where all of these were found meanwhile
             found |= await self._evaluate_once(due[start : start + SLICE], decisions, change, now)
         return [found[i.id] for i in instances]
 
