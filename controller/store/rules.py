@@ -58,7 +58,8 @@ def _stretched(before: Report, report: Report) -> Report:
 
 
 def _point(report: Report) -> Report:
-    return replace(report, first_collected_at=report.collected_at)
+    is_point = report.first_collected_at == report.collected_at
+    return report if is_point else replace(report, first_collected_at=report.collected_at)
 
 
 def remembered(

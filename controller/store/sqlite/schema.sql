@@ -118,7 +118,7 @@ CREATE INDEX agency_trusted ON agency (trusted_account, account, name);
 
 -- What hosts say ------------------------------------------------------------------------------------------------------
 
--- Each build once. Rows are never deleted, so ids only grow.
+-- Each build once: who gives the ids knows all builds by heart, so no index says it again. Rows are never deleted, so ids only grow.
 CREATE TABLE package (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL,
@@ -126,8 +126,7 @@ CREATE TABLE package (
   version TEXT NOT NULL,
   release TEXT NOT NULL,
   arch TEXT NOT NULL,
-  module TEXT NOT NULL,
-  UNIQUE (name, epoch, version, release, arch, module)
+  module TEXT NOT NULL
 ) STRICT;
 
 -- Each distinct set of packages once. Sets of one image differ in few packages: most say only in which from their base.
