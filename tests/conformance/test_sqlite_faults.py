@@ -75,7 +75,7 @@ async def test_without_room_it_says_so_keeps_what_it_has_and_goes_on_when_there_
 
 async def test_without_room_for_an_inventory_no_package_is_interned_by_half(store: SqliteStore) -> None:
     await store.inventory.put_snapshot(packages_digest(packages(10)), packages_blob(packages(10)))
-    lines = packages(9000)
+    lines = packages(18000)
     with no_room_beyond(FILES_END_AT), pytest.raises(Unavailable):
         await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
     assert len(await store.inventory.packages_after(0)) == 10

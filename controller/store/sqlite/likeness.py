@@ -121,7 +121,7 @@ class Likeness:
         for look in range(_LOOKS):
             begin = text.find(b"\n", look * len(text) // _LOOKS) + 1
             line = ids.get(text[begin : text.find(b"\n", begin)])
-            for number in () if line is None else self._bases.get(line, ()):
+            for number in () if line is None else reversed(self._bases.get(line, ())):  # the newest is the likest
                 votes[number] = count = votes.get(number, 0) + 1
                 if count == _ENOUGH:
                     return number

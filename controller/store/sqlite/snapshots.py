@@ -1,8 +1,9 @@
 """Interned packages and the sets of them, in SQLite.
 
 A line that some host had before costs one look-up in a dictionary, and is not read again. Hosts made from one image differ in few
-packages, so a set is kept as its difference from a similar earlier one when that is small; and when the texts are much alike only the
-lines in which they differ are looked up.
+packages, so a set is kept as its difference from a similar earlier one, its base, when that is small. To find out what is in a set, its
+text is compared with one that was read whole lately, base or not: when they are much alike only the lines in which they differ are looked
+up. So a host that drifts away from its image is read whole now and then, not each time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from controller.store.sqlite.likeness import Blocks, Likeness, blocks, differenc
 from controller.store.sqlite.queries import queries
 
 _BASES: Final = 256
-"""So many bases are tried, with their texts some 15 MB: fleets have more images than one would think."""
+"""So many bases are tried: fleets have more images than one would think."""
+_TEXTS: Final = 512
+"""So many texts are remembered, some 40 MB: of images, and of what hosts made of them."""
+_LIKE: Final = 8
+"""When more lines differ than this part of all, it costs less to read the text whole."""
 _SIMILAR: Final = 4
 """A base is similar when the difference has less than this part of the packages: a fourth."""
 _ALIKE: Final = 16
@@ -40,8 +45,16 @@ _SQL: Final = queries("snapshots")
 class _Base:
     ids: FrozenBitMap
     sample: BitMap
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A packages blob that was read whole."""
+
+    ids: FrozenBitMap
     blocks: Blocks
-    """The packages blob; empty when it says a line twice."""
+    base: int
+    """The number of the base from which its set differs little; its own when it is a base."""
 
 
 class Snapshots:
@@ -53,8 +66,10 @@ class Snapshots:
         """The line of every interned package in the order of ids; None until it is read, as the bases are."""
         self._bases: OrderedDict[int, _Base] | None = None
         """By number, the one that served longest ago first."""
+        self._texts = OrderedDict[int, _Text]()
+        """By number, the one that served longest ago first."""
         self._is_doubtful = False
-        """The last of both may have been undone."""
+        """The last of all these may have been undone."""
         self._sampled, self._sampled_to = BitMap(), 0
         self._likeness = Likeness()
         database.on_lost(self._doubt)
@@ -68,13 +83,10 @@ class Snapshots:
                 return _snapshot(digest, row)
             self._settle(db)
             try:
-                if (ids := self._add_like(db, digest, content)) is None:
-                    ids = FrozenBitMap(self._interned(db, split_packages(content)))
-                    self._add(db, digest, ids, content)
+                return Snapshot(digest, self._add(db, digest, content))
             except BaseException:
                 self._doubt()
                 raise
-            return Snapshot(digest, ids)
 
         return await self._database.write(work)
 
@@ -103,42 +115,60 @@ class Snapshots:
             lambda db: tuple(map(_package, db.execute(_SQL["packages_after"], {"id": package_id})))
         )
 
-    def _add_like(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> FrozenBitMap | None:
-        """Keep a set whose text is much like that of a base; return its ids, None if there is no such base."""
+    def _add(self, db: sqlite3.Connection, digest: bytes, content: bytes) -> FrozenBitMap:
+        """Keep a set and return its ids."""
         bases = self._known_bases(db)
+        like = self._like(db, content)
+        ids = None if like is None else self._ids_by(db, like, content)
+        if like is None or ids is None:
+            ids = FrozenBitMap(self._interned(db, split_packages(content)))
+            number, base = self._put(db, digest, ids, _nearest(self._sample(ids), bases))
+            if content.count(b"\n") == len(ids):  # not when it says a line twice
+                self._remember(number, _Text(ids, blocks(content), base))
+        else:
+            near = like.base if like.base in bases else _nearest(self._sample(ids), bases)
+            self._put(db, digest, ids, near)
+        return ids
+
+    def _like(self, db: sqlite3.Connection, content: bytes) -> _Text | None:
         number = self._likeness.of(content, self._known_lines(db))
-        base = bases.get(number) if number is not None else None
-        if base is None or not base.blocks:
+        if number is None:
             return None
-        found = difference(content, base.blocks, len(base.ids) // _ALIKE)
-        if found is None or len(base.ids) + len(found.came) > MAX_PACKAGES:
+        self._texts.move_to_end(number)
+        return self._texts[number]
+
+    def _ids_by(self, db: sqlite3.Connection, like: _Text, content: bytes) -> FrozenBitMap | None:
+        """Return the ids of a set by what differs from a text that is like it; None when that is too much."""
+        found = difference(content, like.blocks, len(like.ids) // _LIKE)
+        if found is None or len(like.ids) + len(found.came) > MAX_PACKAGES:
             return None
         changed = self._interned(db, found.came + found.gone)
         assert len(changed) == len(found.came) + len(found.gone)  # no line both came and is gone
-        db.execute(_SQL["put"], {"digest": digest, "base": number, "bitmap": _serialized(changed)})
-        assert number is not None
-        bases.move_to_end(number)
-        return base.ids ^ changed
+        return like.ids ^ changed
 
-    def _add(self, db: sqlite3.Connection, digest: bytes, ids: FrozenBitMap, content: bytes) -> None:
-        bases, sample = self._known_bases(db), self._sample(ids)
-        nearest = _nearest(sample, bases)
-        if nearest is not None and ids.symmetric_difference_cardinality(bases[nearest].ids) * _SIMILAR >= len(ids):
-            nearest = None
-        changed = BitMap(ids)
-        if nearest is not None:
-            changed ^= bases[nearest].ids
-        parameters = {"digest": digest, "base": nearest, "bitmap": _serialized(changed)}
-        added = db.execute(_SQL["put"], parameters).lastrowid
-        if nearest is not None:
-            bases.move_to_end(nearest)
-            return
-        assert added is not None
-        bases[added] = _Base(ids, sample, blocks(content if content.count(b"\n") == len(ids) else b""))
-        self._likeness.add(added, ids)
-        if len(bases) > _BASES:
-            number, dropped = bases.popitem(last=False)
-            self._likeness.remove(number, dropped.ids)
+    def _put(self, db: sqlite3.Connection, digest: bytes, ids: FrozenBitMap, near: int | None) -> tuple[int, int]:
+        """Write a set as what differs from a base, or as a base if that is much; return its number and its base's."""
+        assert self._bases is not None
+        changed = BitMap(ids) if near is None else BitMap(ids) ^ self._bases[near].ids
+        if len(changed) * _SIMILAR >= len(ids):
+            changed, near = BitMap(ids), None
+        parameters = {"digest": digest, "base": near, "bitmap": _serialized(changed)}
+        number = db.execute(_SQL["put"], parameters).lastrowid
+        assert number is not None
+        if near is not None:
+            self._bases.move_to_end(near)
+            return number, near
+        self._bases[number] = _Base(ids, self._sample(ids))
+        if len(self._bases) > _BASES:
+            self._bases.popitem(last=False)
+        return number, number
+
+    def _remember(self, number: int, text: _Text) -> None:
+        self._texts[number] = text
+        self._likeness.add(number, text.ids)
+        if len(self._texts) > _TEXTS:
+            forgotten, oldest = self._texts.popitem(last=False)
+            self._likeness.remove(forgotten, oldest.ids)
 
     def _interned(self, db: sqlite3.Connection, lines: list[bytes]) -> BitMap:
         """Return the ids of packages; those that are new are added. Raise ValueError, and add none, when a line is no package."""
@@ -173,8 +203,8 @@ class Snapshots:
             for number, bitmap in reversed(rows):
                 ids = FrozenBitMap.deserialize(bitmap)
                 text = b"".join([line + b"\n" for line in sorted(lines[package_id] for package_id in ids)])
-                self._bases[number] = _Base(ids, self._sample(ids), blocks(text))
-                self._likeness.add(number, ids)
+                self._bases[number] = _Base(ids, self._sample(ids))
+                self._remember(number, _Text(ids, blocks(text), number))
         return self._bases
 
     def _sample(self, ids: FrozenBitMap) -> BitMap:
@@ -192,7 +222,9 @@ class Snapshots:
             self._ids.popitem()
         for number in [n for n in self._bases or () if n > last_snapshot]:
             assert self._bases is not None
-            self._likeness.remove(number, self._bases.pop(number).ids)
+            del self._bases[number]
+        for number in [n for n in self._texts if n > last_snapshot]:
+            self._likeness.remove(number, self._texts.pop(number).ids)
         self._is_doubtful = False
 
     def _doubt(self) -> None:

@@ -150,6 +150,25 @@ class InventoryStoreContract:
             found = await store.inventory.packages(snapshot.packages)
             assert {package_text(PackageLine(p.nevra, p.module)).encode() for p in found} == lines
 
+    async def test_a_host_that_drifts_away_from_its_image_keeps_each_set_it_ever_had(self, store: Store) -> None:
+        """Step by step all its packages are others; a second host made from the image goes another way."""
+        dice, image = random.Random(2), packages(160)
+        hosts = [dict(enumerate(image)), dict(enumerate(image))]
+        kept = dict[bytes, frozenset[bytes]]()
+        for step in range(1, 41):
+            for which, has in enumerate(hosts):
+                for place in dice.sample(range(160), 8):
+                    has[place] = a_package(f"package-{place + 1:05d}-{step + 1}.{which}-1.el7.x86_64")
+                blob = packages_blob(tuple(has.values()))
+                snapshot = await store.inventory.put_snapshot(digest.of(blob), blob)
+                assert len(snapshot.packages) == 160
+                kept[digest.of(blob)] = frozenset(blob.splitlines())
+        interned = await store.inventory.packages_after(0)
+        assert len({(p.nevra, p.module) for p in interned}) == len(interned)
+        by_id = {p.id: package_text(PackageLine(p.nevra, p.module)).encode() for p in interned}
+        for name, lines in kept.items():
+            assert {by_id[number] for number in (await store.inventory.get_snapshot(name)).packages} == lines
+
     @pytest.mark.parametrize("place", [0, 60, 119])
     async def test_a_list_like_another_is_refused_for_what_is_wrong_with_it(self, store: Store, place: int) -> None:
         right = packages_blob(packages(120))
