@@ -447,12 +447,19 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 
 
 def compare(world: World, pool: Pool, rows: Sequence[dict[str, str]], told_as: str) -> Counter[str]:
-    """Assert that dnf's three lists are ours, and count their rows."""
+    """Assert that dnf's three lists are ours, and count their rows.
+
+    Of advisories that share id and date of update and name one build, dnf prints the one that it reads last: the same id may hide that a
+    build mends a hole behind "bugfix". We list each of them; nothing else may be ours alone, and nothing dnf's alone.
+    """
     seen = Counter[str]()
     for availability in ("available", "installed", "all"):
         told = ask_dnf(world, pool, availability)
         ours = {(row["id"], label(row), row["package"]) for row in rows if availability in (row["state"], "all")}
-        assert ours == told, f"{told_as}, --{availability}, running {world.running}, streams {world.streams}"
+        labels = Counter((identifier, package) for identifier, _, package in ours)
+        printed = {(identifier, package) for identifier, _, package in told}
+        hidden = {row for row in ours - told if labels[row[0], row[2]] > 1 and (row[0], row[2]) in printed}
+        assert ours - hidden == told, f"{told_as}, --{availability}, running {world.running}, streams {world.streams}"
         seen[availability] += len(told)
     return seen
 
