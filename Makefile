@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUF = $$(command -v buf || echo .tools/node_modules/.bin/buf)
 DEMO_FILES := packaging/demo/*.py
+# Tests start hundreds of processes, and pytest rewrites each file of theirs: without kept bytecode all of it is compiled every time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: atheris help setup proto check check-style check-types check-proto check-stubs check-imports test test-slow fuzz bench demo clean

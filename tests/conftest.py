@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer.testing
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,9 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile(
     "busy"
 )  # how long an example takes says nothing of the code on a machine that does other things too
+
+# CliRunner makes the whole tree of commands for each call, which takes longer than most of them: patchctl makes it once a process.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 CENTOS_OS_RELEASE = {
     "NAME": "CentOS Linux",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -58,9 +59,19 @@ class ReopenedPart:
         return lambda *arguments, **named: self._store.call(self._part, method, *arguments, **named)
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with nothing in it, to be copied: making one is a dozen of migrations, each of which waits for the disk."""
+    path = tmp_path_factory.mktemp("empty") / "patchwarden.db"
+    SqliteStore.open(path)._database.shut()
+    assert not path.with_name(f"{path.name}-wal").exists(), "the file alone is the whole database"
+    return path
+
+
 @pytest.fixture(params=["open", "reopened"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest, empty: Path, tmp_path: Path) -> AsyncIterator[Store]:
     path = tmp_path / "patchwarden.db"
+    shutil.copy(empty, path)
     opened = SqliteStore.open(path) if request.param == "open" else cast(Store, Reopened(path))
     yield opened
     await opened.close()
