@@ -51,7 +51,7 @@ test: $(READY)  ## Run the tests, under ten minutes
 	@$(BIN)/pytest -q -n 2 --dist worksteal
 
 test-slow: $(READY) atheris  ## Run the tests that take minutes
-	@$(BIN)/pytest -q -m slow --durations=25
+	@$(BIN)/pytest -q -m slow -n 2 --dist worksteal --durations=25
 
 fuzz: $(READY) atheris  ## Throw made-up bytes at every parser; SECONDS_EACH=60 says how long at each
 	@nice $(BIN)/python tests/fuzz/run.py $(or $(SECONDS_EACH),60)

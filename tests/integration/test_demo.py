@@ -205,7 +205,11 @@ def test_a_report_that_contradicts_the_fleet_is_an_error() -> None:
     ]
 
 
-def demo(folder: Path, *options: str) -> subprocess.Popen[str]:
+def demo(folder: Path, packages: Path, *options: str) -> subprocess.Popen[str]:
+    """Start the story in a folder, with the packages that other tests have built of the same specs."""
+    folder.mkdir()
+    packages.mkdir(exist_ok=True)
+    (folder / "cache").symlink_to(packages)
     command = [sys.executable, str(REPOSITORY / "packaging/demo/run.py"), "--folder", str(folder), *options]
     return subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -225,7 +229,7 @@ def processes_in(folder: Path) -> list[str]:
 
 def test_the_whole_story_is_told_in_time_and_comes_out_as_it_must(package_cache: Path, tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said, errors = demo(tmp_path / "demo").communicate(timeout=300)
+    said, errors = demo(tmp_path / "demo", package_cache).communicate(timeout=300)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert errors == ""
     # 90 s is promised. Processor time, because other tests may run beside this one.
@@ -243,7 +247,7 @@ def test_the_whole_story_is_told_in_time_and_comes_out_as_it_must(package_cache:
 
 @pytest.mark.slow
 def test_kept_running_it_can_be_asked_until_ctrl_c_ends_it(package_cache: Path, tmp_path: Path) -> None:
-    story = demo(tmp_path / "demo", "--keep")
+    story = demo(tmp_path / "demo", package_cache, "--keep")
     assert story.stdout is not None
     said = ""
     while "Ctrl-C ends it" not in said:
@@ -261,7 +265,7 @@ def test_kept_running_it_can_be_asked_until_ctrl_c_ends_it(package_cache: Path, 
 
 @pytest.mark.slow
 def test_ended_early_it_leaves_nothing_running(package_cache: Path, tmp_path: Path) -> None:
-    story = demo(tmp_path / "demo")
+    story = demo(tmp_path / "demo", package_cache)
     assert story.stdout is not None
     while "ONLINE" not in story.stdout.readline():
         assert story.poll() is None

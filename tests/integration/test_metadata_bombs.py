@@ -8,10 +8,11 @@ import hashlib
 import json
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,16 @@ def write(path: Path, kind: str, packer: str) -> None:
 
 
 @pytest.fixture(scope="module", params=(*PACKERS, "zip"))
-def bombs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Path]]:
+def bombs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[str, Path]]]:
     """A bomb of each kind, packed in one way."""
     folder = tmp_path_factory.mktemp("bombs")
     found = {kind: folder / f"{kind}.{request.param}" for kind in BEGIN}
     for kind, path in found.items():
         write(path, kind, request.param)
-    return request.param, found
+    yield request.param, found
+    shutil.rmtree(folder)
 
 
 def repository(folder: Path, kind: str, bomb: Path, open_size: int) -> CachedRepository:
