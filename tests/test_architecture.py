@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,10 @@ def sources(folder: str = "") -> list[Path]:
     return sorted(p for name in names for p in (ROOT / name).rglob("*.py") if "__pycache__" not in p.parts)
 
 
-def imported(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imported(path: Path) -> tuple[tuple[str, int], ...]:
     """Every module that a file imports, at any depth, with each name taken from it: `from a import b` may mean the module a.b."""
-    return read_imports(path.read_text(encoding="utf-8"), path.relative_to(ROOT).parts[:-1])
+    return tuple(read_imports(path.read_text(encoding="utf-8"), path.relative_to(ROOT).parts[:-1]))
 
 
 def read_imports(text: str, package: tuple[str, ...]) -> Iterator[tuple[str, int]]:

@@ -122,15 +122,19 @@ def test_an_export_that_breaks_leaves_the_old_file_alone(
 def test_a_fleet_of_any_size_is_exported_without_holding_it(server: ScriptedController, tmp_path: Path) -> None:
     report = a_dated_report()
     report.items[0].why = "x" * 100_000
-    server.answers["Export"] = lambda _: (report_pb2.ExportResponse(report=report) for _ in range(200))
+    count = 1
+    server.answers["Export"] = lambda _: (report_pb2.ExportResponse(report=report) for _ in range(count))
     for kind in ("json", "ndjson", "csv", "html"):
         file = tmp_path / kind
+        count = 1  # what is imported for it counts once, and is no part of what is held
+        assert patchctl("report", "export", "--format", kind, "--file", str(file)).exit_code == 0
+        count = 100
         tracemalloc.start()
         assert patchctl("report", "export", "--format", kind, "--file", str(file)).exit_code == 0
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert file.stat().st_size > 20_000_000
-        assert peak < 10_000_000, kind
+        assert file.stat().st_size > 10_000_000
+        assert peak < 6_000_000, kind
         file.unlink()
 
 

@@ -16,8 +16,9 @@ from tests.simulation.run import shortened, simulate, simulated
 LIVES = 16
 
 
-def test_invariants_1_to_3_hold_over_20_000_events_in_any_order() -> None:
-    done = simulated(seed=20261126, events=20_000, instances=1000)
+def test_invariants_1_to_3_hold_over_5_000_events_in_any_order() -> None:
+    """Everything that can happen does; a million events are in the slow tier."""
+    done = simulated(seed=20261126, events=5_000, instances=300)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
     assert "violations: 0" in done.stdout
@@ -30,7 +31,7 @@ def test_invariants_1_to_3_hold_over_20_000_events_in_any_order() -> None:
 
 
 def test_the_same_seed_is_the_same_life() -> None:
-    first, again = (simulated(seed=5, events=1500, instances=200) for _ in range(2))
+    first, again = (simulated(seed=5, events=600, instances=100) for _ in range(2))
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.splitlines()[1:] == again.stdout.splitlines()[1:]
 

@@ -11,6 +11,7 @@ from controller.compliance.judge import PackageTable
 from controller.compliance.newest import Newest
 from controller.inventory.model import Package, Snapshot
 from tests.builders import a_package
+from tests.examples import examples
 
 BUILDS = [
     (name, version, arch, module)
@@ -50,7 +51,7 @@ def snapshots(draw: st.DrawFn) -> list[list[int]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.permutations(BUILDS), snapshots())
 def test_R7_of_several_builds_the_newest_counts_whatever_was_asked_before(
     builds: list[tuple[str, str, str, str]], asked: list[list[int]]

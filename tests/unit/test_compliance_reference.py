@@ -42,6 +42,7 @@ from controller.compliance.model import (
 )
 from controller.inventory.model import Package, Snapshot
 from tests.builders import NOW, a_baseline, a_manifest, a_package, a_repository, an_advisory, an_exception, an_instance
+from tests.examples import examples
 
 T = TypeVar("T")
 TODAY = NOW.date()
@@ -631,7 +632,7 @@ def normal(evr: Evr | None, others: dict[str, Evr]) -> str:
     return next(text for text, other in others.items() if same(evr, other))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(worlds())
 def test_the_fast_evaluator_says_what_the_reference_says(world: World) -> None:
     found, expected = fast(world), reference(world)
@@ -709,7 +710,7 @@ def custom_reference(world: World) -> dict[tuple[str, str], tuple[PatchStatus, L
     return answer
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(worlds(), custom_baselines())
 def test_a_custom_baseline_asks_what_its_rows_say_and_nothing_else(world: World, baseline: Baseline) -> None:
     asked = replace(world, baseline=baseline, late=frozenset(), attempts=(), exceptions=Exceptions())
@@ -719,7 +720,7 @@ def test_a_custom_baseline_asks_what_its_rows_say_and_nothing_else(world: World,
     assert found.assessment.counts.not_applicable == len([row for row in baseline.custom if row.name not in known])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(worlds(), min_size=2, max_size=4))
 def test_R1_what_was_evaluated_before_changes_no_answer(fleet: list[World]) -> None:
     """One evaluator for a whole fleet, packages learnt bit by bit, and few compiled approvals kept: as if each were alone."""
@@ -824,7 +825,7 @@ def changing(draw: st.DrawFn) -> Changing:
     return Changing(world, hosts, found, draw(st.lists(asks, min_size=2, max_size=12)), tuple(beside))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(changing())
 def test_R1_metadata_that_changed_is_answered_as_if_it_had_always_been_so(case: Changing) -> None:
     """Only what an edition changes is compiled and judged anew, and verdicts it does not touch are kept: the answers must not show it."""

@@ -16,6 +16,7 @@ from common.errors import InvalidArgument
 from controller.schedules.cron import parse
 from controller.schedules.model import Schedule, ScheduleKind
 from controller.schedules.next_fire import next_fire
+from tests.examples import examples
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared/data/cron"
 
@@ -183,7 +184,7 @@ EXPRESSIONS = st.one_of(
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2029, 1, 1)).map(lambda moment: moment.replace(microsecond=0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(expression=EXPRESSIONS, moment=MOMENTS)
 def test_no_second_between_a_moment_and_the_next_time_matches(expression: str, moment: datetime) -> None:
     try:

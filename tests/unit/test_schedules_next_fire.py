@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from controller.schedules.local_time import Weekday, instant, local, wrong_with_zone, zone_of
 from controller.schedules.model import MissedRunPolicy, Schedule, ScheduleKind
 from controller.schedules.next_fire import LATE, MAX_COUNTED, due, last_fire, next_fire, next_fires, shortest_gap
+from tests.examples import examples
 
 SKIP, RUN_ONCE = MissedRunPolicy.SKIP, MissedRunPolicy.RUN_ONCE
 BERLIN = "Europe/Berlin"
@@ -169,7 +170,7 @@ def brute_force(schedule: Schedule, after: datetime, until: datetime) -> list[da
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(schedule=SCHEDULES, after=st.one_of(MOMENTS, NEAR_A_CHANGE))
 def test_it_fires_when_a_walk_over_the_minutes_says_so(schedule: Schedule, after: datetime) -> None:
     until = after + timedelta(hours=8)
@@ -179,7 +180,7 @@ def test_it_fires_when_a_walk_over_the_minutes_says_so(schedule: Schedule, after
         assert last_fire(schedule, until) == expected[-1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(schedule=SCHEDULES, after=st.one_of(MOMENTS, NEAR_A_CHANGE))
 def test_looking_forwards_and_backwards_agree(schedule: Schedule, after: datetime) -> None:
     ahead = next_fire(schedule, after)
@@ -192,7 +193,7 @@ def test_looking_forwards_and_backwards_agree(schedule: Schedule, after: datetim
     assert next_fire(schedule, before) == ahead
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(zone=st.sampled_from(ZONES), at=st.one_of(MOMENTS, NEAR_A_CHANGE))
 def test_an_instant_is_when_a_clock_first_shows_it(zone: str, at: datetime) -> None:
     shown = local(at, zone_of(zone))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.store.sqlite.likeness import Likeness, blocks, difference
+from tests.examples import examples
 
 LINES = st.binary(max_size=6).map(lambda line: line.replace(b"\n", b"-")) | st.sampled_from(
     [b"package-%03d" % number + b"-" * (number % 90) for number in range(200)]
@@ -27,7 +28,7 @@ def alike(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
     return base, lines
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(150))
 @given(alike(), st.integers(0, 20))
 def test_what_differs_is_found_or_the_text_must_be_read_whole(
     case: tuple[list[bytes], list[bytes]], limit: int

@@ -50,6 +50,7 @@ from controller.tickets.policies import (
     SuspensionPolicy,
 )
 from controller.tickets.suspension import counted, failures, is_failure, stops_at, tripped
+from tests.examples import examples
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ANSWERS = st.sampled_from([Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.FAILED, Outcome.SKIPPED, Outcome.TIMEOUT])
@@ -299,7 +300,7 @@ class AnyTicket(RuleBasedStateMachine):
         assert not self.ticket.out
 
 
-AnyTicket.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+AnyTicket.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=50, deadline=None)
 TestAnyTicket = AnyTicket.TestCase
 
 
