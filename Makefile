@@ -50,7 +50,7 @@ check-imports: $(READY)
 test: $(READY)  ## Run the tests, under ten minutes
 	@$(BIN)/pytest -q -n 2 --dist worksteal
 
-test-slow: $(READY) atheris  ## Run the tests that take minutes
+test-slow: $(READY) atheris  ## Run the tests that take minutes each: about half an hour on two idle cores, an hour on busy ones
 	@$(BIN)/pytest -q -m slow -n 2 --dist worksteal --durations=25
 
 fuzz: $(READY) atheris  ## Throw made-up bytes at every parser; SECONDS_EACH=60 says how long at each
