@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ _START_SECONDS: Final = 120.0
 _TICKET_SECONDS: Final = 180.0
 _AGENT_AWAY: Final = "4s"
 _HALF: Final = 2  # processors used for building
+_told_to_end = threading.Event()
+"""Python drops the exception of a signal that comes where exceptions are ignored, as in a `__del__`: then the next step ends it."""
 
 
 class Story:
@@ -199,11 +202,13 @@ class Story:
             f"Ctrl-C ends it."
         )
         with contextlib.suppress(KeyboardInterrupt):
+            _end_if_told()
             signal.pause()
 
     # -- how they are told --------------------------------------------------------------------------------------------------
 
     def _say(self, what: str, more: str = "") -> None:
+        _end_if_told()
         self._step += 1
         print(f"\n{self._step}. {what} {more}".rstrip())
 
@@ -213,6 +218,7 @@ class Story:
             raise DemoError(f"patchctl {shlex.join(arguments)} did not end well")
 
     def _command(self, *arguments: str) -> subprocess.Popen[bytes]:
+        _end_if_told()
         print(f"$ patchctl {shlex.join(arguments)}")
         return self._patchctl.start(*arguments)
 
@@ -303,7 +309,13 @@ def _become_root() -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     del number, frame
+    _told_to_end.set()
     raise KeyboardInterrupt
+
+
+def _end_if_told() -> None:
+    if _told_to_end.is_set():
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -251,6 +252,17 @@ def test_the_whole_story_is_told_in_time_and_comes_out_as_it_must(package_cache:
     assert run.differences({each["instance_name"]: each for each in report["reports"]}) == []
     assert {path.stem for path in (tmp_path / "demo/logs").iterdir()} == {"controller", *(i.name for i in INSTANCES)}
     assert processes_in(tmp_path / "demo") == []
+
+
+def test_an_interruption_that_python_dropped_ends_the_story_at_its_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does with one that comes in a `__del__`."""
+    monkeypatch.setattr(run, "_told_to_end", threading.Event())
+    with pytest.raises(KeyboardInterrupt):
+        run._interrupt(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        run.Story(tmp_path, keep=False)._say("the next step")
 
 
 @pytest.mark.slow
