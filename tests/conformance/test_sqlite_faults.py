@@ -131,6 +131,24 @@ async def test_content_whose_file_is_gone_is_an_error_that_names_it(store: Sqlit
         await store.inventory.get_blob(digest.of(content))
 
 
+async def test_a_package_that_stands_in_it_twice_is_told_and_gets_no_third_number(path: Path) -> None:
+    lines = packages(10)
+    store = SqliteStore.open(path)
+    await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
+    await store.close()
+    other = sqlite3.connect(path)
+    other.execute(
+        "INSERT INTO package SELECT 11, name, epoch, version, release, arch, module FROM package WHERE id = 3"
+    )
+    other.commit()
+    other.close()
+    store = SqliteStore.open(path)
+    with pytest.raises(Unavailable, match="stands in it twice"):
+        await store.inventory.put_snapshot(packages_digest(lines[:5]), packages_blob(lines[:5]))
+    assert len(await store.inventory.packages_after(0)) == 11
+    await store.close()
+
+
 async def test_a_database_that_another_program_locks_is_unavailable_until_it_lets_go(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

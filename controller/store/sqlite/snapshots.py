@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pyroaring import BitMap, FrozenBitMap
 
-from common.errors import NotFound
+from common.errors import NotFound, Unavailable
 from common.manifest import MAX_PACKAGES, PackageLine, package_text, read_package, split_packages
 from common.nevra import Nevra
 from controller.inventory.model import Package, Snapshot
@@ -187,12 +187,14 @@ class Snapshots:
 
     def _known_lines(self, db: sqlite3.Connection) -> dict[bytes, int]:
         if self._ids is None:
-            self._ids = {
+            rows = db.execute(_SQL["packages_after"], {"id": 0}).fetchall()
+            ids = {
                 package_text(PackageLine(Nevra(name, epoch, version, release, arch), module)).encode(): package_id
-                for package_id, name, epoch, version, release, arch, module in db.execute(
-                    _SQL["packages_after"], {"id": 0}
-                )
+                for package_id, name, epoch, version, release, arch, module in rows
             }
+            if len(ids) != len(rows):  # no index sees to it
+                raise Unavailable("the database is damaged, a package stands in it twice: restore it from a copy")
+            self._ids = ids
         return self._ids
 
     def _known_bases(self, db: sqlite3.Connection) -> OrderedDict[int, _Base]:
