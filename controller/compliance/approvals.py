@@ -130,10 +130,9 @@ def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Chang
         ids = ids_of(told, change)
         pairs, possible = keys_of(change.names, told.archs)
         line_keys = {key for key in possible if key in told.versions}
+    # Advisories that name no package are asked, too: whose date was asked for is part of the inputs.
     for content in contents:
-        for (
-            advisory
-        ) in content.advisories:  # those too that name no package: whose date was asked for is part of the inputs
+        for advisory in content.advisories:
             if ids is None or advisory.id in ids:
                 approve.advisory(advisory)
     by_rule, without_advisory = approve.unmentioned(pairs)

@@ -13,14 +13,17 @@ class Cycle:
     def __init__(self):
         self.me = self
 
+before = gc.get_threshold()
 heap.collect_seldom()
 assert gc.isenabled()
+assert all(now > then for now, then in zip(gc.get_threshold(), before))
 fleet = [Cycle() for _ in range(1000)]
 heap.keep_what_is_there()
 kept = gc.get_freeze_count()
 garbage = Cycle()
 del garbage
-print(kept >= len(fleet), any(isinstance(found, Cycle) for found in gc.get_objects()), gc.collect() > 0)
+looked_at = sum(isinstance(each, Cycle) for each in gc.get_objects())
+print(kept >= len(fleet), looked_at == 1, gc.collect() > 0)
 """
 
 
