@@ -39,6 +39,8 @@ _LISTED: Final = {b"package": "packages", b"reference": "references", b"collecti
 _COUNTED: Final = re.compile(rb"<(update|package|reference|collection)[\s/>]")
 _ZONE: Final = re.compile(rb"date\s*=\s*[\"'][^\"'<]{12,40}[+-]\d\d:?\d\d\s*[\"']")
 _DUMPED_DATE: Final = re.compile(r'<(issued|updated) date="([^"]*)"')
+_SPACE: Final = re.compile(r"\s")
+_DECLARED: Final = "declares XML entities, which no repository file needs"
 _FLAGS: Final = {"EQ": "=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 
@@ -100,14 +102,24 @@ def parse_primary(content: bytes | Packed, max_bytes: int = MAX_PRIMARY_BYTES) -
 
 
 def _check_root(path: Path, expected: str) -> None:
-    """Raise unless the file's outermost element is the expected one: createrepo_c finds nothing in others, and says nothing."""
-    names = list[str]()
+    """Raise unless the file's outermost element is the expected one: createrepo_c finds nothing in others, and says nothing.
+
+    Nor may a document type declare entities, here or elsewhere: what stands for more than itself is passed over by createrepo_c.
+    """
+    names, elsewhere = list[str](), False
     parser = expat.ParserCreate()
+
+    def document_type(_name: str, system: str | None, public: str | None, has_declarations: bool) -> None:
+        nonlocal elsewhere
+        if has_declarations:
+            raise MetadataError(_DECLARED)
+        elsewhere = bool(system or public)
 
     def start(name: str, _attributes: dict[str, str]) -> None:
         if not names:
             names.append(name.rpartition(":")[2])
 
+    parser.StartDoctypeDeclHandler = document_type
     parser.StartElementHandler = start
     try:
         with path.open("rb") as file:
@@ -120,6 +132,8 @@ def _check_root(path: Path, expected: str) -> None:
         raise MetadataError(
             f"its outermost element is <{names[0]}>, not <{expected}>" if names else "is not XML: it has no element"
         )
+    if elsewhere:
+        raise MetadataError(_DECLARED)
 
 
 def _check_lengths(path: Path) -> None:
@@ -152,14 +166,25 @@ def _check_lengths(path: Path) -> None:
 def _check_places(path: Path, updates: Sequence[Any], passed_over: str) -> None:
     """Raise when elements that createrepo_c does not know, and passes over with all that is in them, hold advisories or packages."""
     told = dict.fromkeys(("update", "package"), 0)
+    nameless = False
     parser = expat.ParserCreate()
 
-    def start(name: str, _attributes: dict[str, str]) -> None:
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal nameless
         local = name.rpartition(":")[2].lower()
         if local in told:
             told[local] += 1
+        if local == "package":
+            nameless = "name" not in attributes
+        elif nameless and local in ("name", "version"):
+            raise MetadataError("names packages by elements, not by attributes: nobody would read them")
+
+    def end(name: str) -> None:
+        nonlocal nameless
+        nameless = nameless and name.rpartition(":")[2].lower() != "package"
 
     parser.StartElementHandler = start
+    parser.EndElementHandler = end
     try:
         with path.open("rb") as file:
             parser.ParseFile(file)
@@ -269,6 +294,8 @@ def _nevra(where: str, package: Any) -> Nevra:
         epoch = evr.parse_epoch(package.epoch)
     except ValueError as error:
         raise MetadataError(f"{where}: {package.name}: {error}") from None
+    if _SPACE.search(f"{package.name}{package.version}{package.release}{package.arch}"):
+        raise MetadataError(f"{where}: {package.name.strip()} has a space in its name, version, release or arch")
     return Nevra(package.name, epoch, package.version, package.release, package.arch)
 
 

@@ -91,10 +91,21 @@ def test_a_file_that_is_cut_off_is_an_error(compress: Callable[[bytes], bytes], 
         (updates("<update>")[:-10], "is not whole XML"),
         (b"\0ZCK1" + b"x" * 20, "compressed in a way that is not known"),
         (b'<!DOCTYPE u [<!ENTITY a "b">]>' + ONE, "declares XML entities"),
+        ('<!DOCTYPE u [<!ENTITY a "b">]><updates>&a;</updates>'.encode("utf-16"), "declares XML entities"),
+        (b'<!DOCTYPE updates SYSTEM "http://127.0.0.1/more"><updates>&more;</updates>', "declares XML entities"),
+        (b"<!DOCTYPE html><html><body>Bad gateway</body></html>", "outermost element is <html>, not <updates>"),
+        (updates(an_update(packages=BASH)) + b"\0<updates/>", "is not whole XML"),
+        (updates(an_update(packages=BASH)) + updates(), "is not whole XML"),
+        (updates(an_update(packages=BASH)).replace(b"<title>", b"<title>\0"), "is not whole XML"),
         (updates(an_update(packages='<package name="bash" arch="x86_64"/>')), "names bash without version"),
         (updates(an_update(packages=BASH.replace('epoch="1"', 'epoch="x"'))), "'x' is not an epoch"),
         (updates(an_update(packages=BASH).replace("<id>A-1</id>", "")), "advisory number 1 has no id"),
         (updates(an_update(packages='<package version="1"/>')), "a package without a name"),
+        (updates(an_update(packages=BASH.replace('arch="', 'arch=" '))), "has a space in its name, version, release"),
+        (
+            updates(an_update(packages=BASH.replace('name="', 'name="&#10;'))),
+            "has a space in its name, version, release",
+        ),
     ],
 )
 def test_what_is_no_updateinfo_is_an_error_that_says_why(content: bytes, words: str) -> None:
@@ -248,6 +259,20 @@ def test_R11_advisories_and_packages_where_nobody_would_read_them_are_an_error_a
         parse_updateinfo(updates(an_update(packages=BASH), odd).replace(b"<updates>", b'<updates xmlns:u="urn:u">'))
     commented = updates(an_update("<issue/>", packages=BASH), f"<!-- {an_update(packages=BASH)} -->")
     assert len(parse_updateinfo(commented)) == 1
+
+
+def test_R11_packages_that_are_named_by_elements_are_an_error_and_never_passed_over() -> None:
+    odd = "<package><name>zsh</name><version>5</version><release>1</release><arch>x86_64</arch></package>"
+    with pytest.raises(MetadataError, match="names packages by elements"):
+        parse_updateinfo(updates(an_update(packages=BASH), an_update(packages=odd)))
+    (advisory,) = parse_updateinfo(updates(an_update(packages=f"{BASH}<package/>") + "<name>of the file</name>"))
+    assert len(advisory.packages) == 1
+
+
+def test_what_an_advisory_tells_of_entities_declares_none() -> None:
+    told = an_update(packages=BASH).replace("<title>t", "<title><![CDATA[XXE by <!ENTITY x SYSTEM 'file'>]]>")
+    (advisory,) = parse_updateinfo(updates(told, "<!-- <!ENTITY x 'y'> -->"))
+    assert advisory.title == "XXE by <!ENTITY x SYSTEM 'file'>"
 
 
 def test_the_id_of_an_advisory_and_of_a_CVE_have_no_spaces_around_them() -> None:
