@@ -38,6 +38,8 @@ _PRIMARY: Final = ("primary", "primary_db")
 _READ: Final = (*_PRIMARY, "updateinfo", "modules")
 _KIND: Final = rb"""<data\s[^>]*?\btype\s*=\s*["']([a-z_]+)["']"""
 _MAX_SAID: Final = 200
+_UPDATEINFO: Final = re.compile(r"updateinfo\.xml(\.(gz|bz2|xz|zst))?$")
+_NO_REPOSITORY: Final = frozenset({"lost+found"})
 _VERBS: Final = ("is ", "has ", "holds ", "lists ", "declares ", "unpacks ")
 
 
@@ -60,7 +62,8 @@ class ReadRepository:
 def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
     """Read repositories and name each after its folder or file, by the whole path where two would have one name.
 
-    A folder of repositories, as `uniagent inventory --with-metadata` writes it, stands for all that are in it. Never raises for what
+    A folder of repositories, as `uniagent inventory --with-metadata` writes it, stands for all that are in it: every folder but hidden
+    ones, and every updateinfo file. One of them that is no repository is one that could not be had (R11). Never raises for what
     a place holds: that is the repository's error. Raises FileNotFoundError for a place that does not exist.
     """
     distinct = list(dict.fromkeys(repository for place in places for repository in _within(place)))
@@ -124,11 +127,21 @@ def _described(place: Path) -> tuple[AbstractSet[Described | Default], str]:
 
 def _within(place: Path) -> Sequence[Path]:
     try:
+        if place.name == "repomd.xml" and place.is_file():
+            return (place.parent,)
         if not place.is_dir() or (place / "repodata").exists() or (place / "repomd.xml").exists():
             return (place,)
-        return sorted(folder for folder in place.iterdir() if (folder / "repodata").is_dir()) or (place,)
+        inside = sorted(each for each in place.iterdir() if _is_meant(each))
+        return inside if any(each.is_file() or (each / "repodata").is_dir() for each in inside) else (place,)
     except OSError:
         return (place,)  # reading it says why
+
+
+def _is_meant(inside: Path) -> bool:
+    """Say whether what is in a folder of repositories ought to be one: an empty folder is one whose metadata did not arrive."""
+    if inside.name.startswith(".") or inside.name in _NO_REPOSITORY:
+        return False
+    return inside.is_dir() or inside.is_symlink() or _UPDATEINFO.search(inside.name) is not None
 
 
 def _name(place: Path) -> str:

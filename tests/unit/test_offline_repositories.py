@@ -166,12 +166,33 @@ def test_R11_a_folder_of_repositories_stands_for_all_in_it_the_broken_ones_too(t
     write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
     write_repository(tmp_path / "base", primary=PRIMARY)
     (tmp_path / "broken/repodata").mkdir(parents=True)
-    (tmp_path / "notes").mkdir()
-    assert [(r.repository.id, bool(r.repository.error)) for r in read_all([tmp_path])] == [
-        ("base", False),
-        ("broken", True),
-        ("updates", False),
+    (tmp_path / "extras").mkdir()  # its metadata did not arrive
+    (tmp_path / "deep/x86_64/repodata").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "README").write_text("none of them")
+    (tmp_path / "hotfix.updateinfo.xml.gz").write_bytes(gzip.compress(UPDATEINFO))
+    assert [(r.repository.id, bool(r.repository.error), len(r.advisories)) for r in read_all([tmp_path])] == [
+        ("base", False, 0),
+        ("broken", True, 0),
+        ("deep", True, 0),
+        ("extras", True, 0),
+        ("hotfix.updateinfo.xml.gz", False, 1),
+        ("updates", False, 1),
     ]
+
+
+def test_R11_a_repository_of_a_folder_that_is_a_link_to_nowhere_does_not_exist(tmp_path: Path) -> None:
+    write_repository(tmp_path / "base", primary=PRIMARY)
+    (tmp_path / "updates").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="updates does not exist"):
+        read_all([tmp_path])
+
+
+def test_a_repository_may_be_named_by_its_repomd(tmp_path: Path) -> None:
+    folder = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    (found,) = read_all([folder / "repodata/repomd.xml"])
+    assert found == read_all([folder])[0]
+    assert len(found.advisories) == 1
 
 
 def test_a_place_that_does_not_exist_is_told_apart_from_a_bad_repository(tmp_path: Path) -> None:
