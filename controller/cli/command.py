@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from common.errors import InvalidArgument, PatchError, Unauthenticated, Unavailable
 from controller.cli.config import Login, config_path, from_environment, from_file
@@ -115,6 +116,40 @@ class Session:
             self._client.close()
 
 
+class _Command(TyperCommand):
+    """Refuses an option that is given twice where it can hold one value: the last would win, and nothing would be said."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        of_all = {field.name for field in dataclasses.fields(Globals)}
+        single = {
+            spelled: option
+            for option in self.params
+            if isinstance(option, TyperOption)
+            and option.name not in of_all
+            and not option.multiple
+            and not option.is_flag
+            for spelled in option.opts
+        }
+        seen, words = set[str](), iter(args)
+        for word in words:
+            if word == "--":
+                break
+            spelled, given, _ = word.partition("=")
+            option = single.get(spelled)
+            if option is None:
+                continue
+            if spelled in seen:
+                _leave(
+                    Printer(Format.TABLE),
+                    [f"{spelled} is given twice: say it once, or which one counts is a guess"],
+                    MISUSED,
+                )
+            seen.add(spelled)
+            if not given:
+                next(words, None)  # its value
+        return super().parse_args(ctx, args)
+
+
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command of `app`. Its first parameter is the Session; the global options are added to its own.
 
@@ -149,7 +184,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__  # typer would look at its annotations
-        return app.command(name)(run)
+        return app.command(name, cls=_Command)(run)
 
     return register
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES: Final = {"COMPLIANT": 0, "NON_COMPLIANT": 1, "UNDETERMINED": 4}
 _STDERR: Final = 2
+_SHOWN_UNDATED: Final = 5
 _CSV_COLUMNS: Final = (
     *("name", "arch", "installed", "status", "reason", "target", "level", "category", "severity"),
     *("advisories", "cves", "why"),
@@ -49,11 +50,11 @@ def evaluate(
     repo: Annotated[
         list[Path],
         typer.Option(
-            help="A folder with repodata/, a folder of such, or an updateinfo.xml (plain, gz, bz2, xz, zst). Repeat it."
+            help="A folder with repodata/, an updateinfo.xml (plain, gz, bz2, xz, zst), or a folder of such. Repeat it."
         ),
     ],
     baseline: Annotated[
-        Path | None, typer.Option(help="The baseline in YAML. Else every advisory is required.")
+        Path | None, typer.Option(help="The baseline in YAML or JSON. Else every advisory is required.")
     ] = None,
     running_kernel: Annotated[
         str | None,
@@ -63,10 +64,11 @@ def evaluate(
         ),
     ] = None,
     module_streams: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="NAME:STREAM,...",
-            help="The module streams that count: enabled ones and defaults. Else what the inventory says, else the defaults.",
+            help="The module streams that count: enabled ones and defaults. Else what the inventory says, else the defaults."
+            " Repeat it, or put commas between.",
         ),
     ] = None,
     as_of: Annotated[
@@ -106,6 +108,13 @@ def evaluate(
         raise Misuse(str(error)) from None
     except offline.UnknownFirstSeen as error:
         raise Misuse(f"--baseline: {baseline}: {error}") from None
+    if outcome.undated:
+        many = len(outcome.undated) != 1
+        session.printer.remark(
+            f"{', '.join(outcome.undated[:_SHOWN_UNDATED])}{' and others' if len(outcome.undated) > _SHOWN_UNDATED else ''}"
+            f" {'have' if many else 'has'} no date that can be read, so {'they count' if many else 'it counts'} from today:"
+            f" a rule of {outcome.evaluation.assessment.baseline_name} that waits does not require {'them' if many else 'it'} yet"
+        )
     _print(session, outcome)
     raise typer.Exit(EXIT_CODES[outcome.evaluation.assessment.status.value])
 
@@ -124,7 +133,7 @@ def _silent_libraries() -> Iterator[None]:
         os.close(kept)
 
 
-def _inventory(path: Path, running_kernel: str | None, module_streams: str | None) -> Inventory:
+def _inventory(path: Path, running_kernel: str | None, module_streams: list[str] | None) -> Inventory:
     from controller.offline.inventory import MAX_INVENTORY_BYTES, UnreadableInventory, parse, parse_streams
 
     is_stdin = str(path) == "-"
@@ -145,9 +154,9 @@ def _inventory(path: Path, running_kernel: str | None, module_streams: str | Non
             found = found.running(found.kernel(running_kernel))
         except ValueError as error:
             raise Misuse(f"--running-kernel: {error}") from None
-    if module_streams is not None:
+    if module_streams:
         try:
-            found = found.with_streams(parse_streams(module_streams))
+            found = found.with_streams(parse_streams(",".join(module_streams)))
         except ValueError as error:
             raise Misuse(f"--module-streams: {error}") from None
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +67,8 @@ def read_yaml(option: str, path: Path) -> Any:
 def _yaml(option: str, path: Path, text: str) -> Any:
     import yaml
 
+    if (found := _json(text)) is not None:
+        return found
     try:
         return yaml.load(text, Loader=_strict_loader())  # noqa: S506 - it is a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -79,6 +82,25 @@ def _yaml(option: str, path: Path, text: str) -> Any:
     ) as error:  # ValueError: 2026-02-31 looks like a date, and is none
         said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise Misuse(f"{option}: {_called(path)} is not YAML: {said}") from None
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    """Read an object of JSON, of which YAML knows all but tabs; None for everything else, and where a key stands twice."""
+    text = text.removeprefix("\ufeff")
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(text, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError):
+        return None  # YAML says what is wrong with it, and where
+    return found
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -41,6 +42,8 @@ class Excused:
     running: Nevra | None = None
 
 
+_PART: Final = re.compile(r"(-modules)?(-core|-extra|-internal)?$")
+"""How the name of a part of a kernel ends: rpm may name any that owns /lib/modules as the package of the running one (R7)."""
 _NONE: Final = FrozenBitMap()
 _NO_EXCUSED: Final[Mapping[int, Excused]] = MappingProxyType({})
 _NO_ATTEMPTS: Final[Mapping[int, Attempt]] = MappingProxyType({})
@@ -361,6 +364,6 @@ def _running_kernel(
 
 def kernel_parts(running: str) -> tuple[str, ...]:
     """Return the names of the packages that start to work together with the running kernel's: it may be split into parts."""
-    base = running.removesuffix("-core")
+    base = _PART.sub("", running)
     parts = (base, f"{base}-core", f"{base}-modules", f"{base}-modules-core", f"{base}-modules-extra")
     return tuple(dict.fromkeys((running, *parts)))

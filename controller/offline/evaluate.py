@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from common.manifest import Manifest, Problem, ProblemCode, Stream
-from controller.compliance.advisory_rows import AdvisoryRow, advisory_rows
+from controller.compliance.advisory_rows import AdvisoryRow, RowState, advisory_rows
+from controller.compliance.approvals import applicable_rules, basis_date
 from controller.compliance.evaluate import running_kernel
 from controller.compliance.evaluator import evaluate as evaluate_instance
 from controller.compliance.host import Evaluation, Host
@@ -60,6 +61,8 @@ class Outcome:
     """Empty when it is not known, which matters only with a baseline that asks for it."""
     evaluation: Evaluation
     rows: tuple[AdvisoryRow, ...]
+    undated: tuple[str, ...] = ()
+    """The available advisories that a rule would require one day, and whose date is not known: they count from `as_of` (R5)."""
 
 
 def evaluate(question: Question) -> Outcome:
@@ -111,17 +114,47 @@ def evaluate(question: Question) -> Outcome:
         running_kernel(manifest),
         manifest.streams,
     )
-    return Outcome(question.name, known, evaluation, rows)
+    undated = _undated(rows, repositories, baseline, product, question.as_of)
+    return Outcome(question.name, known, evaluation, rows, undated)
 
 
 def _check_dates(baseline: Baseline | None, as_of: date) -> None:
     for number, rule in enumerate(baseline.rules if baseline is not None else (), 1):
-        waits = rule.approve_until < as_of if rule.approve_until is not None else bool(rule.approve_after_days)
-        if rule.date_basis is DateBasis.FIRST_SEEN and waits:
+        if rule.date_basis is DateBasis.FIRST_SEEN and _waits(rule, as_of):
             raise UnknownFirstSeen(
                 f"rule {number} counts from the day on which an advisory was first seen, and files do not tell it: every day would be"
                 " the first, and the rule approve nothing; let it count from issued or updated here"
             )
+
+
+def _waits(rule: Rule, as_of: date) -> bool:
+    """Say whether a rule would not approve what is seen for the first time on `as_of`."""
+    return rule.approve_until < as_of if rule.approve_until is not None else bool(rule.approve_after_days)
+
+
+def _undated(
+    rows: Iterable[AdvisoryRow], repositories: Sequence[ReadRepository], baseline: Baseline, product: str, as_of: date
+) -> tuple[str, ...]:
+    waiting = [rule for _, rule in applicable_rules(baseline, product) if _waits(rule, as_of)]
+    if not waiting:
+        return ()
+    available = {row.id for row in rows if row.state is RowState.AVAILABLE}
+    return tuple(
+        sorted(
+            {
+                advisory.id
+                for repository in repositories
+                for advisory in repository.advisories
+                if advisory.id in available
+                and any(
+                    basis_date(rule.date_basis, advisory, as_of)[0] is DateBasis.FIRST_SEEN
+                    and (not rule.categories or advisory.category in rule.categories)
+                    and (not rule.severities or advisory.severity in rule.severities)
+                    for rule in waiting
+                )
+            }
+        )
+    )
 
 
 def _default_streams(repositories: Sequence[ReadRepository]) -> tuple[Stream, ...]:

@@ -28,22 +28,33 @@ _PSEUDO: Final = "gpg-pubkey"
 _NAMED_ELSEWHERE: Final = frozenset({ProblemCode.REPO_CONFIG})
 _ARCHITECTURE: Final = re.compile(
     r"noarch|src|nosrc|i[3-6]86|athlon|geode|x86_64(_v[2-4])?|amd64|ia32e|ia64|aarch64|armv[5-8]\w*|ppc(64(p7|le)?)?|s390x?"
-    r"|riscv64|loongarch64|mips(64)?(r6)?(el)?|sw_64|sparc\w*|alpha\w*"
+    r"|pentium[34]|riscv(32|64)|loongarch64|mips(64)?(r6)?(el)?|sw_64|sparc\w*|alpha\w*|sh[34]\w*|m68k\w*"
 )
 """As rpm knows them. A line whose last part is none of these has lost its architecture: "bash-4.2.46-34.el7"."""
+_FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f,;\"'`|<>()=*?\[\]\\/&!@#$]")
+"""What stands in no package's name, version or release: a line that has it is more than one package, or none."""
+_EPOCH_IN_FRONT: Final = re.compile(r"\A(?:[0-9]+|\(none\)):")
+_STREAM: Final = re.compile(
+    r"@?(?P<name>[A-Za-z0-9._+-]+):(?P<stream>[A-Za-z0-9._+-]+)(?::[0-9]+(?::[A-Za-z0-9]+(?::\w+)?)?)?(?:/[A-Za-z0-9._+-]*)?"
+)
+"""name:stream, and as dnf also spells it: with version, context and architecture, and with a profile, which say nothing more here."""
 
 
 _KERNELS: Final = ("kernel-core", "kernel")
 """Which package holds the kernel itself where several are of one build."""
+_KERNEL: Final = re.compile(r"kernel[0-9.]*(-|$)")
 _NO_KERNEL: Final = re.compile(
-    r"-(modules|devel|headers|tools|libs|doc|abi|firmware|debuginfo|debugsource|matched|macros|srpm|selftests|cross|stablelists|whitelists)(-|$)"
+    r"-(modules|devel|headers|tools|libs|doc|abi|firmware|debuginfo|debugsource|matched|macros|srpm|selftests|cross|stablelists|whitelists"
+    r"|livepatch)(-|$)"
 )
+_MODULES: Final = re.compile(r"-modules(-core|-extra|-internal)?$")
+"""Parts of a kernel that own /lib/modules too, so that rpm may name them where it is asked for the running kernel."""
 _SHOWN_KERNELS: Final = 3
 _LIKE: Final = "5.14.0-427.el9.x86_64"
 
 
 def _is_kernel(name: str) -> bool:
-    return (name == "kernel" or name.startswith("kernel-")) and not _NO_KERNEL.search(name)
+    return _KERNEL.match(name) is not None and not _NO_KERNEL.search(name)
 
 
 class UnreadableInventory(ValueError):
@@ -80,17 +91,29 @@ class Inventory:
         Who owns /lib/modules decides on a host (R7); nobody can be asked here, so only an installed kernel of exactly that version will
         do. Raises ValueError that says what to write instead.
         """
-        if not text[:1].isdigit():
-            return nevra.parse(text)
-        release, _, variant = text.strip().partition("+")
+        text = text.strip()
+        if not text[:1].isdigit() or _EPOCH_IN_FRONT.match(text):
+            return self._named_kernel(text)
+        release, _, variant = text.partition("+")
+        if not variant and release.endswith(".debug"):  # as kernels of el7 said it
+            release, variant = release.removesuffix(".debug"), "debug"
         kernels = [p.nevra for p in self.packages if _is_kernel(p.nevra.name)]
         own = [k for k in kernels if release in (f"{k.version}-{k.release}.{k.arch}", f"{k.version}-{k.release}")]
-        fitting = [k for k in own if variant in k.name.split("-")] if variant else own
+        fitting = [k for k in own if {*variant.split("-")} <= {*k.name.split("-")}] if variant else own
         if fitting:
             return min(fitting, key=lambda k: (_KERNELS.index(k.name) if k.name in _KERNELS else len(_KERNELS), k.name))
         name = "kernel-core" if any(k.name == "kernel-core" for k in kernels) else "kernel"
         there = f"has {', '.join(map(str, kernels[-_SHOWN_KERNELS:]))}, but not" if kernels else "has no kernel, so not"
         raise ValueError(f"the inventory {there} {text}; write the kernel's package instead, like {name}-{_LIKE}")
+
+    def _named_kernel(self, text: str) -> Nevra:
+        """Read the name of a kernel's package; "kernel" means kernel-core where only that is installed."""
+        found = _package_of(text)
+        if not _is_kernel(_MODULES.sub("", found.name)):
+            raise ValueError(f"{text!r} is not the package of a kernel, write it like kernel-core-{_LIKE}")
+        there = {package.nevra for package in self.packages}
+        core = found._replace(name=f"{found.name}-core")
+        return core if found not in there and core in there else found
 
     def with_streams(self, streams: Iterable[Stream]) -> Inventory:
         """Return this inventory of a host with exactly these module streams enabled, whatever it said itself."""
@@ -117,13 +140,16 @@ def parse(content: bytes, source: str) -> Inventory:
 
 
 def parse_streams(text: str) -> tuple[Stream, ...]:
-    """Read "name:stream,name:stream"; raise ValueError that names the part that is none. An empty text is no stream."""
+    """Read "name:stream,name:stream"; raise ValueError that names the part that is none. An empty text is no stream.
+
+    Of what dnf spells after the stream (version, context, architecture, profile) nothing counts: the name and the stream decide (R8).
+    """
     found = list[Stream]()
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, stream = part.partition(":")
-        if not name or not stream or any(c.isspace() for c in part):
+        match = _STREAM.fullmatch(part)
+        if match is None:
             raise ValueError(f"{part!r} is not name:stream, write it like nodejs:18,php:8.1")
-        found.append(Stream(name, stream))
+        found.append(Stream(match["name"], match["stream"]))
     return tuple(found)
 
 
@@ -186,18 +212,27 @@ def _row(line: str, columns: Sequence[str]) -> Nevra | None:
     for title, cell in zip(HEADER, (name, "0", version, release, arch), strict=True):
         if not cell:
             raise ValueError(f"{title} is empty: {line[:80]!r}")
+    if _ARCHITECTURE.fullmatch(arch) is None:
+        raise ValueError(f"{arch[:80]!r} is no known architecture, like x86_64 or noarch: {line[:80]!r}")
     return Nevra(name, _epoch(epoch), version, release, arch)
 
 
 def _nevra(line: str) -> Nevra | None:
     text = line.strip()
-    if text.startswith(f"{_PSEUDO}-"):
+    if _EPOCH_IN_FRONT.sub("", text).startswith(f"{_PSEUDO}-"):
         return None
+    return _package_of(text)
+
+
+def _package_of(text: str) -> Nevra:
+    """Read a NEVRA; raise ValueError for what cannot be one package of one architecture."""
     if len(text) > 4 * manifest.MAX_FIELD:
         raise ValueError(f"is too long for a package: {text[:80]!r}")
     found = nevra.parse(text.replace("-(none):", "-"))
     if _ARCHITECTURE.fullmatch(found.arch) is None:
         raise ValueError(f"{text[:120]!r} has no known architecture at its end, like .x86_64 or .noarch")
+    if foreign := _FOREIGN.search(f"{found.name}{found.version}{found.release}"):
+        raise ValueError(f"{text[:120]!r} has {foreign[0]!r} in it, which no package has")
     return found._replace(epoch=_epoch(str(found.epoch)))
 
 

@@ -194,6 +194,40 @@ def test_R5_an_advisory_counts_from_the_day_it_was_issued(tmp_path: Path) -> Non
     assert answer(*options, "--as-of", "2023-03-20")["status"] == "NON_COMPLIANT"
 
 
+@pytest.mark.parametrize("issued", ["", "20/03/2023", "1970-01-01", "0"])
+def test_R5_people_hear_of_an_advisory_that_a_rule_leaves_alone_because_it_has_no_date(
+    tmp_path: Path, issued: str
+) -> None:
+    baseline = tmp_path / "baseline.yaml"
+    baseline.write_text(
+        "name: week\noperating_system: CentOS\nrules:\n  - {approve_after_days: 7, severities: [Important]}\n"
+    )
+    undated = BEHIND.replace("2023-03-20 00:00:00", issued)
+    told = ("--inventory", inventory(tmp_path, OPENSSL), "--repo", updateinfo(tmp_path, undated, DONE))
+    code, _, err = run(*told, "--baseline", baseline)
+    assert code == 0  # it counts as seen today: never as of 1970
+    assert err == (
+        "CESA-2023:1335 has no date that can be read, so it counts from today: a rule of week that waits does not require it yet\n"
+    )
+    assert run(*told)[::2] == (1, "")  # a rule that does not wait requires it
+    dated = updateinfo(tmp_path, BEHIND, DONE)
+    assert run("--inventory", told[1], "--repo", dated, "--baseline", baseline)[::2] == (1, "")
+
+
+def test_a_baseline_may_be_json_as_any_program_writes_it(tmp_path: Path) -> None:
+    baseline = tmp_path / "baseline.json"
+    document = {"name": "all", "operating_system": "CentOS", "rules": [{"approve_after_days": 0}]}
+    told = ("--inventory", inventory(tmp_path, OPENSSL), "--repo", updateinfo(tmp_path, BEHIND))
+    for indent in (None, 2, "\t"):
+        baseline.write_text(f"\ufeff{json.dumps(document, indent=indent)}\n")
+        assert answer(*told, "--baseline", baseline)["status"] == "NON_COMPLIANT"
+    baseline.write_text(
+        '{"name": "all", "operating_system": "CentOS",\n"rules": [{"approve_after_days": 0}], "rules": []}'
+    )
+    code, _, err = run(*told, "--baseline", baseline)
+    assert (code, "line 2" in err, "'rules' stands twice" in err) == (2, True, True)
+
+
 def test_a_baseline_in_a_file_decides(tmp_path: Path) -> None:
     baseline = tmp_path / "b.yaml"
     baseline.write_text(
@@ -297,6 +331,20 @@ def test_R7_the_running_kernel_may_be_told_as_uname_does(tmp_path: Path) -> None
     assert f"the inventory has {', '.join(sorted(kernels))}, but not 3.10.0-1.el7.x86_64; write the kernel's" in err
 
 
+@pytest.mark.parametrize("part", ["kernel", "kernel-core", "kernel-modules", "kernel-modules-core"])
+def test_R7_whichever_part_of_the_running_kernel_is_named_the_installed_one_is_pending(
+    tmp_path: Path, part: str
+) -> None:
+    """Rpm names several owners of /lib/modules/$(uname -r), and kernel-modules-core is one of them."""
+    parts = ("kernel-core", "kernel-modules", "kernel-modules-core")
+    told = inventory(tmp_path, *(f"{p}-5.14.0-{release}.el9.x86_64" for p in parts for release in (427, 503)))
+    fixed = updateinfo(tmp_path, advisory("RHSA-1", "kernel-core 0 5.14.0 503.el9 x86_64"))
+    running = f"{part}-5.14.0-427.el9.x86_64"
+    found = answer("--inventory", told, "--repo", fixed, "--running-kernel", running)
+    assert (found["status"], found["counts"]["pending_reboot"]) == ("NON_COMPLIANT", 1)
+    assert [row["state"] for row in found["advisories"]] == ["available", "installed"]
+
+
 @pytest.mark.parametrize(
     ("installed_at", "boot_time", "virtualization", "status"),
     [
@@ -342,6 +390,15 @@ def test_R8_an_advisory_of_a_module_counts_only_where_its_stream_is_enabled(tmp_
         assert (found["status"], found["advisories"]) == ("COMPLIANT", [])
     found = answer(*options, "--module-streams", "php:8.1,nodejs:18")
     assert (found["status"], [row["id"] for row in found["advisories"]]) == ("NON_COMPLIANT", ["RLSA-1"])
+
+
+def test_R8_streams_may_be_told_one_by_one(tmp_path: Path) -> None:
+    build = "nodejs 0 18.2 1.module+el9+7 x86_64"
+    fixed = updateinfo(tmp_path, advisory("RLSA-1", build, extra='<module name="nodejs" stream="18"/>'))
+    told = ("--inventory", inventory(tmp_path, "nodejs-18.1-1.module+el9+7.x86_64"), "--repo", fixed)
+    for streams in (("nodejs:18", "php:8.1"), ("php:8.1", "nodejs:18")):
+        found = answer(*told, *(word for stream in streams for word in ("--module-streams", stream)))
+        assert found["status"] == "NON_COMPLIANT"
 
 
 def test_R11_streams_that_nobody_told_of_leave_the_answer_open_where_it_depends_on_them(tmp_path: Path) -> None:
@@ -419,11 +476,24 @@ def test_an_inventory_may_come_through_a_pipe(tmp_path: Path) -> None:
     ],
 )
 def test_misuse_is_2_and_a_sentence(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
-    given = ("--inventory", inventory(tmp_path, BASH), "--repo", updateinfo(tmp_path, DONE), "--output", "json")
+    given: tuple[object, ...] = ("--repo", updateinfo(tmp_path, DONE), "--output", "json")
+    if "--inventory" not in options:
+        given = ("--inventory", inventory(tmp_path, BASH), *given)
     code, out, err = run(*given, *options)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {said}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--inventory", "--running-kernel", "--as-of", "--os", "--baseline"])
+def test_what_can_be_said_once_is_not_taken_twice(tmp_path: Path, option: str) -> None:
+    """The last one would count, and the answer be about half of what was asked."""
+    told = ("--inventory", inventory(tmp_path, BASH), "--repo", updateinfo(tmp_path, BEHIND, DONE))
+    given = () if option == "--inventory" else (f"{option}=7",)
+    assert run(*told, *given, option, "7")[::2] == (
+        2,
+        f"error: {option} is given twice: say it once, or which one counts is a guess\n",
+    )
 
 
 def test_a_line_that_cannot_be_read_and_a_wrong_baseline_are_misuse_not_an_answer(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests.scripted_controller import ScriptedController
 from tests.scripted_patchctl import logged_in, patchctl, started  # noqa: F401 - fixtures
 
-EVALUATE = ("evaluate", "--inventory", "inventory", "--repo", "updateinfo.xml")
+OF_UPDATES = ("evaluate", "--repo", "updateinfo.xml")
+EVALUATE = (*OF_UPDATES, "--inventory", "inventory")
 
 
 @pytest.fixture(name="here", autouse=True)
@@ -35,13 +36,16 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((*EVALUATE, "--inventory", "nowhere"), "--inventory: nowhere cannot be read: No such file or directory"),
-        ((*EVALUATE, "--inventory", "folder"), "--inventory: folder cannot be read: Is a directory"),
-        ((*EVALUATE, "--inventory", "binary"), "--inventory: binary: line 1 is not UTF-8 text"),
-        ((*EVALUATE, "--inventory", "other.json"), "is not what `uniagent inventory --output json` writes"),
-        ((*EVALUATE, "--inventory", "cut.json"), "--inventory: cut.json: "),
-        ((*EVALUATE, "--inventory", "other.tsv"), "line 1: the header of a tsv is name, epoch, version, release, arch"),
-        ((*EVALUATE, "--inventory", "cut.tsv"), "line 2: has 3 columns, the header has 5"),
+        ((*OF_UPDATES, "--inventory", "nowhere"), "--inventory: nowhere cannot be read: No such file or directory"),
+        ((*OF_UPDATES, "--inventory", "folder"), "--inventory: folder cannot be read: Is a directory"),
+        ((*OF_UPDATES, "--inventory", "binary"), "--inventory: binary: line 1 is not UTF-8 text"),
+        ((*OF_UPDATES, "--inventory", "other.json"), "is not what `uniagent inventory --output json` writes"),
+        ((*OF_UPDATES, "--inventory", "cut.json"), "--inventory: cut.json: "),
+        (
+            (*OF_UPDATES, "--inventory", "other.tsv"),
+            "line 1: the header of a tsv is name, epoch, version, release, arch",
+        ),
+        ((*OF_UPDATES, "--inventory", "cut.tsv"), "line 2: has 3 columns, the header has 5"),
         ((*EVALUATE, "--repo", "nowhere"), "--repo: nowhere does not exist"),
         ((*EVALUATE, "--baseline", "nowhere"), "--baseline: nowhere cannot be read: No such file or directory"),
         ((*EVALUATE, "--baseline", "empty"), "must be a table with the keys name, description"),

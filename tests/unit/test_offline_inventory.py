@@ -76,6 +76,8 @@ def test_tsv_may_have_more_columns_and_comments() -> None:
 
 
 def test_gpg_keys_are_no_packages() -> None:
+    in_front = "0:gpg-pubkey-f4a80eb5-53a7ff4b.(none)\n(none):gpg-pubkey-f4a80eb5-53a7ff4b.(none)"
+    assert builds(f"{in_front}\nbash-4.2.46-34.el7.x86_64") == [BASH]
     assert builds("gpg-pubkey-f4a80eb5-53a7ff4b\ngpg-pubkey-f4a80eb5-53a7ff4b.(none)\nbash-4.2.46-34.el7.x86_64") == [
         BASH
     ]
@@ -88,6 +90,12 @@ def test_gpg_keys_are_no_packages() -> None:
         ("bash-4.2.46-34.el7.x86_64\nnot a package", "hosts.txt: line 2: 'not a package' is not name-"),
         ("\n\nbash", "hosts.txt: line 3: 'bash' is not name-"),
         ("bash-4.2.46-34.el7", "hosts.txt: line 1: 'bash-4.2.46-34.el7' has no known architecture at its end"),
+        (
+            "bash-4.2.46-34.el7.x86_64,zsh-1-1.noarch",
+            "hosts.txt: line 1: 'bash-4.2.46-34.el7.x86_64,zsh-1-1.noarch' has ','",
+        ),
+        ("'bash-4.2.46-34.el7.x86_64'", "hosts.txt: line 1: "),
+        (f"{HEADER}bash\t0\t4.2.46\tx86_64\t34.el7\n", "hosts.txt: line 2: '34.el7' is no known architecture"),
         ("bash-x:4.2.46-34.el7.x86_64", "hosts.txt: line 1: 'x' is not an epoch"),
         ("bash-99999999999:1-1.noarch", "hosts.txt: line 1: '99999999999' is not an epoch"),
         (f"{HEADER}bash\t0\t4.2.46\t34.el7\n", "hosts.txt: line 2: has 4 columns, the header has 5"),
@@ -166,7 +174,35 @@ def test_what_is_said_beside_the_inventory_wins_over_it() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["nodejs", "nodejs:", ":18", "a b:1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nodejs:18",
+        " nodejs:18 ,",
+        "@nodejs:18",
+        "nodejs:18/common",
+        "nodejs:18:9",
+        "nodejs:18:902:c0ffee:x86_64/common",
+    ],
+)
+def test_R8_a_stream_is_known_in_all_the_ways_that_dnf_spells_it(text: str) -> None:
+    assert parse_streams(text) == (Stream("nodejs", "18"),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nodejs",
+        "nodejs:",
+        ":18",
+        "a b:1",
+        "nodejs:18;php:8.1",
+        '"nodejs:18"',
+        "nodejs::18",
+        "nodejs:18:",
+        "nodejs:18|php:8",
+    ],
+)
 def test_a_stream_that_is_none_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not name:stream"):
         parse_streams(text)
@@ -217,11 +253,40 @@ BUILD = "5.14.0-427.el9.x86_64"
         (f"{BUILD}+64k", ("kernel-core", "kernel-64k-core"), "kernel-64k-core"),
         ("5.14.0-427.el9", ("kernel-core",), "kernel-core"),
         (f"kernel-rt-core-{BUILD}", (), "kernel-rt-core"),
+        (f"{BUILD}+rt-debug", ("kernel-rt-core", "kernel-rt-debug-core"), "kernel-rt-debug-core"),
+        (f"{BUILD}.debug", ("kernel", "kernel-debug"), "kernel-debug"),
+        (f" {BUILD}\n", ("kernel6.12",), "kernel6.12"),
+        (f"0:kernel-core-{BUILD}", (), "kernel-core"),
+        (f"kernel-modules-core-{BUILD}", (), "kernel-modules-core"),
+        (f"kernel-{BUILD}", ("kernel-core", "kernel-modules"), "kernel-core"),
+        (f"kernel-{BUILD}", ("kernel", "kernel-core"), "kernel"),
     ],
 )
 def test_R7_a_kernel_is_found_by_what_uname_says(told: str, installed: tuple[str, ...], meant: str) -> None:
     found = parse("".join(f"{name}-{BUILD}\n" for name in (*installed, "bash")).encode(), "file")
     assert str(found.kernel(told)) == f"{meant}-{BUILD}"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(
+            "",
+            "kernel-core",
+            "kernel-core-5.14.0-427.el9",
+            f"bash-{BUILD}",
+            f"vmlinuz-{BUILD}",
+            f"kernel-headers-{BUILD}",
+        ),
+        *(f"kernel-{BUILD},kernel-{BUILD}", f"kernel-livepatch-{BUILD}", "kernel-core-5.14.0-427.el9.X86_64"),
+    ],
+)
+def test_R7_what_is_no_package_of_a_kernel_is_refused_lest_the_running_one_be_unknown_and_nobody_know(
+    told: str,
+) -> None:
+    found = parse(f"kernel-core-{BUILD}\nkernel-headers-{BUILD}\nbash-{BUILD}\n".encode(), "file")
+    with pytest.raises(ValueError, match=r" is not | has "):
+        found.kernel(told)
 
 
 @pytest.mark.parametrize("told", ["5.14.0-428.el9.x86_64", "5.14.0", f"{BUILD}+rt", "5"])
