@@ -159,14 +159,15 @@ def level_of(step: Step) -> Level:
 
 
 def _obsoleted(newest: FrozenBitMap, judged: Judged, table: PackageTable) -> dict[int, Obsoletion]:
-    """Find what is replaced by a required package, unless that stands beside it already, new enough: then nothing will come."""
+    """Find what is replaced by a required package, unless that stands beside it already, new enough: then it will not come again."""
     if not judged.obsoleted:
         return {}
     found = dict[int, Obsoletion]()
     for number in newest & FrozenBitMap(judged.obsoleted):
-        by = judged.obsoleted[number].by
-        if not _is_there(by, newest, table):
-            found[number] = judged.obsoleted[number]
+        for obsoletion in judged.obsoleted[number]:
+            if not _is_there(obsoletion.by, newest, table):
+                found[number] = obsoletion
+                break
     return found
 
 

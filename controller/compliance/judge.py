@@ -260,8 +260,8 @@ class Judged:
     """`behind`, apart by level, the highest first."""
     blocked: FrozenBitMap = _NOTHING
     """On the rejected list with BLOCK."""
-    obsoleted: Mapping[int, Obsoletion] = field(default_factory=dict)
-    """Replaced by a package that is required, and by which."""
+    obsoleted: Mapping[int, tuple[Obsoletion, ...]] = field(default_factory=dict)
+    """Replaced by packages that are required, and by which: the first of them that is not there is the one that comes."""
     restart: FrozenBitMap = _NOTHING
     """Of the satisfied: those that take effect only after a restart (R9), kernels apart: those R7 decides."""
 
@@ -331,7 +331,7 @@ def _judge(approved: Approved, table: PackageTable, lines: Iterable[tuple[LineKe
     """Judge builds, all of a name.arch together: they are in order, so a version parts them into older and newer ones."""
     satisfied, covered, without, restart = list[int](), list[int](), list[int](), list[int]()
     behind = defaultdict[Level, list[int]](list)
-    blocked, obsoleted = list[int](), dict[int, Obsoletion]()
+    blocked, obsoleted = list[int](), dict[int, tuple[Obsoletion, ...]]()
     restarting = {build[:2] for build in approved.restart}
     for line_key, builds in lines:
         name, arch, modular = line_key
@@ -357,10 +357,10 @@ def _judge(approved: Approved, table: PackageTable, lines: Iterable[tuple[LineKe
         for obsoletion in approved.obsoleted.get(name, ()):
             for number in builds.ids:
                 if obsoletion.replaces(table[number].nevra):
-                    obsoleted.setdefault(number, obsoletion)
-        if (change := _change_of_arch(approved, line_key)) is not None:
+                    obsoleted[number] = (*obsoleted.get(number, ()), obsoletion)
+        for change in _changes_of_arch(approved, line_key):
             for number in builds.older(change.line.target.key):
-                obsoleted.setdefault(number, change)
+                obsoleted[number] = (*obsoleted.get(number, ()), change)
     levels = {level: FrozenBitMap(ids) for level, ids in sorted(behind.items(), reverse=True) if ids}
     return Judged(
         last_id,
@@ -376,22 +376,26 @@ def _judge(approved: Approved, table: PackageTable, lines: Iterable[tuple[LineKe
     )
 
 
-def _change_of_arch(approved: Approved, line_key: LineKey) -> Obsoletion | None:
-    """Return the required build of the same name that replaces older ones by becoming noarch, or by being it no more; mostly None.
+def _changes_of_arch(approved: Approved, line_key: LineKey) -> Sequence[Obsoletion]:
+    """Return the required builds of the same name that replace older ones by becoming noarch, or by being it no more, newest first.
 
     No advisory and no list says so: the package manager takes such a build for an update, and so the older one is outdated. Other
     architectures live beside each other.
     """
     name, arch, modular = line_key
     own = approved.lines.get(line_key)
-    found: Obsoletion | None = None
+    found = list[Obsoletion]()
     for other in _ARCHITECTURES if arch == _NOARCH else (_NOARCH,):
         if (line := approved.lines.get((name, other, modular))) is None or line.gone:
             continue
         target = line.target
-        if all(target.key > known.target.key for known in (own, found.line if found else None) if known is not None):
-            found = Obsoletion(Nevra(name, *target.version.evr, other), line, "<", *target.version.evr)
-    return found
+        if own is None or target.key > own.target.key:
+            found.append(Obsoletion(Nevra(name, *target.version.evr, other), line, "<", *target.version.evr))
+    return sorted(found, key=_target_key, reverse=True)
+
+
+def _target_key(obsoletion: Obsoletion) -> bytes:
+    return obsoletion.line.target.key
 
 
 def _behind(line: Line, builds: Builds, behind: Mapping[Level, list[int]]) -> int:

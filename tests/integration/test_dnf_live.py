@@ -490,13 +490,14 @@ def test_random_hosts_and_repositories_get_the_rows_of_the_real_dnf(pool: Pool, 
 
 
 def plain_world(rng: random.Random, pool: Pool, folder: Path) -> World:
-    """Make a host of plain packages, each name noarch or not but never both at once, and repositories that offer others of them."""
+    """Make a host of plain packages, mostly each name noarch or not, now and then both at once, and repositories that offer others."""
     known = [package for package in pool.plain if not package.modularity]
     noarch = {name for name in NAMES if rng.random() < 0.4}
+    mixed = {name for name in NAMES if rng.random() < 0.3}
     chosen = {
         (p.name, p.arch): pool.plain[p]
-        for p in rng.sample(known, rng.randint(1, 14))
-        if (p.arch == "noarch") == (p.name in noarch)
+        for p in rng.sample(known, rng.randint(1, 24))
+        if p.name in mixed or (p.arch == "noarch") == (p.name in noarch)
     }
     root = folder / "root"
     installed = make_root(root, list(chosen.values()), pool.home)

@@ -137,6 +137,26 @@ def test_OBSOLETES_what_stands_beside_its_replacement_already_stays() -> None:
     assert found.assessment.status is InstanceStatus.COMPLIANT
 
 
+def test_OBSOLETES_of_several_that_replace_a_package_one_that_is_there_does_not_hide_another() -> None:
+    other = "puma-1-1.x86_64"
+    both = (*offer("telnet"), *offer("telnet", build=other))
+    told = (REPLACES, an_advisory("B", other))
+    assert item(answer((OLD, NEW), told, both)).reason == "OBSOLETES(puma)"
+    assert item(answer((OLD, other), told, both)).reason == "OBSOLETES(kitten)"
+    assert answer((OLD, NEW, other), told, both).assessment.status is InstanceStatus.COMPLIANT
+
+
+def test_a_build_of_one_architecture_that_is_there_does_not_hide_the_update_through_another() -> None:
+    """As dnf has it: telnet-3.i686 updates telnet-2.noarch, beside which telnet-4.x86_64 is installed."""
+    builds = ("telnet-3-1.i686", "telnet-4-1.x86_64")
+    offered = tuple(each for build in builds for each in offer(build=build))
+    told = tuple(an_advisory(f"A-{build}", build) for build in builds)
+    found = answer(("telnet-2-1.noarch", "telnet-4-1.x86_64"), told, offered)
+    (missing,) = (i for i in found.items if i.status is PatchStatus.MISSING)
+    assert (missing.arch, missing.reason, str(missing.required)) == ("noarch", "OBSOLETES(telnet.i686)", "3-1")
+    assert answer((*builds, "telnet-3-1.noarch"), told, offered).assessment.status is InstanceStatus.COMPLIANT
+
+
 @pytest.mark.parametrize(("arch", "replaced"), [("i686", False), ("noarch", True)])
 def test_OBSOLETES_another_architecture_is_not_replaced(arch: str, replaced: bool) -> None:
     found = item(answer((f"telnet-1.5-2.{arch}",), (REPLACES,), offer("telnet")))

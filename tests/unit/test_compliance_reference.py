@@ -258,21 +258,22 @@ def replaces(condition: str, old: Nevra) -> bool:
 
 def change_of_arch(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra] | None:
     """The required and offered build of the same name that is noarch where the installed one is not, or the other way round."""
-    best, found = needed(world, old.name, old.arch, modular).target, None
+    own = needed(world, old.name, old.arch, modular).target
+    best: tuple[Needed, Nevra] | None = None
     for arch in ("x86_64", "i686") if old.arch == "noarch" else ("noarch",):
         asked = needed(world, old.name, arch, modular)
         new = asked.target
         offered = [o.nevra for o in world.offers if (o.nevra.name, o.nevra.arch) == (old.name, arch)]
-        if new is not None and any(same(new, b.evr) for b in offered) and (best is None or newer(new, best)):
-            best, found = new, (asked, Nevra(old.name, *new, arch))
-    if found is None or not newer(found[1].evr, old.evr):
-        return None
-    there = [x.nevra for x in world.installed if (x.nevra.name, x.nevra.arch) == (old.name, found[1].arch)]
-    return None if any(not newer(found[1].evr, build.evr) for build in there) else found
+        there = [x.nevra for x in world.installed if (x.nevra.name, x.nevra.arch) == (old.name, arch)]
+        if new is None or not any(same(new, b.evr) for b in offered) or any(not newer(new, b.evr) for b in there):
+            continue
+        if newer(new, old.evr) and (own is None or newer(new, own)) and (best is None or newer(new, best[1].evr)):
+            best = asked, Nevra(old.name, *new, arch)
+    return best
 
 
 def replacement(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra] | None:
-    """The required build that replaces an installed one, and matters most."""
+    """The required build that replaces an installed one, is not there yet, and matters most."""
     found = list[tuple[Level, str, str, Needed, Nevra]]()
     for offer in world.offers:
         new = offer.nevra
@@ -282,18 +283,13 @@ def replacement(world: World, old: Nevra, modular: bool) -> tuple[Needed, Nevra]
         if "noarch" not in (new.arch, old.arch) and new.arch != old.arch:
             continue
         beside = [i.nevra for i in world.installed if (i.nevra.name, i.nevra.arch) == (new.name, new.arch)]
-        if any(replaces(o, old) for o in offer.obsoletes):
-            found.append((max(lvl for _, lvl in asked.approved), new.name, new.arch, asked, new))
-            found[-1] = (*found[-1][:4], Nevra(new.name, *asked.target, new.arch))
-            if any(not newer(new.evr, build.evr) for build in beside):
-                found[-1] = (*found[-1][:4], STAYS)
+        if any(replaces(o, old) for o in offer.obsoletes) and all(newer(new.evr, build.evr) for build in beside):
+            level = max(lvl for _, lvl in asked.approved)
+            found.append((level, new.name, new.arch, asked, Nevra(new.name, *asked.target, new.arch)))
     if not found:
         return change_of_arch(world, old, modular)
     _, _, _, asked, new = min(found, key=lambda f: (-f[0], f[1], f[2]))
-    return None if new is STAYS else (asked, new)
-
-
-STAYS = Nevra("", 0, "", "", "")
+    return asked, new
 
 
 def restarts(world: World, build: Nevra) -> bool:
