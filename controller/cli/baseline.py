@@ -65,7 +65,7 @@ def show(
 def create(session: Session, file: FileOption, csv: CsvOption = None) -> None:
     """Make a baseline, or a new version of the one of the same name.
 
-    With --csv it is a custom baseline: what must be installed at least at which version.
+    With --csv it is a custom baseline: what must be installed at least at which version, by names as rpm spells them (case matters).
     """
     from controller.cli.baseline_file import read_baseline
 

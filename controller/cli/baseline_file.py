@@ -12,6 +12,7 @@ approved_patches: ["kernel*", {entry: CVE-2023-0286, compliance_level: HIGH}]
 rejected_patches: [httpd, {entry: telnet, action: BLOCK}]
 
 A custom baseline has custom_packages instead: [{name: bash, version: 4.2.46, release: 34.el7}], or rows in a CSV file.
+Its names are rpm's, where case matters; entries of the two lists mean packages in any case.
 """
 
 from __future__ import annotations

@@ -148,7 +148,10 @@ class RejectedPatch:
 
 @dataclass(frozen=True, slots=True)
 class CustomPackage:
-    """A row of a custom baseline: installed at least at this version. `version` may have its epoch in front, "1:1.0.2k"."""
+    """A row of a custom baseline: installed at least at this version. `version` may have its epoch in front, "1:1.0.2k".
+
+    The name is one package's, in rpm's own spelling: case matters here, unlike in the lists of a rule baseline.
+    """
 
     name: str
     version: str

@@ -10,6 +10,7 @@ from typing import Final
 from common.clock import format_duration
 from common.manifest import Manifest, ProblemCode, Repository
 from controller.compliance.approvals import applicable_rules, instant
+from controller.compliance.entries import is_for_packages
 from controller.compliance.eol import last_day
 from controller.compliance.host import Host, Limits
 from controller.compliance.model import Baseline, Reason, Undetermined
@@ -52,7 +53,7 @@ class Asks:
     advisories: bool
     """A rule can be followed only with advisories: unless it takes everything, it asks them."""
     package_lists: bool
-    """A rule asks for updates without advisory, which stand only in the repositories' lists of packages."""
+    """It asks for updates without advisory, by a rule or by their names: these stand only in the repositories' lists of packages."""
 
 
 def what_it_asks(baseline: Baseline, product: str) -> Asks:
@@ -63,7 +64,8 @@ def what_it_asks(baseline: Baseline, product: str) -> Asks:
     return Asks(
         anything=bool(rules),
         advisories=any(r.categories or r.severities or not r.include_without_advisory for _, r in rules),
-        package_lists=any(r.include_without_advisory for _, r in rules),
+        package_lists=any(r.include_without_advisory for _, r in rules)
+        or any(is_for_packages(patch.entry) for patch in baseline.approved),
     )
 
 
@@ -180,7 +182,10 @@ def _package_list_reasons(baseline: Baseline, repositories: list[Repository]) ->
     """Updates that no advisory mentions stand only in a repository's list of packages: without it none would be missed."""
     for repository in repositories:
         if not repository.error and not repository.primary:
-            detail = f"its list of packages was not read, and {baseline.name} asks for updates without advisory"
+            asks = "asks for updates without advisory"
+            if not any(rule.include_without_advisory for rule in baseline.rules):
+                asks = "approves packages by name, whether or not an advisory mentions them"
+            detail = f"its list of packages was not read, and {baseline.name} {asks}"
             yield undetermined(Reason.REPO_ERROR, f"repository {repository.id}: {detail}")
 
 

@@ -36,7 +36,7 @@ MAX_LISTED_IN_ALL: Final = 2_000_000
 """As many as fit into a file of the largest size, when each is described as vendors do."""
 _SQLITE: Final = b"SQLite format 3\0"
 _LISTED: Final = {b"package": "packages", b"reference": "references", b"collection": "collections"}
-_COUNTED: Final = re.compile(rb"<(update|package|reference|collection)[\s/>]")
+_COUNTED: Final = re.compile(rb"<(update|package|reference|collection|module)[\s/>]")
 _ZONE: Final = re.compile(rb"date\s*=\s*[\"'][^\"'<]{12,40}[+-]\d\d:?\d\d\s*[\"']")
 _DUMPED_DATE: Final = re.compile(r'<(issued|updated) date="([^"]*)"')
 _SPACE: Final = re.compile(r"\s")
@@ -62,12 +62,12 @@ def parse_updateinfo(
 def read_updateinfo(path: Path, applies: Applies | None = None) -> tuple[Advisory, ...]:
     """Read an updateinfo file that has been unpacked; see `parse_updateinfo`."""
     _check_root(path, "updates")
-    _check_lengths(path)
+    modules = _check_lengths(path)
     found = createrepo_c.UpdateInfo()
     passed_over = _run(createrepo_c.xml_parse_updateinfo, str(path), found)
     updates = found.updates
-    if passed_over:
-        _check_places(path, updates, passed_over[0])
+    if passed_over or (modules and modules > _modules(updates)):
+        _check_places(path, updates, passed_over[0] if passed_over else "more than one of a collection")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         zoned = _ZONE.search(content) is not None
     return tuple(_advisory(number, record, applies, zoned=zoned) for number, record in enumerate(updates, 1))
@@ -136,12 +136,14 @@ def _check_root(path: Path, expected: str) -> None:
         raise MetadataError(_DECLARED)
 
 
-def _check_lengths(path: Path) -> None:
+def _check_lengths(path: Path) -> int:
     """Raise when a list is longer than any vendor's: createrepo_c takes the square of a list's length to read it.
+
+    Returns how often a module seems to be named.
 
     Some kilobytes unpack to a hundred million bytes of nothing but `<update/>`, which is hours of work.
     """
-    total, advisories, listed = 0, 0, dict.fromkeys(_LISTED, 0)
+    total, advisories, modules, listed = 0, 0, 0, dict.fromkeys(_LISTED, 0)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for match in _COUNTED.finditer(content):
             name = match[1]
@@ -150,6 +152,9 @@ def _check_lengths(path: Path) -> None:
                 listed = dict.fromkeys(_LISTED, 0)
                 if advisories > MAX_ADVISORIES:
                     raise MetadataError(f"holds more than {MAX_ADVISORIES:,} advisories, which is the limit")
+                continue
+            if name == b"module":
+                modules += 1
                 continue
             total += 1
             if total > MAX_LISTED_IN_ALL:
@@ -161,11 +166,19 @@ def _check_lengths(path: Path) -> None:
                 raise MetadataError(
                     f"holds an advisory with more than {MAX_LISTED:,} {_LISTED[name]}, which is the limit"
                 )
+    return modules
+
+
+def _modules(updates: Sequence[Any]) -> int:
+    return sum(1 for update in updates for collection in update.collections if collection.module is not None)
 
 
 def _check_places(path: Path, updates: Sequence[Any], passed_over: str) -> None:
-    """Raise when elements that createrepo_c does not know, and passes over with all that is in them, hold advisories or packages."""
-    told = dict.fromkeys(("update", "package"), 0)
+    """Raise when elements that createrepo_c does not know, and passes over with all that is in them, hold advisories or packages.
+
+    Of several modules of one collection it knows the last: which packages are whose, nobody says.
+    """
+    told = dict.fromkeys(("update", "package", "module"), 0)
     nameless = False
     parser = expat.ParserCreate()
 
@@ -190,9 +203,14 @@ def _check_places(path: Path, updates: Sequence[Any], passed_over: str) -> None:
             parser.ParseFile(file)
     except (expat.ExpatError, LookupError, ValueError) as error:
         raise MetadataError(f"is not XML: {error}") from None
-    read = {"update": len(updates), "package": sum(len(c.packages) for u in updates for c in u.collections)}
+    read = {
+        "update": len(updates),
+        "package": sum(len(c.packages) for u in updates for c in u.collections),
+        "module": _modules(updates),
+    }
     if told != read:
-        kind = "advisories" if told["update"] != read["update"] else "packages"
+        kind = next(kind for kind in read if told[kind] != read[kind])
+        kind = {"update": "advisories"}.get(kind, f"{kind}s")
         raise MetadataError(f"has {kind} where none are expected ({passed_over}): nobody would read them")
 
 

@@ -66,6 +66,15 @@ def test_the_item_says_what_is_required_and_by_which_row() -> None:
     assert (found.advisories, found.repository, found.reason) == ((), "", "")
 
 
+def test_names_are_those_of_rpm_where_case_matters() -> None:
+    """Foo and foo are two packages for rpm, and may both be installed: a row means the one that it names."""
+    found = answer("Bash-1-1.x86_64", "bash-1:5-1.x86_64")
+    assert {i.name: i.status for i in found.items} == {
+        "Bash": PatchStatus.INSTALLED_OTHER,
+        "bash": PatchStatus.INSTALLED,
+    }
+
+
 def test_of_several_installed_the_newest_decides() -> None:
     assert item(answer("bash-1-1.x86_64", "bash-1:5-1.x86_64")).status is PatchStatus.INSTALLED
 

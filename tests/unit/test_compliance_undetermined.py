@@ -16,6 +16,7 @@ from controller.compliance.eol import last_day
 from controller.compliance.evaluator import Evaluation, Evaluator, Host, Limits, evaluate
 from controller.compliance.model import (
     Advisory,
+    ApprovedPatch,
     Available,
     Baseline,
     InstanceStatus,
@@ -144,6 +145,21 @@ def test_R11_a_package_list_nobody_read_is_REPO_ERROR_where_updates_without_advi
     assert the_reasons(found) == [Reason.REPO_ERROR]
     assert "repository updates" in found.assessment.reasons[0].detail
     assert ask(blind).assessment.status is InstanceStatus.COMPLIANT  # by advisories alone it can be said
+
+
+@pytest.mark.parametrize(
+    ("entry", "by_name"),
+    [("bash", True), ("python3-*", True), ("bash-5.1-2", True), ("CVE-2023-0286", False), ("RHSA-2023:1335", False)],
+)
+def test_R11_a_package_list_nobody_read_is_REPO_ERROR_where_packages_are_approved_by_name(
+    entry: str, by_name: bool
+) -> None:
+    """What is approved by name is required without any advisory, and stands only in that list."""
+    blind = compliant_host(manifest=the_manifest(repositories=(BASE, a_repository("updates", primary=""))))
+    found = ask(blind, a_baseline("CentOS-Default", a_rule(), approved=(ApprovedPatch(entry),)))
+    assert the_reasons(found) == ([Reason.REPO_ERROR] if by_name else [])
+    if by_name:
+        assert "CentOS-Default approves packages by name" in found.assessment.reasons[0].detail
 
 
 def test_R11_NO_REPOS_when_none_is_enabled() -> None:

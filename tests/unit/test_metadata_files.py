@@ -247,8 +247,15 @@ def test_R6_types_are_normalised_and_the_raw_text_is_kept(raw: str, expected: Ca
         lambda text: text.replace("<package ", "<Package "),
         lambda text: text.replace("<update ", "<group><update ").replace("</update>", "</update></group>"),
         lambda text: text.replace("<update ", "<u:update ").replace("</update>", "</u:update>"),
+        lambda text: text.replace(
+            "<package ", '<module name="a" stream="1"/><module name="a" stream="2"/><package ', 1
+        ),
+        lambda text: text.replace("<pkglist>", '<pkglist><module name="a" stream="1"/>'),
     ],
-    ids=["no collection", "one list too many", "other case", "in a group", "with a prefix"],
+    ids=[
+        *("no collection", "one list too many", "other case", "in a group", "with a prefix", "two modules"),
+        "a module outside its collection",
+    ],
 )
 def test_R11_advisories_and_packages_where_nobody_would_read_them_are_an_error_and_never_passed_over(
     misplace: Callable[[str], str],
@@ -257,7 +264,8 @@ def test_R11_advisories_and_packages_where_nobody_would_read_them_are_an_error_a
     odd = misplace(an_update(packages=BASH))
     with pytest.raises(MetadataError, match="where none are expected"):
         parse_updateinfo(updates(an_update(packages=BASH), odd).replace(b"<updates>", b'<updates xmlns:u="urn:u">'))
-    commented = updates(an_update("<issue/>", packages=BASH), f"<!-- {an_update(packages=BASH)} -->")
+    one = f'<module name="a" stream="1"/>{BASH}'
+    commented = updates(an_update("<issue/>", packages=one), f"<!-- {an_update(packages=one)} -->")
     assert len(parse_updateinfo(commented)) == 1
 
 

@@ -363,7 +363,7 @@ class CustomPackage(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     COMPLIANCE_LEVEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Package name."""
+    """Package name as rpm spells it; case matters."""
     version: _builtins.str
     """Version, with its epoch in front when it has one: "1:1.0.2k"."""
     release: _builtins.str
