@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 
 import typer
 
@@ -68,4 +70,9 @@ for module in (
 def main() -> None:
     """Run patchctl; ends the process with its exit code."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core says about a connection is in our own errors
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # programs read UTF-8 whatever the locale; a terminal shows what it can
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     app(prog_name="patchctl")

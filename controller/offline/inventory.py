@@ -34,6 +34,8 @@ _ARCHITECTURE: Final = re.compile(
 _FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f,;\"'`|<>()=*?\[\]\\/&!@#$]")
 """What stands in no package's name, version or release: a line that has it is more than one package, or none."""
 _EPOCH_IN_FRONT: Final = re.compile(r"\A(?:[0-9]+|\(none\)):")
+_HALF: Final = re.compile(r"[\ud800-\udfff]")
+"""Half a character, which JSON can spell and nobody can print."""
 _STREAM: Final = re.compile(
     r"@?(?P<name>[A-Za-z0-9._+-]+):(?P<stream>[A-Za-z0-9._+-]+)(?::[0-9]+(?::[A-Za-z0-9]+(?::\w+)?)?)?(?:/[A-Za-z0-9._+-]*)?"
 )
@@ -311,6 +313,6 @@ def _package(row: object, where: str) -> PackageLine | None:
 
 def _text(row: Mapping[str, Any], key: str, where: str, *, needed: bool = True) -> str:
     value = row.get(key, "" if not needed else None)
-    if not isinstance(value, str) or (needed and not value) or len(value) > manifest.MAX_FIELD:
+    if not isinstance(value, str) or (needed and not value) or len(value) > manifest.MAX_FIELD or _HALF.search(value):
         raise UnreadableInventory(f"{where}.{key}: is not a text")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -565,6 +566,39 @@ def test_people_hear_of_a_repository_that_the_agent_could_not_read_and_that_was_
     code, out, err = run(*options, "--output", "json")
     assert (code, json.loads(out)["status"]) == (1, "NON_COMPLIANT")
     assert err.startswith("repository extras is enabled on the host and could not be read when the inventory was")
+
+
+PATCHCTL = (sys.executable, "-c", "from controller.cli.main import main; main()", "evaluate")
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "yaml"])
+def test_an_answer_is_written_as_utf_8_whatever_the_locale(tmp_path: Path, form: str) -> None:
+    told = updateinfo(tmp_path, BEHIND.replace("CESA-2023:1335", "CESA-2023:é"))
+    words = ("--inventory", inventory(tmp_path, OPENSSL), "--repo", told, "--output", form)
+    done = subprocess.run(
+        [*PATCHCTL, *map(str, words)],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "200"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert "CESA-2023:é" in done.stdout.decode()
+
+
+def test_what_becomes_of_the_output_does_not_change_what_the_exit_code_says(tmp_path: Path) -> None:
+    """1 means that the inventory does not comply, and nothing else."""
+    words = ("--inventory", inventory(tmp_path, BASH), "--repo", updateinfo(tmp_path, DONE), "--output", "json")
+    command = [*PATCHCTL, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as unread:
+        assert unread.stdout is not None
+        assert unread.stderr is not None
+        unread.stdout.close()
+        assert unread.stderr.read() == b""
+    assert unread.returncode == 0
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"error: the answer cannot be written: No space left on device\n"
 
 
 def test_it_needs_no_controller_and_no_login_and_writes_nothing(tmp_path: Path) -> None:

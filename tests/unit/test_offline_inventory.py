@@ -110,6 +110,7 @@ def test_gpg_keys_are_no_packages() -> None:
         ('{"manifest": 1, "packages": []}', "hosts.txt: manifest: "),
         (as_json(packages="all"), "hosts.txt: packages: is not a list"),
         (as_json(packages=["bash"]), "hosts.txt: packages[0]: is not a table"),
+        (as_json(packages=[{"name": "ba\ud800sh"}]), "hosts.txt: packages[0].name: is not a text"),
         (as_json(packages=[{"name": "bash"}]), "hosts.txt: packages[0].version: is not a text"),
         (as_json(packages=[{"name": "bash", "epoch": True}]), "hosts.txt: packages[0].epoch: 'True' is not an epoch"),
     ],
