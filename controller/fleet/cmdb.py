@@ -204,15 +204,24 @@ class _Matching:
                     self._by[name][value].append(instance)
 
     def all_of(self, rows: Sequence[Row]) -> Mapping[int, _Match]:
-        """Return whom each row means, by its number: strong signs first, and whom one row means by them no other means by weaker ones."""
+        """Return whom each row means, by its number: strong signs first, and whom one row means by them no other means by weaker ones.
+
+        Who has enrolled as what only the CMDB knew is looked for among those whom no other row means. Which these are must be known for
+        the strongest sign already, so all are matched twice.
+        """
+        return self._matched(
+            rows, {i.id: number for number, match in self._matched(rows, {}).items() for i in match.taken}
+        )
+
+    def _matched(self, rows: Sequence[Row], taken: Mapping[InstanceId, int]) -> Mapping[int, _Match]:
         found, claimed = dict[int, _Match](), set[InstanceId]()
         for sign in KEYS:
-            matched = {row.number: self._of(row, sign, claimed) for row in rows if row.number not in found}
+            matched = {row.number: self._of(row, sign, claimed, taken) for row in rows if row.number not in found}
             found |= {number: match for number, match in matched.items() if match.candidates}
             claimed |= {i.id for match in matched.values() for i in match.taken}
         return {row.number: found.get(row.number, _Match(None, ())) for row in rows}
 
-    def _of(self, row: Row, sign: str, claimed: set[InstanceId]) -> _Match:
+    def _of(self, row: Row, sign: str, claimed: set[InstanceId], taken: Mapping[InstanceId, int]) -> _Match:
         value = dict(_signs(row))[sign]
         meant = [
             i for i in (self._by[sign].get(value, ()) if value else ()) if sign == "id" or not _contradicts(row, i)
@@ -223,14 +232,16 @@ class _Matching:
         target = _the_one(row, found)
         if target is None:
             return _Match(None, tuple(found), by=sign)
-        enrolled = None if target.enrolled or not row.id else self._enrolled_since(row, target, claimed)
+        enrolled = None if target.enrolled or not row.id else self._enrolled_since(row, target, claimed, taken)
         if enrolled is not None:  # the id is kept from now on: it will be recognised by that
             return _Match(enrolled, (enrolled, *found), certain=sign == "id", by=sign, adopts=target)
         waiting = [i for i in found if not i.enrolled and i.cmdb is not None and i.cmdb.id in ("", row.id)]
         adopts = waiting[0] if target.enrolled and target.cmdb is None and len(waiting) == 1 else None
         return _Match(target, tuple(found), certain=sign == "id", by=sign, adopts=adopts)
 
-    def _enrolled_since(self, row: Row, known: Instance, claimed: set[InstanceId]) -> Instance | None:
+    def _enrolled_since(
+        self, row: Row, known: Instance, claimed: set[InstanceId], taken: Mapping[InstanceId, int]
+    ) -> Instance | None:
         for name, value in _signs(row)[1:]:
             found = [
                 i
@@ -239,6 +250,7 @@ class _Matching:
                 and i.cmdb is None
                 and i.retired_at is None
                 and i.id not in claimed
+                and taken.get(i.id, row.number) == row.number
                 and not _contradicts(row, i)
             ]
             if found:

@@ -180,6 +180,15 @@ def test_what_enrolled_since_takes_the_place_of_what_only_the_cmdb_knew() -> Non
     assert (left.id, left.name, left.region) == (enrolled.id, "planned", "r")
 
 
+def test_who_has_enrolled_is_looked_for_among_those_whom_no_other_row_means() -> None:
+    (waiting,) = after([a_row(id="c-1", name="web")], [])
+    enrolled, other = an_instance(1, name="web"), an_instance(2, name="web", machine_id="m")
+    rows = [a_row(2, id="c-1", name="web"), a_row(3, machine_id="m", name="db")]
+    left = after(rows, [waiting, enrolled, other])
+    assert {i.id: i.name for i in left} == {enrolled.id: "web", other.id: "db"}
+    assert imported(rows, left).writes == ()
+
+
 def test_a_host_that_enrols_is_recognised_by_its_machine_id_or_its_name() -> None:
     waiting = after(
         [
