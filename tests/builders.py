@@ -297,7 +297,7 @@ def an_assessment(number: int = 1, status: InstanceStatus = InstanceStatus.COMPL
         baseline_source="default",
         collected_at=NOW,
     )
-    return replace(assessment, **changes)
+    return assessment._replace(**changes)
 
 
 def an_advisory(advisory_id: str = "CESA-2026:0001", *nevras: str, **changes: Any) -> Advisory:

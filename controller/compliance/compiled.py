@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 from pyroaring import FrozenBitMap
@@ -62,4 +62,4 @@ class Compiled:
         if before.newest and before.newest.max() > self.learnt:
             return None  # `base` is still asked by hosts with older metadata, also about builds that came later
         more = len(self.approved.names) - len(self.base.approved.names)
-        return replace(before, not_applicable=before.not_applicable + more) if more else before
+        return before._replace(not_applicable=before.not_applicable + more) if more else before

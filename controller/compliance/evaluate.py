@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from pyroaring import FrozenBitMap
 
@@ -45,12 +45,12 @@ class Excused:
 _PART: Final = re.compile(r"(-modules)?(-core|-extra|-internal)?$")
 """How the name of a part of a kernel ends: rpm may name any that owns /lib/modules as the package of the running one (R7)."""
 _NONE: Final = FrozenBitMap()
+_NO_OBSOLETED: Final[Mapping[int, Obsoletion]] = MappingProxyType({})
 _NO_EXCUSED: Final[Mapping[int, Excused]] = MappingProxyType({})
 _NO_ATTEMPTS: Final[Mapping[int, Attempt]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the bitmaps say of one snapshot: ids of packages, one for each installed name.arch."""
 
     newest: FrozenBitMap
@@ -66,13 +66,13 @@ class Verdict:
     """An approved kernel is installed, so that the running one decides, and it is not known which one runs."""
     rejected: FrozenBitMap = _NONE
     """On the rejected list with BLOCK; neither missing nor satisfied."""
-    obsoleted: Mapping[int, Obsoletion] = field(default_factory=dict)
+    obsoleted: Mapping[int, Obsoletion] = _NO_OBSOLETED
     """Of the missing: those that a required package replaces, and which."""
     late: FrozenBitMap = _NONE
     """Of the satisfied: those that were installed after the host started, and take effect when it starts again (R9)."""
-    excepted: Mapping[int, Excused] = field(default_factory=lambda: _NO_EXCUSED)
+    excepted: Mapping[int, Excused] = _NO_EXCUSED
     """What would be missing, rejected or pending and is excused; in none of the three."""
-    attempts: Mapping[int, Attempt] = field(default_factory=lambda: _NO_ATTEMPTS)
+    attempts: Mapping[int, Attempt] = _NO_ATTEMPTS
     """Of what is missing, excused or not: the last attempt, unless what it was to bring is installed (R12)."""
     failed: FrozenBitMap = _NONE
     """Of the missing: those whose attempt ended badly."""
@@ -127,7 +127,7 @@ def restarts(
     if not late:
         return verdict
     level = _level(verdict.missing, verdict.obsoleted, verdict.pending, late, approved, judged, table)
-    return replace(verdict, late=late, level=level)
+    return verdict._replace(late=late, level=level)
 
 
 def _level(
@@ -217,8 +217,7 @@ def excuse(verdict: Verdict, excuses: Excuses, approved: Approved, judged: Judge
     gone = FrozenBitMap(excepted)
     missing, late = verdict.missing - gone, verdict.late - gone
     pending = {number: running for number, running in verdict.pending.items() if number not in excepted}
-    return replace(
-        verdict,
+    return verdict._replace(
         missing=missing,
         satisfied=verdict.satisfied - gone,
         rejected=verdict.rejected - gone,
@@ -262,7 +261,7 @@ def attempted(verdict: Verdict, attempts: Iterable[Attempt], as_of: datetime, ta
         if key in last and not _is_there(last[key].build, verdict.newest, table)
     }
     failed = FrozenBitMap(number for number, attempt in found.items() if attempt.error_class is not None)
-    return replace(verdict, attempts=found, failed=failed & verdict.missing, is_repaired=True)
+    return verdict._replace(attempts=found, failed=failed & verdict.missing, is_repaired=True)
 
 
 def _is_there(build: Nevra, newest: FrozenBitMap, table: PackageTable) -> bool:

@@ -233,7 +233,7 @@ class Evaluator:
     def _decide(self, host: Host, manifest: Manifest, compiled: Compiled) -> Verdict:
         """Decide, or remember what was decided for an instance that has the same installed and runs the same."""
         if host.snapshot is None:
-            return replace(NOTHING, not_applicable=len(compiled.approved.custom or compiled.approved.names))
+            return NOTHING._replace(not_applicable=len(compiled.approved.custom or compiled.approved.names))
         details = manifest.details if host.details is not None else None
         same = (
             host.snapshot.digest,

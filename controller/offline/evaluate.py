@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
@@ -194,7 +194,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
     return {
         "status": assessment.status.value,
         "reasons": [{"reason": r.reason.value, "detail": r.detail, "help": r.help} for r in assessment.reasons],
-        "counts": asdict(assessment.counts),
+        "counts": assessment.counts._asdict(),
         "items": [item_document(item) for item in outcome.evaluation.items],
         "advisories": [row_document(row) for row in outcome.rows],
     }

@@ -52,7 +52,7 @@ def canonical(document: Any) -> str:
 
 
 def to_json(record: Any) -> str:
-    """Return a dataclass record as canonical JSON."""
+    """Return a record, a dataclass or a named tuple, as canonical JSON."""
     kind: Any = type(record)
     return canonical(_encoder(kind)(record))
 
@@ -104,7 +104,7 @@ def _encoder(hint: Any) -> _Code:
     if origin is Mapping:
         inner = _encoder(arguments[1])
         return lambda value: {key: inner(v) for key, v in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if _is_record(hint):
         encoders = [(name, _encoder(inner)) for name, inner in _fields(hint).items()]
         return lambda value: {name: encode(getattr(value, name)) for name, encode in encoders}
     raise TypeError(f"no way to store a {hint}")
@@ -129,7 +129,7 @@ def _decoder(hint: Any) -> _Code:
     if origin is Mapping:
         inner = _decoder(arguments[1])
         return lambda value: {key: inner(v) for key, v in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if _is_record(hint):
         make: Any = hint
         decoders = {name: _decoder(inner) for name, inner in _fields(hint).items()}
         return lambda value: make(**{name: decoders[name](v) for name, v in value.items()})
@@ -144,6 +144,11 @@ def _not_none(arguments: tuple[Any, ...]) -> Any:
     return only
 
 
+def _is_record(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, tuple))
+
+
 def _fields(kind: Any) -> Mapping[str, Any]:
     hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else kind._fields
+    return {name: hints[name] for name in names}

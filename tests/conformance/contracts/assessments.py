@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -18,7 +17,7 @@ BASELINE = "b-CentOS-Default"
 
 def by_baseline(baseline: str, number: int = 1) -> Assessment:
     made = an_assessment(number)
-    return replace(made, inputs=replace(made.inputs, baseline_id=baseline))
+    return made._replace(inputs=made.inputs._replace(baseline_id=baseline))
 
 
 async def keep(
@@ -66,7 +65,7 @@ class AssessmentStoreContract:
         await keep(store, adhoc, deciding=False)
         assert await store.assessments.deciding(instance_id(1)) == decides
         assert await store.assessments.assessment(instance_id(1), "b-adhoc") == adhoc
-        reassigned = replace(by_baseline("b-other"), baseline_source="instance")
+        reassigned = by_baseline("b-other")._replace(baseline_source="instance")
         await keep(store, reassigned)
         assert await store.assessments.deciding(instance_id(1)) == reassigned
         assert await store.assessments.assessment(instance_id(1), "b-assigned") == decides
@@ -135,7 +134,7 @@ class AssessmentStoreContract:
         assert await store.assessments.since(instance_id(1), "b-one") == {"bash.x86_64": NOW}
 
     async def test_an_answer_without_a_baseline_is_kept_too(self, store: Store) -> None:
-        nothing = replace(by_baseline(""), status=InstanceStatus.UNDETERMINED)
+        nothing = by_baseline("")._replace(status=InstanceStatus.UNDETERMINED)
         await keep(store, nothing)
         assert await store.assessments.assessment(instance_id(1), "") == nothing
 
