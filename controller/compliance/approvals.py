@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 from immutables import Map
@@ -26,7 +27,7 @@ from controller.compliance.model import (
     Rule,
     Severity,
 )
-from controller.compliance.offers import BuildKey, Offers, RepositoryContent, offers_of, with_changes
+from controller.compliance.offers import Offers, RepositoryContent, offers_of, with_changes
 from controller.compliance.required import (
     BY_HAND,
     REQUIRED,
@@ -38,10 +39,11 @@ from controller.compliance.required import (
     Step,
     Version,
 )
-from controller.compliance.told import Change, Told, ids_of, keys_of, tell
+from controller.compliance.told import Change, Told, ToldOfName, ids_of, tell
 from controller.fleet import products
 
 _order: Final = attrgetter("order")
+_NO_STEPS: Final[Mapping[str, list[Step]]] = MappingProxyType({})
 
 
 def compile_approvals(
@@ -84,7 +86,8 @@ def recompile(
     contents = sorted(repositories, key=lambda content: content.id)
     part = _compile(contents, _Asked(baseline, as_of, product, first_seen, offers, told), change)
     names, seen = change.names, change.advisories
-    pairs, line_keys = keys_of(names, before.archs)
+    pairs = [(name, arch) for name in names for arch in before.archs]
+    line_keys = [(*pair, modular) for pair in pairs for modular in (False, True)]
     obsoleted = dict(before.obsoleted)
     for old, several in before.obsoleted.items():
         if any(o.by.name in names for o in several):
@@ -125,41 +128,48 @@ def _compile(contents: Sequence[RepositoryContent], asked: _Asked, change: Chang
     """Compile all (None), or only the names of a change."""
     offers, told = asked.offers, asked.told
     approve = _Approving(asked)
-    ids, pairs, line_keys = None, None, told.versions.keys()
+    names: Iterable[str] = told.names
+    ids = None
     if change is not None:
         ids = ids_of(told, change)
-        pairs, possible = keys_of(change.names, told.archs)
-        line_keys = {key for key in possible if key in told.versions}
+        names = [name for name in change.names if name in told.names]
     # Advisories that name no package are asked, too: whose date was asked for is part of the inputs.
     for content in contents:
         for advisory in content.advisories:
             if ids is None or advisory.id in ids:
                 approve.advisory(advisory)
-    by_rule, without_advisory = approve.unmentioned(pairs)
     lines, security = dict[LineKey, Line](), dict[LineKey, tuple[bytes, Evr]]()
-    for line_key in sorted({*line_keys, *by_rule}):
-        steps = [Step(v, approve.version(v)) for v in told.versions.get(line_key, ())]
-        if line_key in by_rule:
-            steps = sorted([*steps, *by_rule[line_key]], key=lambda step: step.version.key)
-        line = _line(steps, everything_read=offers.everything_read)
-        if line is not None:
-            lines[line_key] = line
-        for step in reversed(steps[len(line.steps) if line is not None else 0 :]):
-            if step.version.security and not approve.rejects(step.version):
-                security[line_key] = (step.version.key, step.version.evr)
-                break
+    without_advisory, archs = dict[tuple[str, str], bytes](), set[str]()
+    for name in names:
+        said = told.names[name]
+        approved, left = approve.unmentioned(name, said)
+        for arch, modular in {**said.versions, **dict.fromkeys((arch, False) for arch in approved)}:
+            steps = [Step(v, approve.version(v)) for v in said.versions.get((arch, modular), ())]
+            if not modular and arch in approved:
+                steps = sorted([*steps, *approved[arch]], key=lambda step: step.version.key)
+            line = _line(steps, everything_read=offers.everything_read)
+            if line is not None:
+                lines[name, arch, modular] = line
+            for step in reversed(steps[len(line.steps) if line is not None else 0 :]):
+                if step.version.security and not approve.rejects(step.version):
+                    security[name, arch, modular] = (step.version.key, step.version.evr)
+                    break
+            archs.add(arch)
+        for arch, key in left.items():
+            without_advisory[name, arch] = key
+            archs.add(arch)
     return Approved(
         Map(lines),
         frozenset((name, arch) for name, arch, _ in lines),
-        without_advisory,
+        Map(without_advisory),
         approve.first_seen_used(),
-        obsoleted=_obsoleted(lines, offers.obsoletes),
+        obsoleted=_obsoleted(lines, offers),
         restart=told.restart,
         in_modules=told.in_modules,
         blocked=approve.lists.blocked,
         blocked_words=approve.lists.blocked_words,
         security=Map(security),
-        archs=told.archs,
+        archs=frozenset(archs),
     )
 
 
@@ -265,6 +275,7 @@ class _Approving:
         """By identity: to hash an advisory takes longer than to judge it. They live as long as this does."""
         self._kept = list[Advisory]()
         self.lists = _Lists(asked.baseline)
+        self._asks_of_builds = bool(self.lists) or any(rule.include_without_advisory for _, rule in self._rules)
 
     def first_seen_used(self) -> tuple[tuple[str, date], ...]:
         """Return the advisories whose date was asked of first_seen, and the day that was told."""
@@ -303,36 +314,30 @@ class _Approving:
         """Say whether the rejected list means a version, by any spelling of it."""
         return any(self.lists.rejects(build) for build in version.builds)
 
-    def unmentioned(
-        self, pairs: Iterable[tuple[str, str]] | None
-    ) -> tuple[dict[LineKey, list[Step]], Map[tuple[str, str], bytes]]:
-        """Return the plain builds that are approved without an advisory; and of each name.arch the newest that is not.
-
-        Of all (None), or of some (name, arch).
-        """
-        offers, told = self._asked.offers, self._asked.told
-        if not self.lists and not any(rule.include_without_advisory for _, rule in self._rules):
-            newest = told.newest_unmentioned
-            return {}, newest if pairs is None else Map((pair, newest[pair]) for pair in pairs if pair in newest)
-        approved, left = defaultdict[LineKey, list[Step]](list), dict[tuple[str, str], bytes]()
-        for pair in told.unmentioned if pairs is None else pairs:
-            for build_key in told.unmentioned.get(pair, ()):  # ascending
-                repository, build, build_time = offers.builds[build_key]
-                if self.lists.rejects(build):
+    def unmentioned(self, name: str, said: ToldOfName) -> tuple[Mapping[str, list[Step]], Mapping[str, bytes]]:
+        """Return the plain builds of a name that are approved without an advisory; and the newest that is not. By architecture."""
+        if not self._asks_of_builds:
+            return _NO_STEPS, {arch: max(keys) for arch, keys in said.unmentioned.items()}
+        offered = self._asked.offers.of(name)
+        approved, left = defaultdict[str, list[Step]](list), dict[str, bytes]()
+        for arch, keys in said.unmentioned.items():
+            for key in sorted(keys):
+                repository, offer = offered[arch, key]
+                if self.lists.rejects(offer.nevra):
                     continue
                 as_of = self._asked.as_of
                 found = [
                     a
                     for number, rule in self._rules
-                    if (a := _approve_build(number, rule, build_time, as_of)) is not None
+                    if (a := _approve_build(number, rule, offer.build_time, as_of)) is not None
                 ]
-                found += self.lists.of_build(build, None)
+                found += self.lists.of_build(offer.nevra, None)
                 if found:
-                    version = Version(build_key[2], build.evr, repository)
-                    approved[(*pair, False)].append(Step(version, min(found, key=_order)))
+                    version = Version(key, offer.nevra.evr, repository)
+                    approved[arch].append(Step(version, min(found, key=_order)))
                 else:
-                    left[pair] = build_key[2]
-        return approved, Map(left)
+                    left[arch] = key
+        return approved, left
 
 
 def _approve(number: int, rule: Rule, advisory: Advisory, as_of: date, seen: _FirstSeen) -> Approval | None:
@@ -381,16 +386,13 @@ def _approved_on(rule: Rule, day: date, as_of: date) -> date | None:
     return day + timedelta(days=days)
 
 
-def _obsoleted(
-    lines: Mapping[LineKey, Line], obsoletes: Mapping[BuildKey, tuple[str, ...]]
-) -> dict[str, tuple[Obsoletion, ...]]:
+def _obsoleted(lines: Mapping[LineKey, Line], offers: Offers) -> dict[str, tuple[Obsoletion, ...]]:
     """Find what the required builds replace. Only targets count: what an older version replaced may have come back since."""
     found = defaultdict[str, list[Obsoletion]](list)
-    for name, arch, key in obsoletes:
-        line = lines.get((name, arch, False))
-        if line is None or line.target.key != key:
+    for (name, arch, modular), line in lines.items():
+        if modular or (offer := offers.of(name).get((arch, line.target.key))) is None:
             continue
-        for text in obsoletes[name, arch, key]:
+        for text in offer[1].obsoletes:
             old, _, rest = text.partition(" ")
             if old == name:
                 continue  # rpm's own rule: a package replaces its older versions anyway

@@ -97,15 +97,18 @@ class Newest:
         return self._older_of(packages, other | (packages & example.several))
 
     def _older_of(self, packages: FrozenBitMap, doubtful: FrozenBitMap) -> FrozenBitMap:
-        """Return what does not count, if only packages that have the name.arch of a doubtful one may be there in several builds."""
+        """Return what does not count, if only packages that have the name.arch of a doubtful one may be there in several builds.
+
+        Of builds that rpm takes for equally new their spelling decides, never which of them was heard of first.
+        """
         groups = set(map(self._table.siblings, doubtful.to_array()))
         if not groups or packages.intersection_cardinality(FrozenBitMap.union(*groups)) == len(groups):
             return _NOTHING  # one of each
         older = list[int]()
         for group in groups:
             if packages.intersection_cardinality(group) > 1:
-                found = sorted(packages & group, key=lambda number: (self._table[number].key, number))
-                older += found[:-1]
+                found = sorted((p.key, p.nevra, p.module, p.id) for p in map(self._table.__getitem__, packages & group))
+                older += [number for _, _, _, number in found[:-1]]
         return FrozenBitMap(older)
 
     def _names_of(self, packages: FrozenBitMap) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What repositories offer, looked up by name: read once for all baselines and days."""
+"""What repositories offer, by name: read once for all baselines and days."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 from immutables import Map
 
-from common.nevra import Nevra
 from controller.compliance.model import Advisory, Available
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-BuildKey = tuple[str, str, bytes]
-"""Name, architecture and the key of the version."""
-Offer = tuple[str, Nevra, int]
-"""The first repository that offers a build, the build, and when it was built."""
+Offered = Mapping[tuple[str, bytes], tuple[str, Available]]
+"""Builds of one name by architecture and key of the version: each with the first repository that offers it."""
+_NOT_OFFERED: Final[Offered] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +34,18 @@ class RepositoryContent:
 class Offers:
     """What some repositories offer together."""
 
-    builds: Map[BuildKey, Offer]
-    obsoletes: Map[BuildKey, tuple[str, ...]]
-    """What a build says that it replaces."""
-    names: Map[str, Sequence[BuildKey]]
-    """The builds of each name."""
+    names: Map[str, Offered]
     everything_read: bool
     """Whether all repositories could be asked."""
 
+    def of(self, name: str) -> Offered:
+        """Return the builds of a name, none where there are none."""
+        return self.names.get(name, _NOT_OFFERED)
 
-def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
-    """Read the lists of packages of some repositories, which must stand in order of their ids."""
-    builds = dict[BuildKey, Offer]()
-    obsoletes = dict[BuildKey, tuple[str, ...]]()
-    names = defaultdict[str, list[BuildKey]](list)
+
+def offers_of(contents: Iterable[RepositoryContent], only: AbstractSet[str] | None = None) -> Offers:
+    """Read the lists of packages of some repositories, which must stand in order of their ids; all names, or some."""
+    names = defaultdict[str, dict[tuple[str, bytes], tuple[str, Available]]](dict)
     everything_read = True
     for content in contents:
         if content.available is None:
@@ -56,29 +53,19 @@ def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
             continue
         for build in content.available:
             nevra = build.nevra
-            key = (nevra.name, nevra.arch, nevra.key)
-            if key not in builds:
-                builds[key] = (content.id, nevra, build.build_time)
-                names[nevra.name].append(key)
-            if build.obsoletes:
-                obsoletes.setdefault(key, build.obsoletes)
-    return Offers(Map(builds), Map(obsoletes), Map(names), everything_read)
+            if only is not None and nevra.name not in only:
+                continue
+            known, key = names[nevra.name], (nevra.arch, nevra.key)
+            first = known.setdefault(key, (content.id, build))
+            if build.obsoletes and not first[1].obsoletes:
+                known[key] = first[0], replace(first[1], obsoletes=build.obsoletes)
+    return Offers(Map(names), everything_read)
 
 
 def offers_again(before: Offers, names: AbstractSet[str], contents: Iterable[RepositoryContent]) -> Offers:
     """Return what `offers_of` does, given what it said before the builds of some names changed: all others are taken over."""
-    part = offers_of(
-        replace(content, available=[b for b in content.available if b.nevra.name in names])
-        for content in contents
-        if content.available is not None
-    )
-    gone = [key for name in names for key in before.names.get(name, ())]
-    return Offers(
-        with_changes(before.builds, gone, part.builds),
-        with_changes(before.obsoletes, gone, part.obsoletes),
-        with_changes(before.names, names, part.names),
-        before.everything_read,
-    )
+    part = offers_of(contents, names)
+    return Offers(with_changes(before.names, names, part.names), part.everything_read)
 
 
 def with_changes(before: Map[K, V], gone: Iterable[K], now: Mapping[K, V]) -> Map[K, V]:

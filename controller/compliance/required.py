@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 from immutables import Map
 
@@ -23,8 +23,7 @@ REQUIRED: Final = "required: "
 """What the clause of a custom baseline's row begins with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(NamedTuple):
     """Why a version is approved: the rule (from 1; 0: no rule, `clause` says what), the advisory and the dates."""
 
     rule: int
@@ -47,8 +46,7 @@ class Approval:
         return (-self.level, not self.rule, self.rule, self.approved_on or date.max, self.advisory, self.clause)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One version of a name.arch, with all that repositories tell of it. No baseline and no day has a part in it."""
 
     key: bytes
@@ -71,8 +69,7 @@ class Version:
     """For each of them: the build as it spells it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One version that advisories (or a rule) name, and what a baseline says of it."""
 
     version: Version
@@ -85,8 +82,7 @@ class Step:
         return self.version.key
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What is required of one name.arch. The last step is the target: the highest approved version (R4)."""
 
     steps: tuple[Step, ...]
@@ -146,6 +142,8 @@ class Obsoletion:
         return {-1: "<", 0: "=", 1: ">"}[order] in self.relation
 
 
+BuildKey = tuple[str, str, bytes]
+"""Name, architecture and the key of the version."""
 LineKey = tuple[str, str, bool]
 """Name, architecture, and whether the installed build belongs to a module (R8)."""
 

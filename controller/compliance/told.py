@@ -1,20 +1,19 @@
-"""What advisories tell of versions, joined with what repositories offer: read once for all baselines and all days (SEMANTICS R8)."""
+"""What advisories tell of versions, joined with what repositories offer, by name: read once for all baselines and days (SEMANTICS R8)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from immutables import Map
 
 from common.manifest import Stream
-from common.nevra import Nevra
-from controller.compliance.model import Advisory, Available, Category
-from controller.compliance.offers import BuildKey, Offer, Offers, RepositoryContent, with_changes
-from controller.compliance.required import LineKey, Version
+from controller.compliance.model import Advisory, AdvisoryPackage, Available, Category
+from controller.compliance.offers import Offered, Offers, RepositoryContent, with_changes
+from controller.compliance.required import BuildKey, Version
 from controller.inventory.advisories import UNKNOWN_MODULE, is_modular
 
 R = TypeVar("R")
@@ -24,24 +23,30 @@ _MODULAR: Final = (True,)
 _BOTH: Final = (False, True)
 
 
+class ToldOfName(NamedTuple):
+    """What is told of the packages of one name."""
+
+    versions: Mapping[tuple[str, bool], tuple[Version, ...]]
+    """By architecture, and whether for installed builds of modules (R8): those that advisories name, ascending."""
+    named_by: tuple[str, ...]
+    """The ids of the advisories that name it, whether they apply or not."""
+    unmentioned: Mapping[str, Sequence[bytes]]
+    """By architecture: the keys of the plain builds that are offered and that no advisory names, in no order."""
+    restart: tuple[BuildKey, ...]
+    """Builds whose advisories suggest a restart (R9)."""
+    in_module: bool
+    """An enabled module stream has builds of it, as far as advisories tell (R3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What some repositories tell of a host that has some module streams enabled."""
 
-    versions: Map[LineKey, tuple[Version, ...]]
-    """Those that advisories name, ascending."""
-    named_by: Map[str, Sequence[str]]
-    """By name of a package: the ids of the advisories that name it, whether they apply or not."""
-    unmentioned: Map[tuple[str, str], tuple[BuildKey, ...]]
-    """By (name, arch): the plain builds that are offered and that no advisory names, ascending."""
-    newest_unmentioned: Map[tuple[str, str], bytes]
-    """The key of the last of them."""
+    names: Map[str, ToldOfName]
     restart: frozenset[BuildKey]
     """Builds whose advisories suggest a restart (R9)."""
     in_modules: frozenset[str]
     """Names of packages that an enabled module stream has builds of, as far as advisories tell (R3)."""
-    archs: frozenset[str]
-    """At least the architectures of `versions` and `unmentioned`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +109,20 @@ def tell_again(
     ids = ids_of(before, change)
     some = [(content.id, [a for a in content.advisories if a.id in ids]) for content in contents]
     part = _tell(some, offers, streams, names)
-    pairs, line_keys = keys_of(names, before.archs)
     return Told(
-        with_changes(before.versions, line_keys, part.versions),
-        with_changes(before.named_by, names, part.named_by),
-        with_changes(before.unmentioned, pairs, part.unmentioned),
-        with_changes(before.newest_unmentioned, pairs, part.newest_unmentioned),
+        with_changes(before.names, names, part.names),
         frozenset(r for r in before.restart if r[0] not in names) | part.restart,
         (before.in_modules - names) | part.in_modules,
-        before.archs | part.archs,
     )
 
 
 def ids_of(told: Told, change: Change) -> set[str]:
     """Return the ids of the advisories that a change is about, and of those that name the same packages."""
-    return set(change.advisories).union(*(told.named_by.get(name, ()) for name in change.names))
+    return set(change.advisories).union(*(told.names[name].named_by for name in change.names if name in told.names))
 
 
-def keys_of(names: Iterable[str], archs: AbstractSet[str]) -> tuple[list[tuple[str, str]], list[LineKey]]:
-    """Return the (name, arch) that there can be of some names, and the keys of their lines."""
-    pairs = [(name, arch) for name in names for arch in archs]
-    return pairs, [(*pair, modular) for pair in pairs for modular in _BOTH]
-
-
-_Mention = tuple[str, Advisory, Nevra, bool]
-"""What names a version: repository, advisory, the build as it spells it, and whether it is for a module."""
+_Mention = tuple[str, Advisory, AdvisoryPackage]
+"""What names a version: repository, advisory, and the package as the advisory has it."""
 
 
 def _tell(
@@ -139,80 +133,72 @@ def _tell(
 ) -> Told:
     """Read all, or what is told of some names."""
     enabled = {f"{stream.name}:{stream.stream}" for stream in streams}
-    found = defaultdict[LineKey, dict[bytes, list[_Mention]]](dict)
-    named_by = defaultdict[str, list[str]](list)
-    mentioned, restart, in_modules = set[BuildKey](), set[BuildKey](), set[str]()
+    mentions = defaultdict[str, list[_Mention]](list)
     for repository, advisories in contents:
         for advisory in advisories:
             for package in advisory.packages:
-                build, module = package.nevra, package.module
-                name = build.name
-                if only is not None and name not in only:
-                    continue
-                arch, key = build.arch, build.key
-                build_key = (name, arch, key)
-                mentioned.add(build_key)
-                named_by[name].append(advisory.id)
-                if package.reboot_suggested:
-                    restart.add(build_key)
-                if module and module in enabled:
-                    in_modules.add(name)
-                mention = (repository, advisory, build, bool(module))
-                for modular in _applies_to(module, enabled) if module else _PLAIN:
-                    known = found[name, arch, modular]
-                    if (mentions := known.get(key)) is None:
-                        known[key] = [mention]
-                    else:
-                        mentions.append(mention)
-    unmentioned = _unmentioned(offers, mentioned, only)
+                name = package.nevra.name
+                if only is None or name in only:
+                    mentions[name].append((repository, advisory, package))
+    wanted = offers.names.keys() if only is None else [name for name in only if name in offers.names]
+    names = {
+        name: _tell_name(name, mentions.get(name, ()), offers.of(name), enabled)
+        for name in dict.fromkeys((*mentions, *wanted))
+    }
     return Told(
-        Map(
-            (line_key, tuple([_version(line_key, key, known[key], offers) for key in sorted(known)]))
-            for line_key, known in found.items()
-        ),
-        Map(named_by),
-        Map(unmentioned),
-        Map((name, builds[-1][2]) for name, builds in unmentioned.items()),
-        frozenset(restart),
-        frozenset(in_modules),
-        frozenset(arch for _, arch, _ in found).union(arch for _, arch in unmentioned),
+        Map(names),
+        frozenset(build for said in names.values() for build in said.restart),
+        frozenset(name for name, said in names.items() if said.in_module),
     )
 
 
-def _unmentioned(
-    offers: Offers, mentioned: AbstractSet[BuildKey], only: AbstractSet[str] | None
-) -> dict[tuple[str, str], tuple[BuildKey, ...]]:
-    """Find the plain builds that no advisory names: which stream a modular build belongs to, only its advisory can tell."""
-    offered: Iterable[tuple[BuildKey, Offer]] = offers.builds.items()
-    if only is not None:
-        offered = ((key, offers.builds[key]) for name in only for key in offers.names.get(name, ()))
-    found = defaultdict[tuple[str, str], list[BuildKey]](list)
-    for build_key, (_, build, _) in offered:
-        if build_key not in mentioned and not is_modular(build.release):
-            found[build.name, build.arch].append(build_key)
-    return {name: tuple(sorted(keys)) for name, keys in found.items()}
+def _tell_name(name: str, mentions: Sequence[_Mention], offered: Offered, enabled: AbstractSet[str]) -> ToldOfName:
+    named, mentioned = dict[tuple[str, bool], dict[bytes, list[_Mention]]](), set[tuple[str, bytes]]()
+    for mention in mentions:
+        package = mention[2]
+        build, module = package.nevra, package.module
+        arch, key = build.arch, build.key
+        mentioned.add((arch, key))
+        for modular in _applies_to(module, enabled) if module else _PLAIN:
+            named.setdefault((arch, modular), {}).setdefault(key, []).append(mention)
+    unmentioned = dict[str, list[bytes]]()
+    for build_key, (_, offer) in offered.items():
+        # Which stream a modular build belongs to, only its advisory can tell.
+        if build_key not in mentioned and not is_modular(offer.nevra.release):
+            unmentioned.setdefault(build_key[0], []).append(build_key[1])
+    return ToldOfName(
+        {
+            (arch, modular): tuple([_version(key, known[key], offered.get((arch, key))) for key in sorted(known)])
+            for (arch, modular), known in named.items()
+        },
+        tuple([advisory.id for _, advisory, _ in mentions]),
+        unmentioned,
+        tuple([(name, p.nevra.arch, p.nevra.key) for _, _, p in mentions if p.reboot_suggested]),
+        any(package.module and package.module in enabled for _, _, package in mentions),
+    )
 
 
-def _version(line_key: LineKey, key: bytes, mentions: Sequence[_Mention], offers: Offers) -> Version:
-    offer = offers.builds.get((line_key[0], line_key[1], key))
-    repository, _, build, _ = mentions[0]
-    told = dict[str, tuple[str, ...]]()
-    for _, advisory, _, _ in mentions:  # one id may be told by several repositories, each with CVEs of its own
-        known = told.setdefault(advisory.id, advisory.cves)
-        if known is not advisory.cves and known != advisory.cves:
-            told[advisory.id] = tuple(dict.fromkeys((*known, *advisory.cves)))
+def _version(key: bytes, mentions: Sequence[_Mention], offer: tuple[str, Available] | None) -> Version:
+    repository, advisory, package = mentions[0]
+    if offer is not None:
+        repository = offer[0]
+    told = {advisory.id: advisory.cves}
+    for _, other, _ in mentions[1:]:  # one id may be told by several repositories, each with CVEs of its own
+        known = told.setdefault(other.id, other.cves)
+        if known is not other.cves and known != other.cves:
+            told[other.id] = tuple(dict.fromkeys((*known, *other.cves)))
     return Version(
         key,
-        build.evr,
-        offer[0] if offer is not None else repository,
+        package.nevra.evr,
+        repository,
         tuple(told),
         tuple(dict.fromkeys([cve for cves in told.values() for cve in cves])),
         tuple(told.items()),
-        modular=any(modular for _, _, _, modular in mentions),
-        security=any(advisory.category is Category.SECURITY for _, advisory, _, _ in mentions),
+        modular=any(package.module != "" for _, _, package in mentions),
+        security=any(advisory.category is Category.SECURITY for _, advisory, _ in mentions),
         offered=offer is not None,
-        told=tuple([advisory for _, advisory, _, _ in mentions]),
-        builds=tuple([build for _, _, build, _ in mentions]),
+        told=tuple([advisory for _, advisory, _ in mentions]),
+        builds=tuple([package.nevra for _, _, package in mentions]),
     )
 
 

@@ -16,7 +16,7 @@ from tests.examples import examples
 BUILDS = [
     (name, version, arch, module)
     for name in ("kernel", "bash", "ruby", "zsh")
-    for version in ("1-1", "1.0-1", "2-1", "10-1")
+    for version in ("1-1", "1.0-1", "1_0-1", "2-1", "10-1")
     for arch in ("x86_64", "i686")
     for module in ("", "ruby:1:1:a")
 ]
@@ -29,12 +29,10 @@ def a_package_of(number: int, build: tuple[str, str, str, str]) -> Package:
 
 
 def plainly(installed: list[Package]) -> set[int]:
-    """Of each name.arch the newest; of two that are equally new the one that was learnt last."""
+    """Of each name.arch the newest; of two that are equally new their spelling decides, not which was learnt first (R1)."""
     found = dict[tuple[str, str], Package]()
-    for package in sorted(installed, key=lambda p: p.id):
-        pair = (package.nevra.name, package.nevra.arch)
-        if pair not in found or package.key >= found[pair].key:
-            found[pair] = package
+    for package in sorted(installed, key=lambda p: (p.key, p.nevra, p.module)):
+        found[package.nevra.name, package.nevra.arch] = package
     return {package.id for package in found.values()}
 
 
