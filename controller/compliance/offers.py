@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from immutables import Map
 
+from common import evr
 from controller.compliance.model import Advisory, Available
 
 K = TypeVar("K")
@@ -52,12 +53,13 @@ def offers_of(contents: Iterable[RepositoryContent], only: AbstractSet[str] | No
             everything_read = False
             continue
         for build in content.available:
-            nevra = build.nevra
-            if only is not None and nevra.name not in only:
+            name, *version, arch = build.nevra
+            if only is not None and name not in only:
                 continue
-            known, key = names[nevra.name], (nevra.arch, nevra.key)
-            first = known.setdefault(key, (content.id, build))
-            if build.obsoletes and not first[1].obsoletes:
+            known, key = names[name], (arch, evr.key(*version))
+            if (first := known.get(key)) is None:
+                known[key] = content.id, build
+            elif build.obsoletes and not first[1].obsoletes:
                 known[key] = first[0], replace(first[1], obsoletes=build.obsoletes)
     return Offers(Map(names), everything_read)
 

@@ -182,6 +182,20 @@ def _version(key: bytes, mentions: Sequence[_Mention], offer: tuple[str, Availab
     repository, advisory, package = mentions[0]
     if offer is not None:
         repository = offer[0]
+    if len(mentions) == 1:  # as most versions are
+        return Version(
+            key,
+            package.nevra.evr,
+            repository,
+            (advisory.id,),
+            advisory.cves,
+            ((advisory.id, advisory.cves),),
+            package.module != "",
+            advisory.category is Category.SECURITY,
+            offer is not None,
+            (advisory,),
+            (package.nevra,),
+        )
     told = {advisory.id: advisory.cves}
     for _, other, _ in mentions[1:]:  # one id may be told by several repositories, each with CVEs of its own
         known = told.setdefault(other.id, other.cves)
