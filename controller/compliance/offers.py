@@ -44,8 +44,8 @@ class Offers:
         return self.names.get(name, _NOT_OFFERED)
 
 
-def offers_of(contents: Iterable[RepositoryContent], only: AbstractSet[str] | None = None) -> Offers:
-    """Read the lists of packages of some repositories, which must stand in order of their ids; all names, or some."""
+def offers_of(contents: Iterable[RepositoryContent]) -> Offers:
+    """Read the lists of packages of some repositories, which must stand in order of their ids."""
     names = defaultdict[str, dict[tuple[str, bytes], tuple[str, Available]]](dict)
     everything_read = True
     for content in contents:
@@ -54,8 +54,6 @@ def offers_of(contents: Iterable[RepositoryContent], only: AbstractSet[str] | No
             continue
         for build in content.available:
             name, *version, arch = build.nevra
-            if only is not None and name not in only:
-                continue
             known, key = names[name], (arch, evr.key(*version))
             if (first := known.get(key)) is None:
                 known[key] = content.id, build
@@ -66,7 +64,12 @@ def offers_of(contents: Iterable[RepositoryContent], only: AbstractSet[str] | No
 
 def offers_again(before: Offers, names: AbstractSet[str], contents: Iterable[RepositoryContent]) -> Offers:
     """Return what `offers_of` does, given what it said before the builds of some names changed: all others are taken over."""
-    part = offers_of(contents, names)
+    part = offers_of(
+        replace(content, available=[b for b in content.available if b.nevra.name in names])
+        if content.available is not None
+        else content
+        for content in contents
+    )
     return Offers(with_changes(before.names, names, part.names), part.everything_read)
 
 
