@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.parsers import expat
@@ -84,20 +84,29 @@ def parse_primary(content: bytes | Packed, max_bytes: int = MAX_PRIMARY_BYTES) -
         if is_database:
             return tuple(_database(path))
         _check_root(path, "metadata")
-        found = list[Available]()
+        found, sources, wrong = list[Available](), 0, list[MetadataError]()
 
         def take(package: Any) -> bool:
-            if package.arch != "src":
+            nonlocal sources
+            if package.arch == "src":
+                sources += 1
+                return True
+            try:
                 found.append(_available(package))
-            return len(found) <= MAX_PACKAGES
+            except MetadataError as error:
+                wrong.append(error)  # what is raised here, createrepo_c calls a fault of the XML
+            if len(found) > MAX_PACKAGES:
+                wrong.append(MetadataError(f"holds more than {MAX_PACKAGES:,} packages, which is the limit"))
+            return not wrong
 
         try:
-            _run(createrepo_c.xml_parse_primary, str(path), pkgcb=take, do_files=False)
-        except MetadataError:
-            if len(found) <= MAX_PACKAGES:
-                raise
-        if len(found) > MAX_PACKAGES:
-            raise MetadataError(f"holds more than {MAX_PACKAGES:,} packages, which is the limit")
+            passed_over = _run(createrepo_c.xml_parse_primary, str(path), pkgcb=take, do_files=False)
+        except MetadataError as error:
+            raise (wrong[0] if wrong else error) from None
+        if wrong:
+            raise wrong[0]
+        if passed_over:
+            _check_offers(path, len(found) + sources, passed_over[0])
         return tuple(found)
 
 
@@ -125,6 +134,8 @@ def _check_root(path: Path, expected: str) -> None:
         with path.open("rb") as file:
             while not names and (chunk := file.read(4096)):
                 parser.Parse(chunk)
+    except MetadataError:
+        raise
     except (expat.ExpatError, LookupError, ValueError) as error:  # LookupError: an encoding that nobody knows
         if not names:
             raise MetadataError(f"is not XML: {error}") from None
@@ -180,29 +191,21 @@ def _check_places(path: Path, updates: Sequence[Any], passed_over: str) -> None:
     """
     told = dict.fromkeys(("update", "package", "module"), 0)
     nameless = False
-    parser = expat.ParserCreate()
 
-    def start(name: str, attributes: dict[str, str]) -> None:
+    def start(name: str, attributes: Mapping[str, str]) -> None:
         nonlocal nameless
-        local = name.rpartition(":")[2].lower()
-        if local in told:
-            told[local] += 1
-        if local == "package":
+        if name in told:
+            told[name] += 1
+        if name == "package":
             nameless = "name" not in attributes
-        elif nameless and local in ("name", "version"):
+        elif nameless and name in ("name", "version"):
             raise MetadataError("names packages by elements, not by attributes: nobody would read them")
 
     def end(name: str) -> None:
         nonlocal nameless
-        nameless = nameless and name.rpartition(":")[2].lower() != "package"
+        nameless = nameless and name != "package"
 
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    try:
-        with path.open("rb") as file:
-            parser.ParseFile(file)
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        raise MetadataError(f"is not XML: {error}") from None
+    _walk(path, start, end)
     read = {
         "update": len(updates),
         "package": sum(len(c.packages) for u in updates for c in u.collections),
@@ -212,6 +215,33 @@ def _check_places(path: Path, updates: Sequence[Any], passed_over: str) -> None:
         kind = next(kind for kind in read if told[kind] != read[kind])
         kind = {"update": "advisories"}.get(kind, f"{kind}s")
         raise MetadataError(f"has {kind} where none are expected ({passed_over}): nobody would read them")
+
+
+def _check_offers(path: Path, read: int, passed_over: str) -> None:
+    """Raise when elements that createrepo_c passes over hold packages that a repository offers; it has read so many."""
+    told = 0
+
+    def start(name: str, _attributes: Mapping[str, str]) -> None:
+        nonlocal told
+        told += name == "package"
+
+    _walk(path, start, lambda _name: None)
+    if told != read:
+        raise MetadataError(f"has packages where none are expected ({passed_over}): nobody would read them")
+
+
+def _walk(path: Path, start: Callable[[str, Mapping[str, str]], None], end: Callable[[str], None]) -> None:
+    """Tell of each element of a file where it starts and where it ends, by its name in lower case and without a prefix."""
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = lambda name, attributes: start(name.rpartition(":")[2].lower(), attributes)
+    parser.EndElementHandler = lambda name: end(name.rpartition(":")[2].lower())
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except MetadataError:
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise MetadataError(f"is not XML: {error}") from None
 
 
 def _run(parse: Callable[..., object], *arguments: object, **options: object) -> list[str]:

@@ -36,7 +36,8 @@ _CHECKSUMS: Final[Mapping[str, str]] = {
 }
 _PRIMARY: Final = ("primary", "primary_db")
 _READ: Final = (*_PRIMARY, "updateinfo", "modules")
-_KIND: Final = rb"""<data\s[^>]*?\btype\s*=\s*["']([a-z_]+)["']"""
+_KIND: Final = re.compile(rb"""<(?:\w+:)?data\s[^>]*?\btype\s*=\s*["']\s*([a-z_]+)\s*["']""", re.IGNORECASE)
+_COMMENT: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
 _MAX_SAID: Final = 200
 _UPDATEINFO: Final = re.compile(r"updateinfo\.xml(\.(gz|bz2|xz|zst))?$")
 _NO_REPOSITORY: Final = frozenset({"lost+found"})
@@ -209,12 +210,14 @@ def _records(repodata: Path) -> tuple[str, dict[str, Any]]:
         repomd = createrepo_c.Repomd(str(path))
     except (createrepo_c.CreaterepoCError, UnicodeDecodeError):
         raise MetadataError("its repomd.xml is not whole XML") from None
-    for kind, count in Counter(re.findall(_KIND, content)).items():
-        if count > 1 and kind.decode("ascii") in _READ:  # createrepo_c would take the last and leave the others out
-            raise MetadataError(
-                f"its repomd.xml names {kind.decode('ascii')} {'twice' if count == 2 else 'several times'}"
-            )
-    return (repomd.revision or "").strip()[:256], {record.type: record for record in repomd.records}
+    records = {record.type: record for record in repomd.records}
+    named = Counter(kind.decode("ascii").lower() for kind in _KIND.findall(_COMMENT.sub(b"", content)))
+    for kind in _READ:
+        if named[kind] > 1:  # createrepo_c would take the last and leave the others out
+            raise MetadataError(f"its repomd.xml names {kind} {'twice' if named[kind] == 2 else 'several times'}")
+        if named[kind] and kind not in records:
+            raise MetadataError(f"its repomd.xml names {kind} where, or as, nobody reads it")
+    return (repomd.revision or "").strip()[:256], records
 
 
 def _verified(repodata: Path, record: Any, max_bytes: int, parse: Callable[[Packed], Parsed]) -> tuple[Parsed, str]:

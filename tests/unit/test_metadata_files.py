@@ -415,6 +415,33 @@ def test_what_is_no_primary_is_an_error(content: bytes) -> None:
         parse_primary(content)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda text: text.replace(b"<package ", b"<group><package ").replace(b"</package>", b"</package></group>"),
+            "where",
+        ),
+        (lambda text: text.replace(b"<package ", b"<Package ").replace(b"</package>", b"</Package>"), "where none are"),
+        (
+            lambda text: text.replace(b"<name>", b"<name>\n", 1),
+            "a package: kernel has a space in its name, version",
+        ),
+        (lambda text: text.replace(b"<arch>x86_64</arch>", b""), "package 'kernel' has no version, release or arch"),
+    ],
+    ids=["in a group", "other case", "a space", "no arch"],
+)
+def test_R11_what_a_repository_offers_and_nobody_would_read_is_an_error(
+    change: Callable[[bytes], bytes], said: str
+) -> None:
+    with pytest.raises(MetadataError) as refused:
+        parse_primary(change(PRIMARY))
+    assert said in str(refused.value)
+    assert "XML" not in str(refused.value)
+    unknown = PRIMARY.replace(b"</metadata>", b"<vendor><size package='1'/></vendor></metadata>")
+    assert parse_primary(unknown) == parse_primary(PRIMARY)
+
+
 def test_the_database_form_of_yum_3_says_the_same_as_the_XML(tmp_path: Path) -> None:
     path = tmp_path / "primary.sqlite"
     connection = sqlite3.connect(path)

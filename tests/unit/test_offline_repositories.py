@@ -128,6 +128,30 @@ def test_R11_a_repomd_that_names_a_file_twice_is_an_error_as_it_is_for_dnf(tmp_p
     assert error_of(place) == "its repomd.xml names updateinfo twice"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('<data type="updateinfo">(.*?)</data>', r'<x><data type="updateinfo">\1</data></x>'),
+        ('<data type="updateinfo">(.*?)</data>', r'<DATA type="updateinfo">\1</DATA>'),
+        ('type="updateinfo"', 'type="UpdateInfo"'),
+    ],
+)
+def test_R11_a_repomd_that_names_advisories_where_nobody_reads_them_is_an_error(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    repomd = place / "repodata/repomd.xml"
+    repomd.write_text(re.sub(before, after, repomd.read_text()))
+    assert error_of(place) == "its repomd.xml names updateinfo where, or as, nobody reads it"
+
+
+def test_what_a_repomd_has_in_comments_does_not_count(tmp_path: Path) -> None:
+    place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
+    repomd = place / "repodata/repomd.xml"
+    repomd.write_text(repomd.read_text().replace("</repomd>", '<!-- <data type="primary"/> --></repomd>'))
+    assert not read_all([place])[0].repository.error
+
+
 def test_R11_a_fault_of_a_parser_is_the_repository_s_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = write_repository(tmp_path / "updates", primary=PRIMARY, updateinfo=UPDATEINFO)
     monkeypatch.setattr(metadata, "_advisory", lambda *_, **__: 1 // 0)
