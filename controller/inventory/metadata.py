@@ -344,6 +344,8 @@ def _nevra(where: str, package: Any) -> Nevra:
         raise MetadataError(f"{where}: {package.name}: {error}") from None
     if _SPACE.search(f"{package.name}{package.version}{package.release}{package.arch}"):
         raise MetadataError(f"{where}: {package.name.strip()} has a space in its name, version, release or arch")
+    if ":" in package.version:  # it would be compared as a part of the version
+        raise MetadataError(f"{where}: {package.name} has an epoch in its version: {package.version}")
     return Nevra(package.name, epoch, package.version, package.release, package.arch)
 
 

@@ -33,6 +33,9 @@ _ARCHITECTURE: Final = re.compile(
 """As rpm knows them. A line whose last part is none of these has lost its architecture: "bash-4.2.46-34.el7"."""
 _FOREIGN: Final = re.compile(r"[\x00-\x1f\x7f,;\"'`|<>()=*?\[\]\\/&!@#$]")
 """What stands in no package's name, version or release: a line that has it is more than one package, or none."""
+_NO_NAME: Final = re.compile(r"[\s:]")
+_NO_VERSION: Final = re.compile(r"[\s:/-]")
+"""Rpm allows none of these: an epoch, or a release, that stands in a version would be compared as a part of it."""
 _EPOCH_IN_FRONT: Final = re.compile(r"\A(?:[0-9]+|\(none\)):")
 _HALF: Final = re.compile(r"[\ud800-\udfff]")
 """Half a character, which JSON can spell and nobody can print."""
@@ -216,6 +219,13 @@ def _row(line: str, columns: Sequence[str]) -> Nevra | None:
             raise ValueError(f"{title} is empty: {line[:80]!r}")
     if _ARCHITECTURE.fullmatch(arch) is None:
         raise ValueError(f"{arch[:80]!r} is no known architecture, like x86_64 or noarch: {line[:80]!r}")
+    for title, cell, wrong in (
+        ("name", name, _NO_NAME),
+        ("version", version, _NO_VERSION),
+        ("release", release, _NO_VERSION),
+    ):
+        if wrong.search(cell):
+            raise ValueError(f"{cell[:80]!r} is no {title}: {line[:80]!r}")
     return Nevra(name, _epoch(epoch), version, release, arch)
 
 
@@ -304,6 +314,12 @@ def _package(row: object, where: str) -> PackageLine | None:
     if row.get("name") == _PSEUDO:
         return None
     name, version, release, arch = (_text(row, key, where) for key in ("name", "version", "release", "arch"))
+    for key, text, wrong in (
+        *(("name", name, _NO_NAME), ("version", version, _NO_VERSION), ("release", release, _NO_VERSION)),
+        ("arch", arch, _NO_VERSION),
+    ):
+        if wrong.search(text):
+            raise UnreadableInventory(f"{where}.{key}: {text[:80]!r} is none")
     try:
         number = _epoch("" if epoch is None else str(epoch))
     except ValueError as error:

@@ -101,6 +101,7 @@ def test_a_file_that_is_cut_off_is_an_error(compress: Callable[[bytes], bytes], 
         (updates(an_update(packages=BASH.replace('epoch="1"', 'epoch="x"'))), "'x' is not an epoch"),
         (updates(an_update(packages=BASH).replace("<id>A-1</id>", "")), "advisory number 1 has no id"),
         (updates(an_update(packages='<package version="1"/>')), "a package without a name"),
+        (updates(an_update(packages=BASH.replace('version="', 'version="1:'))), "bash has an epoch in its version: 1:"),
         (updates(an_update(packages=BASH.replace('arch="', 'arch=" '))), "has a space in its name, version, release"),
         (
             updates(an_update(packages=BASH.replace('name="', 'name="&#10;'))),

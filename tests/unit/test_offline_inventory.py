@@ -19,6 +19,9 @@ OPENSSL = Nevra("openssl-libs", 1, "1.0.2k", "19.el7", "x86_64")
 HEADER = "name\tepoch\tversion\trelease\tarch\n"
 
 
+A_ROW = dict(zip(("name", "epoch", "version", "release", "arch"), BASH, strict=True)) | {"module": ""}
+
+
 def builds(text: str) -> list[Nevra]:
     return [line.nevra for line in parse(text.encode(), "hosts.txt").packages]
 
@@ -39,9 +42,8 @@ def as_json(told: Manifest | None = None, packages: Any = None) -> str:
         details=digest.of(details).hex(),
         package_count=1,
     )
-    rows = [dict(zip(("name", "epoch", "version", "release", "arch"), BASH, strict=True)) | {"module": ""}]
     return json.dumps(
-        {"manifest": json.loads(manifest.encode(told)), "packages": rows if packages is None else packages}
+        {"manifest": json.loads(manifest.encode(told)), "packages": [A_ROW] if packages is None else packages}
     )
 
 
@@ -111,6 +113,12 @@ def test_gpg_keys_are_no_packages() -> None:
         (as_json(packages="all"), "hosts.txt: packages: is not a list"),
         (as_json(packages=["bash"]), "hosts.txt: packages[0]: is not a table"),
         (as_json(packages=[{"name": "ba\ud800sh"}]), "hosts.txt: packages[0].name: is not a text"),
+        (f"{HEADER}bash\t\t9:4.2\t34.el7\tx86_64\n", "hosts.txt: line 2: '9:4.2' is no version"),
+        (f"{HEADER}bash\t0\t4.2-34\tel7\tx86_64\n", "hosts.txt: line 2: '4.2-34' is no version"),
+        (f"{HEADER}bash\t0\t4.2\t34 el7\tx86_64\n", "hosts.txt: line 2: '34 el7' is no release"),
+        (f"{HEADER}ba sh\t0\t4.2\t34\tx86_64\n", "hosts.txt: line 2: 'ba sh' is no name"),
+        (as_json(packages=[A_ROW | {"version": "9:4.2"}]), "hosts.txt: packages[0].version: '9:4.2' is none"),
+        (as_json(packages=[A_ROW | {"arch": "x86_64 "}]), "hosts.txt: packages[0].arch: 'x86_64 ' is none"),
         (as_json(packages=[{"name": "bash"}]), "hosts.txt: packages[0].version: is not a text"),
         (as_json(packages=[{"name": "bash", "epoch": True}]), "hosts.txt: packages[0].epoch: 'True' is not an epoch"),
     ],
