@@ -60,6 +60,7 @@ def save(path: Path, controller: str, join_pem: bytes, token: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    path = path.resolve()  # where settings are kept elsewhere, the links to them stay
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
     try:
         with os.fdopen(handle, "wb") as file:

@@ -87,18 +87,30 @@ def opened(file: Path | None) -> Iterator[BinaryIO]:
     if file.is_dir():
         raise Misuse(f"--file: {file} is a folder: name a file in it")
     try:
-        handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
+        if file.exists() and not file.is_file():  # a pipe or a device: nothing may take its place
+            with file.open("wb") as out:
+                yield out
+            return
+        target = file.resolve()  # what a link leads to is written, and the link stays
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise Misuse(f"--file: {file} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as out:
             yield out
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
+        Path(name).chmod(mode)
+        Path(name).replace(target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise
+
+
+def _umask() -> int:
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
 
 
 class _Kept(Collection[Mapping[str, Any]]):

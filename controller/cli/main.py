@@ -30,7 +30,7 @@ from controller.cli import (
     tokens,
     users,
 )
-from controller.cli.command import root
+from controller.cli.command import REFUSED, root
 
 app = typer.Typer(
     help="Patch compliance of your fleet: who complies, why not, and since when.",
@@ -75,4 +75,8 @@ def main() -> None:
             stream, io.TextIOWrapper
         ):  # programs read UTF-8 whatever the locale; a terminal shows what it can
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
-    app(prog_name="patchctl")
+    try:
+        app(prog_name="patchctl")
+    except OSError as error:  # help has no command that would say so
+        sys.stderr.write(f"error: input or output: {error.strerror}\n")
+        sys.exit(REFUSED)

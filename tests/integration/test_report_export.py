@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import stat
 import subprocess
 import sys
 import tracemalloc
@@ -117,6 +119,23 @@ def test_an_export_that_breaks_leaves_the_old_file_alone(
     assert patchctl("report", "export", "--format", kind, "--file", str(file)).exit_code == 1
     assert file.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["controller-join.pem", "report"]
+
+
+def test_a_pipe_is_written_to_and_a_link_and_a_files_mode_stay(fleet: Fleet, tmp_path: Path) -> None:
+    """Whoever names a device or a pipe wants it written, not replaced; root could replace any."""
+    pipe, link, private = tmp_path / "pipe", tmp_path / "latest.json", tmp_path / "private.json"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert patchctl("report", "export", "--file", str(pipe)).exit_code == 0
+        read, _ = reader.communicate(timeout=TIMEOUT)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    private.write_text("old")
+    private.chmod(0o600)
+    link.symlink_to(private)
+    assert patchctl("report", "export", "--file", str(link)).exit_code == 0
+    assert link.is_symlink()
+    assert private.read_bytes() == read != b""
+    assert private.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_fleet_of_any_size_is_exported_without_holding_it(server: ScriptedController, tmp_path: Path) -> None:
