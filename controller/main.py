@@ -15,6 +15,7 @@ from common import VERSION, log
 from common.clock import SystemClock
 from common.errors import InvalidArgument, PatchError
 from common.ids import RandomIds
+from common.printed import printed
 from common.settings import load
 from controller import heap
 from controller.settings import DEFAULT_LISTEN, Settings, parse_listen
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code: 0 done, 1 refused, 2 misused."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        return _run(options) if options.command is _run else printed(lambda: int(options.command(options)))
     except InvalidArgument as error:
         for violation in error.violations:
             print(f"error: {violation.field}: {violation.description}", file=sys.stderr)

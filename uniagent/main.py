@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from common.printed import printed
+
 DEFAULT_CONFIG: Final = Path("/etc/uniagent/uniagent.toml")
 
 
@@ -23,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "doctor":
             from uniagent import doctor
 
-            return doctor.run(options.config, as_json=options.output == "json")
+            return printed(lambda: doctor.run(options.config, as_json=options.output == "json"))
         case "leave":
             from uniagent import leave
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "inventory":
             from uniagent import inventory_command
 
-            return inventory_command.run(options)
+            return printed(lambda: inventory_command.run(options))
         case _:
             from common import VERSION
 
