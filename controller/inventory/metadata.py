@@ -35,6 +35,8 @@ MAX_LISTED: Final = 20_000
 MAX_LISTED_IN_ALL: Final = 2_000_000
 """As many as fit into a file of the largest size, when each is described as vendors do."""
 _SQLITE: Final = b"SQLite format 3\0"
+_UTF_16: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
+_ENCODING: Final = re.compile(r"""\A(<\?xml\b[^>]*?)\s+encoding\s*=\s*["'][^"'>]*["']""")
 _LISTED: Final = {b"package": "packages", b"reference": "references", b"collection": "collections"}
 _COUNTED: Final = re.compile(rb"<(update|package|reference|collection|module)[\s/>]")
 _ZONE: Final = re.compile(rb"date\s*=\s*[\"'][^\"'<]{12,40}[+-]\d\d:?\d\d\s*[\"']")
@@ -61,6 +63,7 @@ def parse_updateinfo(
 
 def read_updateinfo(path: Path, applies: Applies | None = None) -> tuple[Advisory, ...]:
     """Read an updateinfo file that has been unpacked; see `parse_updateinfo`."""
+    _write_utf_8(path)
     _check_root(path, "updates")
     modules = _check_lengths(path)
     found = createrepo_c.UpdateInfo()
@@ -83,6 +86,7 @@ def parse_primary(content: bytes | Packed, max_bytes: int = MAX_PRIMARY_BYTES) -
             is_database = file.read(len(_SQLITE)) == _SQLITE
         if is_database:
             return tuple(_database(path))
+        _write_utf_8(path)
         _check_root(path, "metadata")
         found, sources, wrong = list[Available](), 0, list[MetadataError]()
 
@@ -108,6 +112,19 @@ def parse_primary(content: bytes | Packed, max_bytes: int = MAX_PRIMARY_BYTES) -
         if passed_over:
             _check_offers(path, len(found) + sources, passed_over[0])
         return tuple(found)
+
+
+def _write_utf_8(path: Path) -> None:
+    """Write a file of UTF-16 anew: what is checked by its bytes, lengths and time zones, would pass unseen."""
+    with path.open("rb") as file:
+        encoding = _UTF_16.get(file.read(2))
+    if encoding is None:
+        return
+    try:
+        text = path.read_bytes().decode(encoding)
+    except UnicodeDecodeError:
+        raise MetadataError("is not whole UTF-16 text") from None
+    path.write_text(_ENCODING.sub(r"\1", text, count=1), encoding="utf-8")
 
 
 def _check_root(path: Path, expected: str) -> None:

@@ -26,7 +26,7 @@ import zstandard
 from common.errors import Unavailable
 from common.nevra import Nevra
 from controller.compliance.model import Category, Severity
-from controller.inventory import advisories, parse_worker
+from controller.inventory import advisories, metadata, parse_worker
 from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
 from controller.inventory.parse_worker import MetadataParser
 from uniagent import family
@@ -76,6 +76,21 @@ def test_a_file_that_is_cut_off_is_an_error(compress: Callable[[bytes], bytes], 
     whole = compress(updates(*(an_update(packages=BASH).replace("A-1", f"A-{n}") for n in range(200))))
     with pytest.raises(MetadataError):
         parse_updateinfo(whole[: int(len(whole) * keep)])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_an_updateinfo_in_UTF_16_is_read_and_bounded_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    zoned = an_update(packages=BASH, issued="2023-03-20 23:30:00 -0500").replace("<title>t", "<title>é")
+    text = f'<?xml version="1.0" encoding="UTF-16"?>\n<updates>{zoned}</updates>'
+    (advisory,) = parse_updateinfo(text.encode(encoding))
+    assert (advisory.title, advisory.issued, len(advisory.packages)) == ("é", date(2023, 3, 21), 1)
+    with pytest.raises(MetadataError):
+        parse_updateinfo(text.encode(encoding)[:-3])
+    monkeypatch.setattr(metadata, "MAX_ADVISORIES", 3)
+    with pytest.raises(MetadataError, match="holds more than 3 advisories"):
+        parse_updateinfo(f"<updates>{4 * '<update/>'}</updates>".encode(encoding))
 
 
 @pytest.mark.parametrize(
