@@ -96,7 +96,7 @@ def evaluate(
         raise Misuse(f"--repo: {error}") from None
     given = {read.repository.id for read in repositories}
     for failed in installed.failed:
-        if failed.id not in given:
+        if given.isdisjoint(installed.enabled):
             session.printer.remark(
                 f"repository {failed.id} is enabled on the host and could not be read when the inventory was collected"
                 f" ({failed.error}); only what --repo gives is looked at"

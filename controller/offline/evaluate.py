@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from common.manifest import Manifest, Problem, ProblemCode, Stream
+from common.manifest import Manifest, Problem, ProblemCode, Repository, Stream
 from controller.compliance.advisory_rows import AdvisoryRow, RowState, advisory_rows
 from controller.compliance.approvals import applicable_rules, basis_date
 from controller.compliance.evaluate import running_kernel
@@ -79,7 +79,7 @@ def evaluate(question: Question) -> Outcome:
     manifest = replace(
         told,
         streams=told.streams if question.inventory.knows_streams else _default_streams(repositories),
-        repositories=tuple(r.repository for r in repositories),
+        repositories=(*(r.repository for r in repositories), *missed(question.inventory, repositories)),
         problems=(*problems, *_unknown_streams(question.inventory, repositories)),
     )
     as_of = datetime.combine(question.as_of, time.min, UTC)
@@ -125,6 +125,22 @@ def _check_dates(baseline: Baseline | None, as_of: date) -> None:
                 f"rule {number} counts from the day on which an advisory was first seen, and files do not tell it: every day would be"
                 " the first, and the rule approve nothing; let it count from issued or updated here"
             )
+
+
+def missed(inventory: Inventory, repositories: Sequence[ReadRepository]) -> tuple[Repository, ...]:
+    """Return the host's repositories that count and that nobody could read, each with what went wrong (R11).
+
+    If one of those that are given is the host's own, by its id, all of its own are meant: one that failed when the inventory was collected
+    is in no folder that came with it. If none is, what the host has enabled is of no matter: others are given in its place.
+    """
+    given = {read.repository.id for read in repositories}
+    if given.isdisjoint(inventory.enabled):
+        return ()
+    return tuple(
+        Repository(failed.id, error=f"{failed.error} (when the inventory was collected)")
+        for failed in inventory.failed
+        if failed.id not in given
+    )
 
 
 def _waits(rule: Rule, as_of: date) -> bool:

@@ -79,7 +79,9 @@ class Inventory:
     details: tuple[tuple[int, str], ...] | None = None
     """(install time, vendor) of each package as `Host.details` has them; None where nobody told, or where a restart means nothing (R9)."""
     failed: tuple[Repository, ...] = ()
-    """Enabled repositories that could not be read when it was collected. Which ones count is said beside the inventory."""
+    """Enabled repositories that could not be read when it was collected."""
+    enabled: frozenset[str] = frozenset()
+    """The ids of all enabled repositories, as far as somebody told. Which ones count is said beside the inventory."""
 
     def running(self, kernel: Nevra) -> Inventory:
         """Return this inventory of a host that runs `kernel`, whatever it said itself."""
@@ -288,7 +290,13 @@ def _from_json(text: str, source: str) -> Inventory:
     found = _with_digests(replace(told, problems=problems, repositories=()), lines)
     failed = tuple(repository for repository in told.repositories if repository.error)
     knows_streams = bool(told.package_manager or told.streams)
-    return replace(found, knows_streams=knows_streams, details=_details(told, found_rows), failed=failed)
+    return replace(
+        found,
+        knows_streams=knows_streams,
+        details=_details(told, found_rows),
+        failed=failed,
+        enabled=frozenset(repository.id for repository in told.repositories),
+    )
 
 
 def _details(

@@ -551,7 +551,7 @@ def test_what_the_agent_collects_from_an_image_is_evaluated_as_it_is(
     assert {row["id"] for row in found["advisories"]} == {"CESA-2023:1335", "CESA-2023:0291", "CEBA-2023:4819"}
 
 
-def test_people_hear_of_a_repository_that_the_agent_could_not_read_and_that_was_not_given(
+def test_R11_a_repository_that_the_agent_could_not_read_leaves_the_answer_open_where_the_host_s_own_are_given(
     own_centos_host: RealHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own_centos_host.root / "etc/yum.repos.d/extras.repo").write_text(
@@ -563,7 +563,16 @@ def test_people_hear_of_a_repository_that_the_agent_could_not_read_and_that_was_
     image = tmp_path / "image.json"
     image.write_text(capsys.readouterr().out)
     options = ("--inventory", image, "--repo", own_centos_host.base, "--repo", own_centos_host.updates)
-    code, out, err = run(*options, "--output", "json")
+    found = answer(*options)
+    assert [(r["reason"], r["detail"].partition(":")[0]) for r in found["reasons"]] == [
+        ("REPO_ERROR", "repository extras")
+    ]
+    assert found["reasons"][0]["detail"].endswith(" (when the inventory was collected)")
+    assert {item["status"] for item in found["items"]} >= {"MISSING"}
+    other = updateinfo(tmp_path, BEHIND)
+    code, out, err = run(
+        "--inventory", image, "--repo", other, "--output", "json"
+    )  # a mirror of another name, for an air gap
     assert (code, json.loads(out)["status"]) == (1, "NON_COMPLIANT")
     assert err.startswith("repository extras is enabled on the host and could not be read when the inventory was")
 
