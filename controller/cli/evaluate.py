@@ -91,7 +91,7 @@ def evaluate(
     day = _day(as_of)
     try:
         with _silent_libraries():
-            repositories = read_all(repo)
+            repositories = read_all(repo, installed.manifest.streams if installed.knows_streams else ())
     except FileNotFoundError as error:
         raise Misuse(f"--repo: {error}") from None
     given = {read.repository.id for read in repositories}

@@ -1,11 +1,12 @@
 """Which builds of module streams a repository describes, and which are defaults: what stands in its modules.yaml, as far as we need it.
 
-Read as events, never as a tree: such a file has tens of megabytes, and of each document four words count. Runs on untrusted bytes.
+Read as events, never as a tree: such a file has tens of megabytes, and of each document four words count, and which modules it needs.
+Runs on untrusted bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -14,6 +15,10 @@ from controller.inventory.metadata import MetadataError, Packed, unpacked
 
 MAX_MODULES_BYTES: Final = 256 << 20
 _MAX_DEPTH: Final = 64
+_MAX_DEPENDENCIES: Final = 2_000
+"""Events of one document; nobody's dependencies are near that."""
+_DEPENDENCIES: Final = ["data", "dependencies"]
+_PLATFORM: Final = "platform"
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WANTED: Final = frozenset(
     {("document",), ("data", "name"), ("data", "stream"), ("data", "context"), ("data", "module")}
@@ -26,6 +31,8 @@ class Described(NamedTuple):
     name: str
     stream: str
     context: str
+    requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Of other modules: the streams of which it needs one; "-5.24" is one that will not do. Empty where it has a choice of such sets."""
 
 
 class Default(NamedTuple):
@@ -55,22 +62,25 @@ def defaults(found: Iterable[Described | Default]) -> frozenset[Default]:
 
 def _described(events: Iterable[Any]) -> Iterator[Described | Default]:
     found, keys = dict[tuple[str, ...], str](), list[str | None]()
-    in_list = 0
+    in_list, dependencies, is_dependency = 0, list[Any](), False
     for event in events:
+        if is_dependency and len(dependencies) <= _MAX_DEPENDENCIES:
+            dependencies.append(event)
         match event:
             case yaml.DocumentStartEvent():
-                found, keys, in_list = {}, [], 0
+                found, keys, in_list, dependencies, is_dependency = {}, [], 0, [], False
             case yaml.DocumentEndEvent():
                 told = {path[1]: value for path, value in found.items() if len(path) > 1}
                 match found.get(("document",)), told:
                     case "modulemd", {"name": name, "stream": stream, "context": context}:
-                        yield Described(name, stream, context)
+                        yield Described(name, stream, context, _requires(dependencies))
                     case "modulemd-defaults", {"module": module, "stream": stream}:
                         yield Default(module, stream)
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent() if in_list or isinstance(
                 event, yaml.SequenceStartEvent
             ):
-                in_list += 1  # nothing in a list counts
+                is_dependency = is_dependency or (not in_list and keys == _DEPENDENCIES)
+                in_list += 1  # nothing in any other list counts
             case yaml.MappingStartEvent():
                 keys.append(None)
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
@@ -78,6 +88,8 @@ def _described(events: Iterable[Any]) -> Iterator[Described | Default]:
                     in_list -= 1
                 else:
                     keys.pop()
+                if not in_list:
+                    is_dependency = False
                 if not in_list and keys:
                     keys[-1] = None  # that was the value of a key
             case yaml.ScalarEvent() | yaml.AliasEvent() if keys and not in_list:
@@ -90,3 +102,39 @@ def _described(events: Iterable[Any]) -> Iterator[Described | Default]:
                 keys[-1] = None
         if len(keys) + in_list > _MAX_DEPTH:
             raise MetadataError("is nested too deeply")
+
+
+def _requires(events: Sequence[Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Read the events of a list of dependencies, of which the first, the list's own beginning, was left out."""
+    if not events or len(events) > _MAX_DEPENDENCIES:
+        return ()
+    open_lists: list[list[Any]] = [[]]
+    for event in events[:-1]:
+        match event:
+            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                open_lists.append([])
+            case yaml.SequenceEndEvent():
+                items = open_lists.pop()
+                open_lists[-1].append(items)
+            case yaml.MappingEndEvent():
+                items = open_lists.pop()
+                open_lists[-1].append(
+                    {k: v for k, v in zip(items[::2], items[1::2], strict=True) if isinstance(k, str)}
+                )
+            case yaml.ScalarEvent():
+                open_lists[-1].append(event.value)
+            case _:
+                return ()  # what stands elsewhere is not looked for
+    match open_lists[0]:
+        case [{"requires": dict() as required}]:
+            return tuple(
+                sorted(
+                    (module, tuple(streams))
+                    for module, streams in required.items()
+                    if module != _PLATFORM
+                    and isinstance(streams, list)
+                    and streams
+                    and all(isinstance(s, str) for s in streams)
+                )
+            )
+    return ()

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import createrepo_c
 
-from common.manifest import Repository
+from common.manifest import Repository, Stream
 from controller.compliance.model import Advisory, Available
 from controller.inventory.metadata import (
     MAX_PRIMARY_BYTES,
@@ -53,45 +53,53 @@ class ReadRepository:
     advisories: tuple[Advisory, ...] = ()
     listed: tuple[Advisory, ...] = ()
     """Those that dnf lists: it leaves out what is for a context of a module stream that no repository describes, if one describes the
-    stream. `advisories` keeps them: what a repository says must be done does not vanish with its modules file."""
+    stream, and what is for a context that needs other streams than those that are enabled. `advisories` keeps them: what a repository
+    says must be done does not vanish with its modules file."""
     available: tuple[Available, ...] | None = None
     """None when only advisories are known."""
     defaults: AbstractSet[Default] = frozenset()
     """The default streams that its modules file names, of those that some repository describes: others do not count for dnf."""
 
 
-def read_all(places: Sequence[Path]) -> tuple[ReadRepository, ...]:
+def read_all(places: Sequence[Path], streams: Iterable[Stream] = ()) -> tuple[ReadRepository, ...]:
     """Read repositories and name each after its folder or file, by the whole path where two would have one name.
 
     A folder of repositories, as `uniagent inventory --with-metadata` writes it, stands for all that are in it: every folder but hidden
     ones, and every updateinfo file. One of them that is no repository is one that could not be had (R11). Never raises for what
     a place holds: that is the repository's error. Raises FileNotFoundError for a place that does not exist.
+    `streams` are those that count on the host, as far as they are known: see `ReadRepository.listed`.
     """
+    enabled = frozenset(streams)
     distinct = list(dict.fromkeys(repository for place in places for repository in _within(place)))
     names = [_name(place) for place in distinct]
     modules = [_described(place) for place in distinct]
     described = frozenset(each for found, _ in modules for each in found if isinstance(each, Described))
-    streams = {(each.name, each.stream) for each in described}
+    known = {(each.name, each.stream) for each in described}
     return tuple(
         replace(
-            read(place, name if names.count(name) == 1 else str(place), described, broken),
-            defaults=frozenset(each for each in found if isinstance(each, Default) and each in streams),
+            read(place, name if names.count(name) == 1 else str(place), described, broken, enabled),
+            defaults=frozenset(each for each in found if isinstance(each, Default) and each in known),
         )
         for place, name, (found, broken) in zip(distinct, names, modules, strict=True)
     )
 
 
 def read(
-    place: Path, identifier: str, described: AbstractSet[Described] = frozenset(), refused_modules: str = ""
+    place: Path,
+    identifier: str,
+    described: AbstractSet[Described] = frozenset(),
+    refused_modules: str = "",
+    enabled: AbstractSet[Stream] = frozenset(),
 ) -> ReadRepository:
     """Read one repository; see `read_all`. `described` is what all repositories together say of module streams.
 
     `refused_modules` says why its own modules file was not even looked into.
     """
-    streams = {(each.name, each.stream) for each in described}
+    known = {(each.name, each.stream) for each in described}
+    fitting = {each[:3] for each in described if _fits(each, enabled)}
 
     def applies(name: str, stream: str, context: str) -> bool:
-        return (name, stream) not in streams or (name, stream, context) in described
+        return (name, stream) not in known or (name, stream, context) in fitting
 
     try:
         if not place.exists():
@@ -107,6 +115,16 @@ def read(
     except Exception as error:  # noqa: BLE001 - whatever it is, the repository is what a parser failed on (R11)
         said = " ".join(str(error).split())[:_MAX_SAID]
         return ReadRepository(Repository(identifier, error=f"a parser failed on it ({type(error).__name__}: {said})"))
+
+
+def _fits(described: Described, enabled: AbstractSet[Stream]) -> bool:
+    """Say whether a context needs no stream of a module of which another one is enabled: of such dnf takes another context, or none."""
+    for module, streams in described.requires:
+        own = {stream.stream for stream in enabled if stream.name == module}
+        wanted = {stream for stream in streams if not stream.startswith("-")}
+        if own and not (own & wanted if wanted else own - {stream[1:] for stream in streams}):
+            return False
+    return True
 
 
 def _described(place: Path) -> tuple[AbstractSet[Described | Default], str]:

@@ -16,7 +16,7 @@ from controller.cli.export import serial_number
 from controller.cli.plain import plain
 from controller.compliance import baseline
 from controller.inventory.metadata import MetadataError, parse_primary, parse_updateinfo
-from controller.inventory.modules import parse_modules
+from controller.inventory.modules import Described, parse_modules
 from controller.offline import inventory
 from controller.offline.inventory import UnreadableInventory
 from controller.report import html, kept_any
@@ -67,7 +67,9 @@ def modules(content: bytes) -> None:
         found = parse_modules(content, MAX_BYTES)
     except MetadataError:
         return
-    assert all(isinstance(text, str) for each in found for text in each)
+    assert all(isinstance(text, str) for each in found for text in each[:3])
+    needed = [need for each in found if isinstance(each, Described) for need in each.requires]
+    assert all(isinstance(text, str) for module, streams in needed for text in (module, *streams))
 
 
 def host_manifest(content: bytes) -> None:

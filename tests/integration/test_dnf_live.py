@@ -632,6 +632,48 @@ def test_R8_where_nobody_says_which_streams_are_enabled_the_defaults_count_as_fo
     compare(world, Pool({}, {}, home), rows, "nobody")
 
 
+@pytest.mark.parametrize(
+    ("needs", "enabled", "listed"),
+    [
+        (("[5.26]", "[5.30]"), "perl:5.30", ["FIX-decaf"]),
+        (("[5.26]", "[5.30]"), "perl:5.26", ["FIX-c0ffee"]),
+        (("[5.26, 5.30]", "[-5.26]"), "perl:5.26", ["FIX-c0ffee"]),
+        (("[]", "[5.26]"), "perl:5.30", ["FIX-c0ffee"]),
+    ],
+)
+def test_R8_of_the_contexts_of_a_stream_that_one_counts_which_the_enabled_streams_allow_as_for_the_real_dnf(
+    home: Path, needs: tuple[str, str], enabled: str, listed: list[str]
+) -> None:
+    contexts = ("c0ffee", "decaf")
+    build = PackageSpec("nodejs", "18.1", "1.module+el9+7", modularity="nodejs:18:9:c0ffee")
+    told = tuple(
+        AdvisorySpec(
+            *(f"FIX-{context}", "security", "Important", "2023-03-20 00:00:00", "2023-03-21 00:00:00", "an advisory"),
+            packages=(f"nodejs-18.{number}-1.module+el9+7.x86_64",),
+            module=f"nodejs:18:9:{context}:x86_64",
+        )
+        for number, context in enumerate(contexts, 2)
+    )
+    described = modules_yaml((), ("perl:5.26", "perl:5.30"))
+    for need, context in zip(needs, contexts, strict=True):
+        document = modules_yaml((), ("nodejs:18",), (context,))
+        described += document.replace("...\n", f"  dependencies:\n  - requires:\n      perl: {need}\n...\n")
+    root = home / "root"
+    installed = make_root(root, list(build_packages([build], home / "packages").values()), home)
+    streams = ("nodejs:18", enabled)
+    for name, stream in (module.split(":") for module in streams):
+        (root / f"etc/dnf/modules.d/{name}.module").write_text(
+            f"[{name}]\nname={name}\nstream={stream}\nprofiles=\nstate=enabled\n"
+        )
+    spec = RepositorySpec("base", (build,), told, modules=described)
+    repository = enable_repository(root, "base", build_repository(spec, home / "base", home / "packages"))
+    world = World(root, (repository,), installed, None, streams)
+    for agent_share in (0.0, 1.0):
+        rows = ask_patchctl(world, home, random.Random(1), agent_share)
+        assert [row["id"] for row in rows] == listed
+        compare(world, Pool({}, {}, home), rows, "the agent" if agent_share else "--module-streams")
+
+
 def offered_and_advised(repository: Path) -> tuple[list[Nevra], list[Nevra]]:
     """What a repository offers, and what its advisories name; of the architectures that can be built here."""
     _, *lines = (repository / "available.tsv").read_text().splitlines()

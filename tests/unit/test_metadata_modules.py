@@ -8,6 +8,7 @@ from pathlib import Path
 import createrepo_c
 import pytest
 
+from common.manifest import Stream
 from controller.inventory.metadata import MetadataError, parse_updateinfo
 from controller.inventory.modules import Default, Described, defaults, parse_modules
 from controller.offline.repositories import read_all
@@ -114,6 +115,58 @@ def test_R8_an_advisory_for_a_context_that_nobody_describes_is_judged_but_not_li
     assert found.repository.error == ""
     assert [bool(advisory.packages) for advisory in found.advisories] == [True]
     assert [bool(advisory.packages) for advisory in found.listed] == [listed]
+
+
+PERL = """---
+document: modulemd
+version: 2
+data:
+  name: perl-DBI
+  stream: "1.641"
+  context: {context}
+  dependencies:
+  - buildrequires: {{perl: [{stream}]}}
+    requires:
+      perl: [{stream}]
+      platform: [el8]
+...
+"""
+
+
+def test_what_a_context_needs_of_other_modules_is_read() -> None:
+    expected = Described("perl-DBI", "1.641", "aa", (("perl", ("5.26",)),))
+    text = PERL.format(context="aa", stream="5.26")
+    assert parse_modules(text.encode()) == {expected}
+    assert parse_modules(text.replace("[5.26]", "[]").encode()) == {expected._replace(requires=())}
+    assert parse_modules(text.replace("  - build", "  - requires: {perl: ['5.30']}\n  - build").encode()) == {
+        expected._replace(requires=())  # a choice
+    }
+    flow = text.replace("perl: [5.26]\n", "perl: ['5.26', '5.30']\n      ? [odd]\n      : [1]\n")
+    assert parse_modules(flow.encode()) == {expected._replace(requires=(("perl", ("5.26", "5.30")),))}
+    endless = text.replace("[5.26]\n", f"[{', '.join(['5.26'] * 3000)}]\n")
+    assert parse_modules(endless.encode()) == {expected._replace(requires=())}
+
+
+@pytest.mark.parametrize(
+    ("needed", "enabled", "listed"),
+    [
+        ("18", ("other:18",), True),
+        ("18", ("other:20",), False),
+        ("18", (), True),
+        ("18, '20'", ("other:20",), True),
+        ("-20", ("other:20",), False),
+        ("-20", ("other:18",), True),
+    ],
+)
+def test_R8_an_advisory_for_a_context_that_needs_another_stream_is_judged_but_not_listed(
+    tmp_path: Path, needed: str, enabled: tuple[str, ...], listed: bool
+) -> None:
+    """As dnf does it: of the contexts of a stream it takes one whose dependencies can be had."""
+    modules = NODEJS.replace("{platform: [el9]}", f"{{platform: [el9], other: [{needed}]}}")
+    streams = [Stream(*each.split(":")) for each in ("nodejs:18", *enabled)]
+    (found,) = read_all([a_repository(tmp_path / "one", modules, "c0ffee")], streams)
+    assert [bool(advisory.packages) for advisory in found.listed] == [listed]
+    assert [bool(advisory.packages) for advisory in found.advisories] == [True]
 
 
 def test_R8_what_one_repository_describes_counts_for_all(tmp_path: Path) -> None:
