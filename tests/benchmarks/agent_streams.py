@@ -1,4 +1,4 @@
-"""A program: serve agents, and say where and as whom. What its processor does meanwhile is measured from outside.
+"""A program: serve agents, say where and as whom, and, as often as it is asked, how much processor time that has taken until now.
 
     python -m tests.benchmarks.agent_streams FOLDER WHAT
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -18,13 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import psutil
 from grpc import aio
 
 from common import digest, tls
 from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 from common.tls import Credential
+from controller import heap
 from controller.api.agent_service import AgentService
 from controller.api.translate_agent import order_message
 from controller.app import Controller
@@ -73,16 +75,19 @@ async def bare(_: AgentService, __: object, context: Any) -> None:
 
 
 async def main(folder: Path, what: str) -> None:
-    """Serve until the input ends."""
+    """Serve until the input ends; answer each line of it with the processor time of this process, all its threads, in nanoseconds."""
     if what == "bare":
         AgentService.Connect = bare  # type: ignore[method-assign,assignment]
     if what == "intake":
         Assessor.reported = lambda *_: None  # type: ignore[method-assign]
     hour = timedelta(hours=1)  # nobody sends a heartbeat here
     controller = Controller(Settings(folder, listen="127.0.0.1:0", hosts=("127.0.0.1",), heartbeat_interval=hour))
+    heap.collect_seldom()  # as the controller's own program does
     await controller.start()
+    heap.keep_what_is_there()
     print(json.dumps({"address": controller.address, "token": controller.first_token}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    while await asyncio.to_thread(sys.stdin.readline):
+        print(time.process_time_ns(), flush=True)
     await controller.stop()
 
 
@@ -127,15 +132,17 @@ class Talker:
 class Served:
     """A program that serves, and its agents."""
 
-    def __init__(self, process: psutil.Process, talkers: list[Talker]) -> None:
+    def __init__(self, process: Process, talkers: list[Talker]) -> None:
         """`served` makes one."""
         self._process = process
         self.talkers = talkers
 
-    def seconds(self) -> float:
-        """Return the processor time that the program has taken."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+    async def seconds(self) -> float:
+        """Return the processor time that the program has taken until now."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        return int(await self._process.stdout.readline()) / 1e9
 
 
 @asynccontextmanager
@@ -145,8 +152,8 @@ async def served(folder: Path, what: str, agents: int) -> AsyncIterator[Served]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks.agent_streams", str(folder), what),
         cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdin=PIPE,
+        stdout=PIPE,
     )
     assert process.stdout is not None
     assert process.stdin is not None
@@ -182,7 +189,7 @@ async def served(folder: Path, what: str, agents: int) -> AsyncIterator[Served]:
             )
             talkers.append(Talker(channel(Credential(answer.certificate_chain_pem, key))))
             await talkers[-1].greet()
-        yield Served(psutil.Process(process.pid), talkers)
+        yield Served(process, talkers)
     finally:
         for made in channels:
             await made.close()

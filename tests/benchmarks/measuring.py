@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,6 +65,23 @@ class Table:
                 f"{found:,.1f}x of it",
                 f"<= {at_most:g}x" if at_most is not None else "",
                 None if at_most is None else found <= at_most,
+            )
+        )
+
+    def times_in_turn(
+        self, what: str, ours: Sequence[float], alternative: Sequence[float], unit: str, *, than: str, at_most: float
+    ) -> None:
+        """Add a multiple as `times` does, of what was measured in turn, round by round: its median, and the middle half of the rounds."""
+        rounds = [mine / least for mine, least in zip(ours, alternative, strict=True)]
+        low, found, high = statistics.quantiles(rounds, n=4)
+        self.rows.append(
+            Row(
+                what,
+                quantity(statistics.median(ours), unit),
+                f"{quantity(statistics.median(alternative), unit)} {than}",
+                f"{found:,.2f}x of it ({low:,.2f} to {high:,.2f})",
+                f"<= {at_most:g}x",
+                found <= at_most,
             )
         )
 
