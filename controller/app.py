@@ -160,7 +160,8 @@ class Controller:
         engine = Engine(store.tickets, sessions, hub, clock, trust)
         await engine.start()
         running.push_async_callback(engine.stop)
-        intake = Intake(store.inventory, clock, settings.max_blob_bytes)
+        intake = Intake(store.inventory, store.repeats, clock, settings.max_blob_bytes)
+        running.push_async_callback(intake.drain)
         silence = asyncio.create_task(
             watch_silence(sessions, intake, store.fleet, clock, settings.heartbeat_interval), name="watch silence"
         )

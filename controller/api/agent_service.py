@@ -12,19 +12,28 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
-from common import VERSION, digest, failpoints
+from common import VERSION, failpoints
 from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, PatchError, PermissionDenied, TooLarge, Unavailable
 from common.pb.v1 import agent_pb2 as pb
 from common.pb.v1 import agent_pb2_grpc
 from controller.api.interception import Context
-from controller.api.translate_agent import operating_system, order_message, placement
+from controller.api.translate_agent import (
+    Offer,
+    Result,
+    digest_of,
+    offer_of,
+    operating_system,
+    order_message,
+    placement,
+    result_of,
+    time_of,
+)
 from controller.dispatch.clone_watch import CloneWatch
 from controller.dispatch.intake import Intake
 from controller.fleet.model import AgentState, Instance, InstanceId, Placement
@@ -46,12 +55,6 @@ _RETIRED: Final = "this instance was retired; to take it back: patchctl instance
 _QUARANTINED_COME_BACK: Final = timedelta(minutes=10)
 _HELLO_TIMEOUT_SECONDS: Final = 30.0
 _CLOCK_SKEW: Final = timedelta(minutes=5)
-_OUTCOMES: Final = {
-    pb.SCAN_OUTCOME_SUCCEEDED: Outcome.SUCCEEDED,
-    pb.SCAN_OUTCOME_FAILED: Outcome.FAILED,
-    pb.SCAN_OUTCOME_TIMEOUT: Outcome.TIMEOUT,
-    pb.SCAN_OUTCOME_CANCELED: Outcome.CANCELED,
-}
 
 
 class Desk(Protocol):
@@ -198,7 +201,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 self._hub.publish("instances")
                 await asyncio.shield(self._store.mark_seen({instance_id: self._clock.now()}))
 
-    async def take_result(self, session: Session, result: _Result) -> None:
+    async def take_result(self, session: Session, result: Result) -> None:
         """Store how a run ended, with its report, then acknowledge."""
         failpoints.reached("agents.result_heard")
         outcome, error = result.outcome, result.error
@@ -214,7 +217,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         failpoints.reached("agents.result_stored")
         session.send(Ack(result.id))
 
-    async def take_self_report(self, session: Session, report_id: str, offer: _Offer) -> None:
+    async def take_self_report(self, session: Session, report_id: str, offer: Offer) -> None:
         """Store a report that nobody ordered, then acknowledge."""
         try:
             await self._take_report(session, offer, "")
@@ -222,7 +225,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             log.warning("report refused", extra={"instance": session.instance_id, "error": str(wrong)})
         session.send(Ack(report_id))
 
-    async def _take_report(self, session: Session, offer: _Offer, ticket_id: str) -> None:
+    def repeated(self, session: Session, report_id: str, report: Report) -> None:
+        """Acknowledge a report that was stored and said nothing new."""
+        self._reported(report)
+        session.send(Ack(report_id))
+
+    async def _take_report(self, session: Session, offer: Offer, ticket_id: str) -> None:
         report, runs = await self._intake.receive(session, offer.manifest_digest, offer.collected_at, ticket_id)
         if runs.id and session.runs != runs:
             instance = await self._store.get_instance(session.instance_id)
@@ -230,6 +238,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             if instance.operating_system != system:
                 await self._store.change_instance(instance.id, lambda now: replace(now, operating_system=system))
             session.runs = runs
+        session.latest = report if report.manifest_digest == offer.manifest_digest else None
         self._reported(report)
 
     async def heard(self, session: Session) -> None:
@@ -271,7 +280,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
     async def _update(self, instance: Instance, hello: pb.Hello) -> Instance:
         now = self._clock.now()
-        skew = abs(now - _time("hello.now", hello.now)) if hello.HasField("now") else timedelta(0)
+        skew = abs(now - time_of("hello.now", hello.now)) if hello.HasField("now") else timedelta(0)
         if skew > _CLOCK_SKEW:
             log.warning(
                 "an agent's clock is off", extra={"instance": instance.id, "seconds": round(skew.total_seconds())}
@@ -314,21 +323,6 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         return welcome
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    manifest_digest: bytes
-    collected_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    id: str
-    run_id: str
-    outcome: Outcome
-    error: str
-    offer: _Offer | None
-
-
 class _StreamEnds(Exception):
     """Not an error: nobody has anything more to say on this stream."""
 
@@ -343,6 +337,8 @@ class _Stream:
         self._read = 1  # Hello was the first
         self._written = 0
         self._open_results = set[str]()
+        self._is_over = False
+        """Nothing is read any more, and no task may begin: the last one of this stream may have ended."""
 
     async def write(self, message: pb.ConnectResponse) -> None:
         """Say something; raise _StreamEnds when the agent has gone meanwhile."""
@@ -385,18 +381,21 @@ class _Stream:
             failpoints.reached(sent)
 
     async def _read_messages(self, tasks: asyncio.TaskGroup) -> None:
-        while True:
-            message = await self._context.read()
-            if not isinstance(message, pb.ConnectRequest):
-                raise _StreamEnds
-            self._read += 1
-            if message.sequence != self._read:
-                raise InvalidArgument.of(
-                    "sequence", f"is {message.sequence}, expected {self._read}: a message was lost"
-                )
-            await self._service.heard(self._session)
-            await self._take(message, tasks)
-            del message  # its arena is large, and the next one may be long in coming
+        try:
+            while True:
+                message = await self._context.read()
+                if not isinstance(message, pb.ConnectRequest):
+                    raise _StreamEnds
+                self._read += 1
+                if message.sequence != self._read:
+                    raise InvalidArgument.of(
+                        "sequence", f"is {message.sequence}, expected {self._read}: a message was lost"
+                    )
+                await self._service.heard(self._session)
+                await self._take(message, tasks)
+                del message  # its arena is large, and the next one may be long in coming
+        finally:
+            self._is_over = True
 
     async def _take(self, message: pb.ConnectRequest, tasks: asyncio.TaskGroup) -> None:
         match message.WhichOneof("body"):
@@ -406,40 +405,59 @@ class _Stream:
                 progress = message.run_progress
                 self._service.engine.progress(self._session.instance_id, progress.run_id, progress.step[:32])
             case "run_result":
-                result = _result(message.run_result)
-                self._begin(result.id, self._service.take_result(self._session, result), tasks)
+                result = result_of(message.run_result)
+                if self._opens(result.id):
+                    self._begin(result.id, self._service.take_result(self._session, result), tasks)
             case "self_report":
-                report = message.self_report
-                offer = _offer(report.report)
-                self._begin(report.id, self._service.take_self_report(self._session, report.id, offer), tasks)
+                self._take_self_report(message.self_report.id, offer_of(message.self_report.report), tasks)
             case "blob_chunk":
                 chunk = message.blob_chunk
                 if len(chunk.data) > MAX_CHUNK:
                     raise TooLarge("blob_chunk.data", len(chunk.data), MAX_CHUNK)
                 await self._service.intake.take_chunk(
                     self._session,
-                    _digest("blob_chunk.digest", chunk.digest),
+                    digest_of("blob_chunk.digest", chunk.digest),
                     chunk.offset,
                     chunk.data,
                     last=chunk.last,
                     zstd=chunk.encoding == pb.BLOB_ENCODING_ZSTD,
                 )
             case "blob_gone":
-                self._service.intake.gone(self._session, _digest("blob_gone.digest", message.blob_gone.digest))
+                self._service.intake.gone(self._session, digest_of("blob_gone.digest", message.blob_gone.digest))
             case other:
                 raise InvalidArgument.of("body", f"{other or 'nothing'} cannot come here")
 
-    def _begin(self, report_id: str, work: Coroutine[object, object, None], tasks: asyncio.TaskGroup) -> None:
+    def _take_self_report(self, report_id: str, offer: Offer, tasks: asyncio.TaskGroup) -> None:
+        """Have it stored with those of others, if it says nothing new, else by itself."""
+        if not self._opens(report_id):
+            return
+
+        def store_alone() -> None:
+            self._begin(report_id, self._service.take_self_report(self._session, report_id, offer), tasks)
+
+        def told(stored: Report | None) -> None:
+            if stored is not None:
+                self._service.repeated(self._session, report_id, stored)
+            if stored is not None or self._is_over:
+                self._open_results.discard(report_id)
+            else:
+                store_alone()
+
+        if not self._service.intake.repeat(self._session, offer.manifest_digest, offer.collected_at, told):
+            store_alone()
+
+    def _opens(self, report_id: str) -> bool:
+        """Note that a result or report waits from now on; return False when it does already."""
         if report_id in self._open_results:
-            work.close()
-            return  # said twice on one stream: the first will be acknowledged
+            return False  # said twice on one stream: the first will be acknowledged
         if not 0 < len(report_id) <= 64:
-            work.close()
             raise InvalidArgument.of("id", f"has {len(report_id)} characters, allowed are 1 to 64")
         if len(self._open_results) >= MAX_OPEN_RESULTS:
-            work.close()
             raise Unavailable(f"{MAX_OPEN_RESULTS} results of this agent wait already; say the rest later")
         self._open_results.add(report_id)
+        return True
+
+    def _begin(self, report_id: str, work: Coroutine[object, object, None], tasks: asyncio.TaskGroup) -> None:
         task = tasks.create_task(work, name=f"result {report_id}")
         task.add_done_callback(lambda _: self._open_results.discard(report_id))
 
@@ -447,33 +465,6 @@ class _Stream:
 def _first(group: BaseExceptionGroup[PatchError]) -> PatchError:
     found = group.exceptions[0]
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
-
-
-def _result(message: pb.RunResult) -> _Result:
-    outcome = _OUTCOMES.get(message.outcome)
-    if outcome is None:
-        raise InvalidArgument.of("run_result.outcome", f"is {message.outcome}, allowed are {sorted(_OUTCOMES)}")
-    offer = _offer(message.report) if message.HasField("report") else None
-    return _Result(message.id, message.run_id, outcome, message.error[:1000], offer)
-
-
-def _offer(message: pb.ReportOffer) -> _Offer:
-    return _Offer(
-        _digest("report.manifest_digest", message.manifest_digest), _time("report.collected_at", message.collected_at)
-    )
-
-
-def _digest(field: str, value: bytes) -> bytes:
-    if len(value) != digest.SIZE:
-        raise InvalidArgument.of(field, f"has {len(value)} bytes, a SHA-256 digest has {digest.SIZE}")
-    return value
-
-
-def _time(field: str, value: Timestamp) -> datetime:
-    try:
-        return value.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise InvalidArgument.of(field, "is not a time") from None
 
 
 def _ticket_of(run_id: str) -> str:

@@ -20,10 +20,11 @@ from common import digest, failpoints, manifest
 from common.clock import Clock
 from common.errors import InvalidArgument, NotFound, TooLarge
 from common.manifest import OsRelease
+from controller.dispatch.repeats import Repeats, Told
 from controller.fleet.orders import Want
 from controller.fleet.sessions import Session
 from controller.inventory.model import Report, Snapshot
-from controller.store.api import InventoryStore
+from controller.store.api import InventoryStore, RepeatStore
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,10 @@ class _Partial:
 class Intake:
     """One for a controller process."""
 
-    def __init__(self, store: InventoryStore, clock: Clock, max_blob_bytes: int) -> None:
+    def __init__(self, store: InventoryStore, repeats: RepeatStore, clock: Clock, max_blob_bytes: int) -> None:
         """Begin with nothing asked for."""
         self._store = store
+        self._repeats = Repeats(repeats)
         self._clock = clock
         self._max_blob_bytes = max_blob_bytes
         self._wanted: dict[tuple[bytes, bool], _Wanted] = {}
@@ -86,6 +88,23 @@ class Intake:
         self._systems = dict[OsRelease, OsRelease]()
         self._counts = OrderedDict[bytes, int]()
         """How many packages a snapshot has, of those that are surely there."""
+
+    def repeat(self, session: Session, manifest_digest: bytes, collected_at: datetime, told: Told) -> bool:
+        """Have a report stored that nobody ordered, if it says again what is the latest of its session; return whether it does.
+
+        Then it is told later. If it turns out that it was not stored, let `receive` do it, or find out why that cannot be.
+        """
+        latest = session.latest
+        if latest is None or latest.manifest_digest != manifest_digest:
+            return False
+        now = self._clock.now()
+        at = min(collected_at, now)
+        if at < latest.collected_at:
+            return False
+        begun, installed = latest.first_collected_at, latest.inventory_digest
+        session.latest = Report(session.instance_id, manifest_digest, installed, begun, at, now)
+        self._repeats.add(session.latest, told)
+        return True
 
     async def receive(
         self, session: Session, manifest_digest: bytes, collected_at: datetime, ticket_id: str
@@ -124,6 +143,10 @@ class Intake:
         if len(self._complete) > _MAX_COMPLETE:
             self._complete.popitem(last=False)
         return complete
+
+    async def drain(self) -> None:
+        """Return when all reports are written that `repeat` took in."""
+        await self._repeats.drain()
 
     async def take_chunk(
         self, session: Session, of: bytes, offset: int, data: bytes, *, last: bool, zstd: bool

@@ -13,6 +13,7 @@ from controller.fleet.barred import Barred
 from controller.fleet.model import AgentState, Instance, InstanceId, Presence
 from controller.fleet.orders import Order
 from controller.fleet.selection import absent
+from controller.inventory.model import Report
 
 MISSED_HEARTBEATS: Final = 3
 """An agent that is silent for so many heartbeat intervals is OFFLINE, whatever TCP says."""
@@ -31,6 +32,8 @@ class Session:
         """Set when the session is replaced by a newer one, went silent, or its instance was deleted or retired."""
         self.runs: OsRelease | None = None
         """What it reported last that its host runs, once that is noted down."""
+        self.latest: Report | None = None
+        """The latest report of its instance, as it is stored or is about to be: all that it names is there. None until it reported."""
         self.machine_id = ""
         self.boot_id = ""
         self.doubted = False

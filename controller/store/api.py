@@ -7,7 +7,7 @@ Errors: NotFound, Conflict (somebody else wrote meanwhile), Unavailable (disk fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -181,6 +181,18 @@ class InventoryStore(Protocol):
 
     async def first_seen(self, ids: Collection[str]) -> Mapping[str, datetime]:
         """Return when advisories were first seen; unknown ones are absent."""
+        ...
+
+
+class RepeatStore(Protocol):
+    """Reports in which instances say again what they said last: nearly all that there are."""
+
+    async def repeat(self, reports: Sequence[Report]) -> None:
+        """Do for each of these what `put_report` does with the same manifest again, at the cost of one look at the report it continues.
+
+        Each has the manifest and the first_collected_at of the latest report of its instance, and ends no earlier than it; several of
+        one instance stand in their order. All or none: raise Conflict when one continues no latest report.
+        """
         ...
 
 
@@ -463,6 +475,7 @@ class Store(Protocol):
 
     fleet: FleetStore
     inventory: InventoryStore
+    repeats: RepeatStore
     baselines: BaselineStore
     tickets: TicketStore
     assessments: AssessmentStore

@@ -35,6 +35,7 @@ from controller.store.api import (
     FleetStore,
     InventoryStore,
     OutboxStore,
+    RepeatStore,
     ScheduleStore,
     SightingStore,
     TicketStore,
@@ -43,6 +44,7 @@ from controller.store.memory_accounts import MemoryAccounts
 from controller.store.memory_assessments import MemoryAssessments
 from controller.store.memory_audit import MemoryAudit
 from controller.store.memory_outbox import MemoryContacts, MemoryOutbox
+from controller.store.memory_repeats import MemoryRepeats
 from controller.store.memory_schedules import MemorySchedules
 from controller.store.memory_sightings import MemorySightings
 from controller.tickets.model import Run, RunState, Ticket, TicketId, TicketState
@@ -57,6 +59,7 @@ class MemoryStore:
         fleet = MemoryFleet()
         self.fleet: FleetStore = fleet
         self.inventory: InventoryStore = MemoryInventory(fleet)
+        self.repeats: RepeatStore = MemoryRepeats(self.inventory)
         self.baselines: BaselineStore = MemoryBaselines()
         outbox = MemoryOutbox()
         self.outbox: OutboxStore = outbox

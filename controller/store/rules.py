@@ -51,6 +51,15 @@ def place(before: Report | None, after: Report | None, report: Report) -> Placed
     return Placed(added=(_point(report),))
 
 
+def continues(latest: Report, report: Report) -> bool:
+    """Say whether a report says again what the latest one of its instance says, and only stretches it."""
+    return (
+        latest.manifest_digest == report.manifest_digest
+        and latest.first_collected_at == report.first_collected_at
+        and latest.collected_at <= report.collected_at
+    )
+
+
 def _stretched(before: Report, report: Report) -> Report:
     if report.collected_at < before.collected_at:
         return before

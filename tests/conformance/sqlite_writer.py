@@ -34,7 +34,7 @@ async def report(store: Store, number: int, start: int) -> None:
         manifest = content_of(f"{number} {step}", 100)
         await store.inventory.put_blob(digest.of(manifest), manifest)
         await store.inventory.put_snapshot(packages_digest(lines), packages_blob(lines))
-        await store.inventory.put_report(
+        latest = await store.inventory.put_report(
             a_report(
                 number,
                 at=NOW + timedelta(seconds=step),
@@ -43,6 +43,10 @@ async def report(store: Store, number: int, start: int) -> None:
             )
         )
         acknowledged("report", number, step)
+        for part in range(1, 4):
+            end = NOW + timedelta(seconds=step, milliseconds=part)
+            await store.repeats.repeat([replace(latest, collected_at=end, received_at=end)])
+            acknowledged("repeat", number, step, part)
 
 
 async def drive(store: Store, start: int) -> None:

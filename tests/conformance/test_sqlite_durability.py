@@ -47,6 +47,12 @@ async def check(store: Store, line: list[str]) -> None:
             snapshot = await store.inventory.get_snapshot(packages_digest(lines))
             found = await store.inventory.packages(snapshot.packages)
             assert {p.nevra for p in found} == {one.nevra for one in lines}
+        case ["repeat", number, step, part]:
+            end = NOW + timedelta(seconds=int(step), milliseconds=int(part))
+            said = await store.inventory.report_as_of(instance_id(int(number)), end)
+            assert said is not None
+            assert said.manifest_digest == digest.of(content_of(f"{number} {step}", 100))
+            assert said.collected_at >= end
         case ["ticket", ticket_id, version]:
             ticket = await store.tickets.load(TicketId(ticket_id))
             assert ticket.version >= int(version)
@@ -68,4 +74,4 @@ async def test_all_that_was_acknowledged_survives_SIGKILL_at_any_moment(tmp_path
         for line in acknowledged:
             await check(store, line)
         await store.close()
-    assert {line[0] for line in acknowledged} == {"report", "ticket", "large"}
+    assert {line[0] for line in acknowledged} == {"report", "repeat", "ticket", "large"}

@@ -18,6 +18,7 @@ PAGE = {
     "blobs": ("get",),
     "fleet": ("called", "get_instance", "mark_seen"),
     "inventory": ("latest", "begun_by", "neighbours", "contents", "advisory_repositories", "first_seen"),
+    "repeats": ("repeat",),
     "snapshots": ("get", "packages", "packages_after"),
 }
 

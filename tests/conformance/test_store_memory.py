@@ -13,6 +13,7 @@ from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
 from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
+from tests.conformance.contracts.repeats import RepeatStoreContract
 from tests.conformance.contracts.schedules import ScheduleStoreContract
 from tests.conformance.contracts.sightings import SightingStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
@@ -28,6 +29,10 @@ class TestMemoryFleet(FleetStoreContract):
 
 
 class TestMemoryInventory(InventoryStoreContract):
+    pass
+
+
+class TestMemoryRepeats(RepeatStoreContract):
     pass
 
 

@@ -19,6 +19,7 @@ from tests.conformance.contracts.baselines import BaselineStoreContract
 from tests.conformance.contracts.fleet import FleetStoreContract
 from tests.conformance.contracts.inventory import InventoryStoreContract
 from tests.conformance.contracts.outbox import ContactStoreContract, OutboxStoreContract
+from tests.conformance.contracts.repeats import RepeatStoreContract
 from tests.conformance.contracts.schedules import ScheduleStoreContract
 from tests.conformance.contracts.sightings import SightingStoreContract
 from tests.conformance.contracts.tickets import TicketStoreContract
@@ -82,6 +83,10 @@ class TestSqliteFleet(FleetStoreContract):
 
 
 class TestSqliteInventory(InventoryStoreContract):
+    pass
+
+
+class TestSqliteRepeats(RepeatStoreContract):
     pass
 
 

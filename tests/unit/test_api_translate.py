@@ -25,6 +25,7 @@ from controller.api import (
 )
 from controller.api.checks import Checks
 from controller.api.translate import Words
+from controller.api.translate_agent import time_of
 from controller.compliance.model import (
     ApprovedPatch,
     Assessment,
@@ -570,3 +571,18 @@ def test_accounts_users_tokens_and_agencies_are_told_whole_and_a_token_s_hash_is
     seen_by_the_other = translate_account.agency_message(agency, "default")
     assert (seen_by_the_other.created_by, seen_by_the_other.revoked_by) == ("", "")
     assert seen_by_the_other.permission == account_pb2.AGENCY_PERMISSION_SCAN
+
+
+@given(
+    seconds=st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-62_135_596_801, 253_402_300_800),
+    nanos=st.integers(-(1 << 31), (1 << 31) - 1) | st.integers(-1, 1_000_000_000),
+)
+def test_a_time_of_an_agent_is_read_as_protobuf_reads_it(seconds: int, nanos: int) -> None:
+    said = Timestamp(seconds=seconds, nanos=nanos)
+    try:
+        expected = said.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        with pytest.raises(InvalidArgument):
+            time_of("now", said)
+    else:
+        assert time_of("now", said) == expected

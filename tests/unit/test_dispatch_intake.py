@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from common.errors import InvalidArgument, TooLarge
 from controller.dispatch.intake import ContentGone, Intake
 from controller.fleet.orders import Want
 from controller.fleet.sessions import Session
+from controller.inventory.model import Report
 from controller.store.memory import MemoryStore
 from tests.builders import NOW, a_manifest, a_package, a_repository, an_instance, instance_id
 from tests.fakes import FakeClock
@@ -45,7 +47,7 @@ async def store() -> MemoryStore:
 
 @pytest.fixture
 def intake(store: MemoryStore, clock: FakeClock) -> Intake:
-    return Intake(store.inventory, clock, max_blob_bytes=1 << 20)
+    return Intake(store.inventory, store.repeats, clock, max_blob_bytes=1 << 20)
 
 
 def a_session(number: int = 1) -> Session:
@@ -233,3 +235,56 @@ async def test_a_report_from_a_clock_that_runs_ahead_counts_from_its_arrival(int
     await serve(intake, session, ahead)  # type: ignore[arg-type]
     report, _ = await ahead
     assert report.collected_at == NOW
+
+
+async def test_what_a_session_said_last_is_stored_when_it_is_said_again(
+    intake: Intake, store: MemoryStore, clock: FakeClock
+) -> None:
+    session = a_session()
+    first = offer(intake, session)
+    await serve(intake, session, first)
+    session.latest, _ = await first  # type: ignore[misc]
+    first_said = session.latest
+    assert first_said is not None
+    told = list[Report | None]()
+    await clock.advance(300)
+    assert intake.repeat(session, digest.of(MANIFEST), NOW + timedelta(minutes=4), told.append)
+    assert told == []
+    await intake.drain()
+    latest = await store.inventory.latest_report(session.instance_id)
+    assert told == [latest]
+    assert latest == replace(first_said, collected_at=NOW + timedelta(minutes=4), received_at=clock.now(), ticket_id="")
+
+
+async def test_a_clock_that_runs_ahead_makes_no_report_fresh_for_longer(
+    intake: Intake, store: MemoryStore, clock: FakeClock
+) -> None:
+    session = a_session()
+    first = offer(intake, session)
+    await serve(intake, session, first)
+    session.latest, _ = await first  # type: ignore[misc]
+    await clock.advance(300)
+    assert intake.repeat(session, digest.of(MANIFEST), NOW + timedelta(days=1), lambda _: None)
+    await intake.drain()
+    latest = await store.inventory.latest_report(session.instance_id)
+    assert latest is not None
+    assert latest.collected_at == clock.now()
+
+
+async def test_what_is_new_or_late_or_the_first_of_a_session_is_no_repeat(intake: Intake, clock: FakeClock) -> None:
+    session = a_session()
+    first = offer(intake, session)
+    await serve(intake, session, first)
+    latest, _ = await first  # type: ignore[misc]
+    await clock.advance(300)
+    told = list[Report | None]()
+    assert not intake.repeat(session, digest.of(MANIFEST), clock.now(), told.append)
+    session.latest = latest
+    assert not intake.repeat(session, digest.of(b"another"), clock.now(), told.append)
+    assert not intake.repeat(session, digest.of(MANIFEST), NOW - timedelta(seconds=1), told.append)
+    await intake.drain()
+    assert told == []
+    assert intake.repeat(session, digest.of(MANIFEST), NOW + timedelta(seconds=2), told.append)
+    assert not intake.repeat(session, digest.of(MANIFEST), NOW + timedelta(seconds=1), told.append)
+    await intake.drain()
+    assert len(told) == 1

@@ -13,6 +13,7 @@ from controller.store.api import (
     FleetStore,
     InventoryStore,
     OutboxStore,
+    RepeatStore,
     ScheduleStore,
     SightingStore,
     TicketStore,
@@ -26,6 +27,7 @@ from controller.store.sqlite.database import Database, Synchronous
 from controller.store.sqlite.fleet import SqliteFleet
 from controller.store.sqlite.inventory import SqliteInventory
 from controller.store.sqlite.outbox import SqliteOutbox
+from controller.store.sqlite.repeats import SqliteRepeats
 from controller.store.sqlite.schedules import SqliteSchedules
 from controller.store.sqlite.sightings import SqliteSightings
 from controller.store.sqlite.tickets import SqliteTickets
@@ -39,6 +41,7 @@ class SqliteStore:
         self._database = database
         self.fleet: FleetStore = SqliteFleet(database)
         self.inventory: InventoryStore = SqliteInventory(database)
+        self.repeats: RepeatStore = SqliteRepeats(database)
         self.baselines: BaselineStore = SqliteBaselines(database)
         self.tickets: TicketStore = SqliteTickets(database)
         self.assessments: AssessmentStore = SqliteAssessments(database)
