@@ -14,6 +14,7 @@ from tests.examples import VARIABLE
 ROOT = Path(__file__).resolve().parent.parent
 TIMES = 20
 PROPERTIES = (
+    "conformance/test_sqlite_ingest.py::test_what_was_kept_is_what_was_sent_whatever_came_between",
     "unit/test_api_counting.py::test_R1_numbers_that_follow_are_those_of_counting_anew",
     "unit/test_compliance_newest.py::test_R7_of_several_builds_the_newest_counts_whatever_was_asked_before",
     "unit/test_compliance_reference.py::test_R1_metadata_that_changed_is_answered_as_if_it_had_always_been_so",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,9 +14,7 @@ _AHEAD: Final = 256
 _END: Final = b"\n"
 """Behind the last line: no line is like that."""
 _LOOKS: Final = 8
-"""At most so many lines of a text are looked at to find which base it is like."""
-_ENOUGH: Final = 5
-"""The first base that has so many of them, most, is it."""
+"""So many lines of a text are looked at to find which other it is like; one that has half of them is."""
 Blocks = Sequence[bytes]
 """A text in pieces of some lines, as `difference` wants a base: it is cut once and compared with many texts."""
 
@@ -27,13 +24,18 @@ class Difference:
     """Lines that only one of two texts has."""
 
     came: list[bytes]
-    gone: list[bytes]
+    gone: list[int]
+    """The places that they have in the base, counted from 0: who knows its lines by number need not look these up."""
 
 
-def blocks(text: bytes) -> Blocks:
-    """Cut a text of lines, each ended by a newline."""
-    lines = text.split(b"\n")[:-1]
+def blocks(lines: Sequence[bytes]) -> Blocks:
+    """Return the text of these lines, each ended by a newline, in blocks."""
     return [b"\n".join(lines[n : n + _BLOCK]) + b"\n" for n in range(0, len(lines), _BLOCK)]
+
+
+def cut(text: Blocks) -> list[bytes]:
+    """Return the lines of a text."""
+    return b"".join(text).split(b"\n")[:-1]
 
 
 def difference(text: bytes, base: Blocks, at_most: int) -> Difference | None:
@@ -45,11 +47,11 @@ def difference(text: bytes, base: Blocks, at_most: int) -> Difference | None:
         return None
     found = Difference([], [])
     begins, place = text.startswith, 0  # what is before agrees, but for what came and what is gone
-    for block in base:
+    for number, block in enumerate(base):
         if begins(block, place):
             place += len(block)
             continue
-        after = _walk(text, place, block, found, at_most)
+        after = _walk(text, place, block, number * _BLOCK, found, at_most)
         if after is None:
             return None
         place = after
@@ -60,16 +62,16 @@ def difference(text: bytes, base: Blocks, at_most: int) -> Difference | None:
     return found
 
 
-def _walk(text: bytes, place: int, block: bytes, found: Difference, at_most: int) -> int | None:
+def _walk(text: bytes, place: int, block: bytes, first: int, found: Difference, at_most: int) -> int | None:
     """Add what differs in one block, line by line; return where the text goes on behind it, None as `difference` does."""
     ours, reach = _lines(text, place, len(block))
     came, gone, at, after = found.came, found.gone, 0, place + len(block)
-    for line in block.split(b"\n")[:-1]:
+    for number, line in enumerate(block.split(b"\n")[:-1], first):
         while (other := ours[at]) != line:
             if other == _END and reach < len(text):
                 ours[at:], reach = _lines(text, reach, len(block))
             elif other == _END or line < other:
-                gone.append(line)
+                gone.append(number)
                 after -= len(line) + 1
                 break
             elif len(came) >= at_most or (other <= ours[at - 1] if at else not _ascend([other], text, place)):
@@ -98,31 +100,45 @@ def _ascend(lines: list[bytes], text: bytes, place: int) -> bool:
 
 
 class Likeness:
-    """Finds out which of some bases a text is like, by looking at few of its lines. It may be wrong: compare the two."""
+    """Finds out which of some texts another is like, by looking at few of its lines. It may be wrong: compare the two.
+
+    A text has a number from 0, and a set of texts is an integer with one bit for each: to count for hundreds of texts at once which
+    have how many of the lines takes a few operations on integers, where a walk through lists would take thousands.
+    """
 
     def __init__(self) -> None:
-        """Know no base."""
-        self._bases = defaultdict[int, list[int]](list)
-        """By the id of a line: the numbers of the bases that have it."""
+        """Know no text."""
+        self._having = dict[int, int]()
+        """By the id of a line: the texts that have it."""
 
     def add(self, number: int, ids: Iterable[int]) -> None:
-        """Take a base."""
+        """Take a text. Its number is free again once it is removed; memory grows with the greatest."""
+        having, text = self._having, 1 << number
         for line in ids:
-            self._bases[line].append(number)
+            having[line] = having.get(line, 0) | text
 
     def remove(self, number: int, ids: Iterable[int]) -> None:
-        """Forget a base."""
+        """Forget a text."""
+        having, text = self._having, 1 << number
         for line in ids:
-            self._bases[line].remove(number)
+            having[line] &= ~text
+            if not having[line]:
+                del having[line]
 
     def of(self, text: bytes, ids: Mapping[bytes, int]) -> int | None:
-        """Return the number of a base that has enough of the lines that are looked at; None if there is none."""
-        votes = dict[int, int]()
+        """Return the number of the text that has the most of the lines looked at; None if none has half of them."""
+        ones = twos = fours = eights = 0  # read down, the bits of one text are the count of its lines
         for look in range(_LOOKS):
             begin = text.find(b"\n", look * len(text) // _LOOKS) + 1
             line = ids.get(text[begin : text.find(b"\n", begin)])
-            for number in () if line is None else reversed(self._bases.get(line, ())):  # the newest is the likest
-                votes[number] = count = votes.get(number, 0) + 1
-                if count == _ENOUGH:
-                    return number
-        return None
+            carry = 0 if line is None else self._having.get(line, 0)
+            ones, carry = ones ^ carry, ones & carry
+            twos, carry = twos ^ carry, twos & carry
+            fours, carry = fours ^ carry, fours & carry
+            eights |= carry
+            if fours and look == _LOOKS // 2 - 1 and fours & (fours - 1) == 0:
+                break  # one has them all
+        most = eights | fours
+        for digit in (eights, fours, twos, ones):
+            most = most & digit or most
+        return most.bit_length() - 1 if most else None

@@ -9,8 +9,10 @@ up. So a host that drifts away from its image is read whole now and then, not ea
 from __future__ import annotations
 
 import sqlite3
+from array import array
+from bisect import bisect
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +24,7 @@ from common.nevra import Nevra
 from controller.inventory.model import Package, Snapshot
 from controller.store.codec import canonical
 from controller.store.sqlite.database import Database, Row
-from controller.store.sqlite.likeness import Blocks, Likeness, blocks, difference
+from controller.store.sqlite.likeness import Blocks, Difference, Likeness, blocks, cut, difference
 from controller.store.sqlite.queries import queries
 
 _BASES: Final = 256
@@ -38,6 +40,11 @@ _ALIKE: Final = 16
 _SAMPLE: Final = 16
 """Every so-manieth package is looked at to find the nearest base."""
 
+_AGREED: Final = 3
+"""When so many that were compared with a text one after the other agree where they differ from it, it is changed there."""
+_WORTH: Final = 8
+"""If it is so many lines at least: it costs as much as a comparison of some hundred."""
+
 _SQL: Final = queries("snapshots")
 
 
@@ -49,12 +56,21 @@ class _Base:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A packages blob that was read whole."""
+    """A packages blob that was read whole, or what it became when others were compared with it."""
 
     ids: FrozenBitMap
+    lines: array[int]
+    """The ids in the order of the lines."""
     blocks: Blocks
     base: int
-    """The number of the base from which its set differs little; its own when it is a base."""
+    """The number of the base from which its set differs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    changed: FrozenBitMap
+    """The ids that only one of a text and all that were compared with it has."""
+    times: int
 
 
 class Snapshots:
@@ -67,7 +83,9 @@ class Snapshots:
         self._bases: OrderedDict[int, _Base] | None = None
         """By number, the one that served longest ago first."""
         self._texts = OrderedDict[int, _Text]()
-        """By number, the one that served longest ago first."""
+        """By their number in the likeness, the one that served longest ago first."""
+        self._agreed = dict[int, _Agreed]()
+        """By the number of a text, how those differed that were compared with it since it was last looked at."""
         self._is_doubtful = False
         """The last of all these may have been undone."""
         self._sampled, self._sampled_to = BitMap(), 0
@@ -121,33 +139,56 @@ class Snapshots:
         like = self._like(db, content)
         ids = None if like is None else self._ids_by(db, like, content)
         if like is None or ids is None:
-            ids = FrozenBitMap(self._interned(db, split_packages(content)))
-            number, base = self._put(db, digest, ids, _nearest(self._sample(ids), bases))
-            if content.count(b"\n") == len(ids):  # not when it says a line twice
-                self._remember(number, _Text(ids, blocks(content), base))
+            lines = split_packages(content)
+            numbers = self._interned(db, lines)
+            ids = FrozenBitMap(numbers)
+            base = self._put(db, digest, ids, _nearest(self._sample(ids), bases))
+            if len(lines) == len(ids):  # not when it says a line twice
+                self._remember(_Text(ids, array("I", numbers), blocks(lines), base))
         else:
-            near = like.base if like.base in bases else _nearest(self._sample(ids), bases)
-            self._put(db, digest, ids, near)
+            base = self._texts[like].base
+            self._put(db, digest, ids, base if base in bases else _nearest(self._sample(ids), bases))
         return ids
 
-    def _like(self, db: sqlite3.Connection, content: bytes) -> _Text | None:
+    def _like(self, db: sqlite3.Connection, content: bytes) -> int | None:
         number = self._likeness.of(content, self._known_lines(db))
-        if number is None:
-            return None
-        self._texts.move_to_end(number)
-        return self._texts[number]
+        if number is not None:
+            self._texts.move_to_end(number)
+        return number
 
-    def _ids_by(self, db: sqlite3.Connection, like: _Text, content: bytes) -> FrozenBitMap | None:
+    def _ids_by(self, db: sqlite3.Connection, like: int, content: bytes) -> FrozenBitMap | None:
         """Return the ids of a set by what differs from a text that is like it; None when that is too much."""
-        found = difference(content, like.blocks, len(like.ids) // _LIKE)
-        if found is None or len(like.ids) + len(found.came) > MAX_PACKAGES:
+        text = self._texts[like]
+        found = difference(content, text.blocks, len(text.ids) // _LIKE)
+        if found is None or len(text.ids) + len(found.came) > MAX_PACKAGES:
             return None
-        changed = self._interned(db, found.came + found.gone)
+        came = self._interned(db, found.came)
+        changed = FrozenBitMap(came + [text.lines[place] for place in found.gone])
         assert len(changed) == len(found.came) + len(found.gone)  # no line both came and is gone
-        return like.ids ^ changed
+        self._learn(like, changed, found, came)
+        return text.ids ^ changed
 
-    def _put(self, db: sqlite3.Connection, digest: bytes, ids: FrozenBitMap, near: int | None) -> tuple[int, int]:
-        """Write a set as what differs from a base, or as a base if that is much; return its number and its base's."""
+    def _learn(self, number: int, changed: FrozenBitMap, found: Difference, came: Sequence[int]) -> None:
+        """Change a text where all of the last few agreed that were compared with it.
+
+        The host of an image that is read first has drifted away from it like all others: they differ from it by what it changed and
+        by what they did. What they have in common is the image, from which each differs by half as much. The text follows as well
+        when the whole fleet is updated.
+        """
+        before = self._agreed.get(number)
+        agreed = _Agreed(changed, 1) if before is None else _Agreed(before.changed & changed, before.times + 1)
+        self._agreed[number] = agreed
+        if agreed.times < _AGREED:
+            return
+        del self._agreed[number]
+        if len(agreed.changed) >= _WORTH:
+            text = self._texts[number]
+            after = self._texts[number] = _changed(text, agreed.changed, found, came)
+            self._likeness.remove(number, text.ids - after.ids)
+            self._likeness.add(number, after.ids - text.ids)
+
+    def _put(self, db: sqlite3.Connection, digest: bytes, ids: FrozenBitMap, near: int | None) -> int:
+        """Write a set as what differs from a base, or as a base if that is much; return the number of its base, or its own."""
         assert self._bases is not None
         changed = BitMap(ids) if near is None else BitMap(ids) ^ self._bases[near].ids
         if len(changed) * _SIMILAR >= len(ids):
@@ -157,21 +198,25 @@ class Snapshots:
         assert number is not None
         if near is not None:
             self._bases.move_to_end(near)
-            return number, near
+            return near
         self._bases[number] = _Base(ids, self._sample(ids))
         if len(self._bases) > _BASES:
             self._bases.popitem(last=False)
-        return number, number
+        return number
 
-    def _remember(self, number: int, text: _Text) -> None:
-        self._texts[number] = text
-        self._likeness.add(number, text.ids)
-        if len(self._texts) > _TEXTS:
-            forgotten, oldest = self._texts.popitem(last=False)
-            self._likeness.remove(forgotten, oldest.ids)
+    def _remember(self, text: _Text) -> None:
+        if len(self._texts) == _TEXTS:
+            self._forget(next(iter(self._texts)))
+        free = next(number for number in range(_TEXTS) if number not in self._texts)
+        self._texts[free] = text
+        self._likeness.add(free, text.lines)
 
-    def _interned(self, db: sqlite3.Connection, lines: list[bytes]) -> BitMap:
-        """Return the ids of packages; those that are new are added. Raise ValueError, and add none, when a line is no package."""
+    def _forget(self, number: int) -> None:
+        self._likeness.remove(number, self._texts.pop(number).lines)
+        self._agreed.pop(number, None)
+
+    def _interned(self, db: sqlite3.Connection, lines: list[bytes]) -> list[int]:
+        """Return the ids of packages in their order; new ones are added. Raise ValueError, and add none, when a line is no package."""
         known = self._known_lines(db)
         found: list[Any] = list(map(known.get, lines))
         if None in found:
@@ -183,7 +228,7 @@ class Snapshots:
             known.update(zip(new, numbers, strict=True))
             for place in unknown:
                 found[place] = known[lines[place]]
-        return BitMap(found)
+        return found
 
     def _known_lines(self, db: sqlite3.Connection) -> dict[bytes, int]:
         if self._ids is None:
@@ -204,9 +249,9 @@ class Snapshots:
             self._bases = OrderedDict()
             for number, bitmap in reversed(rows):
                 ids = FrozenBitMap.deserialize(bitmap)
-                text = b"".join([line + b"\n" for line in sorted(lines[package_id] for package_id in ids)])
                 self._bases[number] = _Base(ids, self._sample(ids))
-                self._remember(number, _Text(ids, blocks(text), number))
+                ordered = array("I", sorted(ids, key=lines.__getitem__))
+                self._remember(_Text(ids, ordered, blocks([lines[package_id] for package_id in ordered]), number))
         return self._bases
 
     def _sample(self, ids: FrozenBitMap) -> BitMap:
@@ -225,8 +270,9 @@ class Snapshots:
         for number in [n for n in self._bases or () if n > last_snapshot]:
             assert self._bases is not None
             del self._bases[number]
-        for number in [n for n in self._texts if n > last_snapshot]:
-            self._likeness.remove(number, self._texts.pop(number).ids)
+        for number, text in list(self._texts.items()):
+            if text.base > last_snapshot or (text.ids and text.ids.max() > last_package):
+                self._forget(number)
         self._is_doubtful = False
 
     def _doubt(self) -> None:
@@ -248,6 +294,20 @@ def _nearest(sample: BitMap, bases: OrderedDict[int, _Base]) -> int | None:
             if difference * _ALIKE < len(sample):
                 break
     return nearest
+
+
+def _changed(text: _Text, changed: FrozenBitMap, found: Difference, came: Sequence[int]) -> _Text:
+    """Return a text after some of a difference: `changed` has the ids of that part, `came` of all lines that came."""
+    lines, ids = cut(text.blocks), text.lines[:]
+    for place in reversed(found.gone):
+        if ids[place] in changed:
+            del lines[place], ids[place]
+    for line, package_id in zip(found.came, came, strict=True):
+        if package_id in changed:
+            place = bisect(lines, line)
+            lines.insert(place, line)
+            ids.insert(place, package_id)
+    return _Text(text.ids ^ changed, ids, blocks(lines), text.base)
 
 
 def _parameters(package_id: int, package: PackageLine) -> tuple[object, ...]:
