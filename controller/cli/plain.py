@@ -1,6 +1,7 @@
 """API messages as plain values for JSON, YAML and CSV: the API's own field names, states without prefixes, UTC times.
 
 Every field of a message is always there, so that scripts need not ask: null stands for what is absent or unspecified.
+Bytes are hashes, written in hexadecimal as wherever else people meet them.
 Descriptors are Any here: protobuf's C and Python implementations have no common type for them.
 """
 
@@ -81,6 +82,8 @@ def _scalar(field: Any, value: Any) -> Any:
             return _instant(value)
         case Duration():
             return _seconds(value)
+        case bytes():
+            return value.hex()
     return plain(value) if field.message_type is not None else value
 
 

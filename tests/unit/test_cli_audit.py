@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
+
+import pytest
+import yaml
 
 from common.pb.v1 import audit_pb2
 from controller.api.audit_service import entry_message
@@ -69,3 +73,18 @@ def test_the_log_is_listed_newest_first_and_no_further_than_asked(server: Script
     assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == ["5", "4"]
     assert "2 entries; more with --most 20" in result.stderr
     assert server.calls[-1][1].operator == "lin"
+
+
+@pytest.mark.parametrize(
+    ("form", "read"),
+    [("json", json.loads), ("yaml", yaml.safe_load), ("csv", lambda text: list(csv.DictReader(text.splitlines())))],
+)
+def test_the_log_is_listed_with_its_hashes_in_hexadecimal_in_every_form(
+    server: ScriptedController, form: str, read: Any
+) -> None:
+    entries = a_chain(2)
+    messages = [entry_message(entry) for entry in entries]
+    server.answers["ListAuditEntries"] = lambda _: audit_pb2.ListAuditEntriesResponse(entries=messages)
+    result = patchctl("audit", "list", "--output", form)
+    assert result.exit_code == 0
+    assert [row["hash"] for row in read(result.stdout)] == [entry.head.hash.hex() for entry in entries]
