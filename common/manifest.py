@@ -240,11 +240,17 @@ def split_packages(content: bytes) -> list[bytes]:
 
 def read_package(line: bytes) -> PackageLine:
     """Read one line of a packages blob; raise ValueError that shows it. Different lines are different packages."""
+    name, epoch, version, release, arch, module = package_fields(line)
+    return PackageLine(Nevra(name, epoch, version, release, arch), module)
+
+
+def package_fields(line: bytes) -> tuple[str, int, str, str, str, str]:
+    """Return name, epoch, version, release, arch and module, as `read_package` does, for who keeps them apart."""
     match line.decode("utf-8").split("\t"):
         case [name, epoch, version, release, arch, module] if (
             name and version and release and arch and _is_epoch(epoch)
         ):
-            return PackageLine(Nevra(name, int(epoch), version, release, arch), module)
+            return name, int(epoch), version, release, arch, module
         case _:
             raise ValueError(f"packages: not a package: {_shown(line)}")
 
@@ -285,9 +291,11 @@ def _clean(text: str) -> str:
 
 def _is_epoch(text: str) -> bool:
     """Say whether it is an epoch in its only spelling: 01 would be the same package on another line."""
+    if text == "0":
+        return True  # most are
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_EPOCH))):
         return False
-    return int(text) <= MAX_EPOCH and (text[0] != "0" or text == "0")
+    return int(text) <= MAX_EPOCH and (text[0] != "0")
 
 
 def _shown(line: bytes) -> str:

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from common import digest, manifest
+from controller.inventory.model import Report
 from controller.store.sqlite import SqliteStore
 from tests.benchmarks.measuring import Table
-from tests.builders import NOW, a_manifest, a_package, a_report, an_instance, instance_id, packages_blob
+from tests.builders import NOW, a_manifest, a_package, an_instance, instance_id, packages_blob
 
 ROW_HOSTS = 600
 MEASURED = 100
@@ -83,13 +84,11 @@ def ingest_rows(path: Path, hosts: Sequence[Host]) -> float:
     for number, host in enumerate(hosts):
         if number == ROW_HOSTS - MEASURED:
             begun = time.process_time()
+        name = instance_id(host.number)
         lines = [line.split("\t") for line in host.packages.decode().splitlines()]
         db.execute("BEGIN")
-        db.execute("DELETE FROM installed WHERE host = ?", (instance_id(host.number),))
-        db.executemany(
-            "INSERT INTO installed VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((instance_id(host.number), *line) for line in lines),
-        )
+        db.execute("DELETE FROM installed WHERE host = ?", (name,))
+        db.executemany("INSERT INTO installed VALUES (?, ?, ?, ?, ?, ?, ?)", ((name, *line) for line in lines))
         db.execute("COMMIT")
     seconds = (time.process_time() - begun) / MEASURED
     db.close()
@@ -97,8 +96,12 @@ def ingest_rows(path: Path, hosts: Sequence[Host]) -> float:
 
 
 async def ingest(store: SqliteStore, hosts: Sequence[Host], seconds: int) -> None:
-    """Our way: digests first; content only when it is new, from one agent, and checked; many agents speak at once."""
-    asked = dict[bytes, asyncio.Task[None]]()
+    """Our way: digests first; content only when it is new, from one agent, and checked; many agents speak at once.
+
+    As the controller's intake does: an agent's content is stored where its messages are read, and others who have the same wait for it.
+    """
+    asked = dict[bytes, asyncio.Event]()
+    at = NOW + timedelta(seconds=seconds)
 
     async def put(wanted: bytes, content: bytes, is_inventory: bool) -> None:
         assert digest.of(content) == wanted
@@ -111,11 +114,13 @@ async def ingest(store: SqliteStore, hosts: Sequence[Host], seconds: int) -> Non
         said, installed = host.manifest_digest, host.packages_digest
         contents = {said: host.manifest, installed: host.packages}
         for wanted in await store.inventory.missing(contents):
-            if wanted not in asked:
-                asked[wanted] = asyncio.create_task(put(wanted, contents[wanted], wanted == installed))
-            await asked[wanted]
-        at = NOW + timedelta(seconds=seconds)
-        await store.inventory.put_report(a_report(host.number, at=at, manifest_digest=said, inventory_digest=installed))
+            if (stored := asked.get(wanted)) is not None:
+                await stored.wait()
+                continue
+            stored = asked[wanted] = asyncio.Event()
+            await put(wanted, contents[wanted], wanted == installed)
+            stored.set()
+        await store.inventory.put_report(Report(instance_id(host.number), said, installed, at, at, at))
 
     waiting = iter(hosts)
 

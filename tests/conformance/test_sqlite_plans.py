@@ -17,7 +17,15 @@ PAGE = {
     "assessments": ("since", "since_by_key", "has_instance", "deciding", "get", "put", "put_deciding"),
     "blobs": ("get",),
     "fleet": ("called", "get_instance", "mark_seen"),
-    "inventory": ("latest", "begun_by", "neighbours", "contents", "advisory_repositories", "first_seen"),
+    "inventory": (
+        "latest",
+        "begun_by",
+        "neighbours",
+        "has_contents",
+        "add_report",
+        "advisory_repositories",
+        "first_seen",
+    ),
     "repeats": ("repeat",),
     "snapshots": ("get", "packages", "packages_after"),
 }

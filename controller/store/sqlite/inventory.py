@@ -146,7 +146,6 @@ def _add_advisory_repositories(db: sqlite3.Connection, new: Mapping[InstanceId, 
 
 
 def _put_report(db: sqlite3.Connection, report: Report) -> Report:
-    contents = _contents(db, report)  # or NotFound, whether it makes a row or not
     at = micros(report.collected_at)
     where = {"instance_id": report.instance_id, "at": at}
     before: Row | None = None
@@ -156,12 +155,12 @@ def _put_report(db: sqlite3.Connection, report: Report) -> Report:
     placed = rules.place(
         None if before is None else _report(before[:-1]), None if after is None else _report(after[:-1]), report
     )
+    named = (report.manifest_digest, report.inventory_digest)
+    if not placed.added and all(row is None or row[1:3] != named for row in (before, after)):
+        _require(db, report)
+    is_first = before is None and after is None
     for added in placed.added:
-        other = added.manifest_digest != report.manifest_digest or added.inventory_digest != report.inventory_digest
-        is_first = before is None and after is None
-        arrival = 0 if is_first else _arrival(db, added)
-        row = {**_parameters(added), **(_contents(db, added) if other else contents), "arrival": arrival}
-        db.execute(_SQL["add_report"], row)
+        _add_report(db, added, 0 if is_first else _arrival(db, added))
     if placed.before is not None and before is not None:
         db.execute(_SQL["stretch_report"], {**_parameters(placed.before), "arrival": before[-1]})
     if placed.after is not None and after is not None:
@@ -172,21 +171,33 @@ def _put_report(db: sqlite3.Connection, report: Report) -> Report:
     return _report(db.execute(_SQL["latest"], where).fetchone())
 
 
-def _contents(db: sqlite3.Connection, report: Report) -> Mapping[str, int | None]:
-    """Return the numbers of what a report names; raise NotFound for what is absent."""
-    named = {
+def _add_report(db: sqlite3.Connection, report: Report, arrival: int) -> None:
+    """Add a row. That what it names is there the references see to, for less than a question before each row costs."""
+    row = {**_parameters(report), **_named(report), "arrival": arrival}
+    try:
+        db.execute(_SQL["add_report"], row)
+    except sqlite3.IntegrityError:
+        _require(db, report)
+        raise
+
+
+def _require(db: sqlite3.Connection, report: Report) -> None:
+    """Raise NotFound for what a report names and is absent."""
+    has_instance, has_manifest, has_inventory = db.execute(_SQL["has_contents"], _named(report)).fetchone()
+    if not has_instance:
+        raise NotFound("instance", report.instance_id)
+    if not has_manifest:
+        raise NotFound("manifest", report.manifest_digest.hex())
+    if not has_inventory and report.inventory_digest is not None:
+        raise NotFound("inventory", report.inventory_digest.hex())
+
+
+def _named(report: Report) -> Mapping[str, object]:
+    return {
         "instance_id": report.instance_id,
         "manifest_digest": report.manifest_digest,
         "inventory_digest": report.inventory_digest,
     }
-    has_instance, manifest, snapshot = db.execute(_SQL["contents"], named).fetchone()
-    if not has_instance:
-        raise NotFound("instance", report.instance_id)
-    if manifest is None:
-        raise NotFound("manifest", report.manifest_digest.hex())
-    if snapshot is None and report.inventory_digest is not None:
-        raise NotFound("inventory", report.inventory_digest.hex())
-    return {"manifest": manifest, "snapshot": snapshot}
 
 
 def _arrival(db: sqlite3.Connection, report: Report) -> int:

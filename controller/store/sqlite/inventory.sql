@@ -11,10 +11,10 @@ WHERE EXISTS (SELECT 1 FROM blob b WHERE b.digest = a.digest) OR EXISTS (SELECT 
 -- has_instance
 SELECT 1 FROM instance WHERE id = :instance_id;
 
--- contents
+-- has_contents
 SELECT EXISTS (SELECT 1 FROM instance WHERE id = :instance_id),
-  (SELECT id FROM blob WHERE digest = :manifest_digest),
-  (SELECT id FROM snapshot WHERE digest = :inventory_digest);
+  EXISTS (SELECT 1 FROM blob WHERE digest = :manifest_digest),
+  EXISTS (SELECT 1 FROM snapshot WHERE digest = :inventory_digest);
 
 -- begun_by
 SELECT r.instance_id, m.digest, s.digest, r.first_collected_at, r.collected_at, r.received_at, r.ticket_id, r.arrival
@@ -56,8 +56,12 @@ SELECT coalesce(max(arrival) + 1, 0) FROM report
 WHERE instance_id = :instance_id AND first_collected_at = :first_collected_at;
 
 -- add_report
+-- No blob and no snapshot has the number 0: a digest that is not there breaks a reference, where NULL would say that none was named.
 INSERT INTO report (instance_id, first_collected_at, arrival, collected_at, received_at, manifest, snapshot, ticket_id)
-VALUES (:instance_id, :first_collected_at, :arrival, :collected_at, :received_at, :manifest, :snapshot, :ticket_id);
+VALUES (:instance_id, :first_collected_at, :arrival, :collected_at, :received_at,
+  coalesce((SELECT id FROM blob WHERE digest = :manifest_digest), 0),
+  CASE WHEN :inventory_digest IS NOT NULL THEN coalesce((SELECT id FROM snapshot WHERE digest = :inventory_digest), 0) END,
+  :ticket_id);
 
 -- stretch_report
 UPDATE report SET collected_at = :collected_at, received_at = :received_at, ticket_id = :ticket_id

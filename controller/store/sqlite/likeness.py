@@ -108,30 +108,30 @@ class Likeness:
 
     def __init__(self) -> None:
         """Know no text."""
-        self._having = dict[int, int]()
-        """By the id of a line: the texts that have it."""
+        self._having = list[int]()
+        """At the id of a line, as ids have few gaps: the texts that have it."""
 
     def add(self, number: int, ids: Iterable[int]) -> None:
         """Take a text. Its number is free again once it is removed; memory grows with the greatest."""
-        having, text = self._having, 1 << number
+        having, text, ids = self._having, 1 << number, list(ids)
+        having += [0] * (max(ids, default=-1) + 1 - len(having))
         for line in ids:
-            having[line] = having.get(line, 0) | text
+            having[line] |= text
 
     def remove(self, number: int, ids: Iterable[int]) -> None:
         """Forget a text."""
-        having, text = self._having, 1 << number
+        having, others = self._having, ~(1 << number)
         for line in ids:
-            having[line] &= ~text
-            if not having[line]:
-                del having[line]
+            having[line] &= others
 
     def of(self, text: bytes, ids: Mapping[bytes, int]) -> int | None:
         """Return the number of the text that has the most of the lines looked at; None if none has half of them."""
+        having = self._having
         ones = twos = fours = eights = 0  # read down, the bits of one text are the count of its lines
         for look in range(_LOOKS):
             begin = text.find(b"\n", look * len(text) // _LOOKS) + 1
             line = ids.get(text[begin : text.find(b"\n", begin)])
-            carry = 0 if line is None else self._having.get(line, 0)
+            carry = 0 if line is None or line >= len(having) else having[line]
             ones, carry = ones ^ carry, ones & carry
             twos, carry = twos ^ carry, twos & carry
             fours, carry = fours ^ carry, fours & carry

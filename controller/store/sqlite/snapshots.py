@@ -19,7 +19,7 @@ from typing import Any, Final
 from pyroaring import BitMap, FrozenBitMap
 
 from common.errors import NotFound, Unavailable
-from common.manifest import MAX_PACKAGES, PackageLine, package_text, read_package, split_packages
+from common.manifest import MAX_PACKAGES, PackageLine, package_fields, package_text, split_packages
 from common.nevra import Nevra
 from controller.inventory.model import Package, Snapshot
 from controller.store.codec import canonical
@@ -190,7 +190,7 @@ class Snapshots:
     def _put(self, db: sqlite3.Connection, digest: bytes, ids: FrozenBitMap, near: int | None) -> int:
         """Write a set as what differs from a base, or as a base if that is much; return the number of its base, or its own."""
         assert self._bases is not None
-        changed = BitMap(ids) if near is None else BitMap(ids) ^ self._bases[near].ids
+        changed = BitMap(ids) if near is None else BitMap(ids ^ self._bases[near].ids)
         if len(changed) * _SIMILAR >= len(ids):
             changed, near = BitMap(ids), None
         parameters = {"digest": digest, "base": near, "bitmap": _serialized(changed)}
@@ -221,10 +221,12 @@ class Snapshots:
         found: list[Any] = list(map(known.get, lines))
         if None in found:
             unknown = [place for place, package_id in enumerate(found) if package_id is None]
-            new = {lines[place]: read_package(lines[place]) for place in unknown}
+            new = {lines[place]: package_fields(lines[place]) for place in unknown}
             first = next(reversed(known.values()), 0) + 1  # no gaps: nothing is removed, and nobody else writes
             numbers = range(first, first + len(new))
-            db.executemany(_SQL["put_package"], map(_parameters, numbers, new.values()))
+            db.executemany(
+                _SQL["put_package"], ((number, *fields) for number, fields in zip(numbers, new.values(), strict=True))
+            )
             known.update(zip(new, numbers, strict=True))
             for place in unknown:
                 found[place] = known[lines[place]]
@@ -308,10 +310,6 @@ def _changed(text: _Text, changed: FrozenBitMap, found: Difference, came: Sequen
             lines.insert(place, line)
             ids.insert(place, package_id)
     return _Text(text.ids ^ changed, ids, blocks(lines), text.base)
-
-
-def _parameters(package_id: int, package: PackageLine) -> tuple[object, ...]:
-    return package_id, *package.nevra, package.module
 
 
 def _package(row: Row) -> Package:

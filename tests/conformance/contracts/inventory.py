@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -234,6 +235,10 @@ class InventoryStoreContract:
         assert await store.inventory.latest_report(instance_id(1)) is None
         await store.inventory.put_snapshot(digest.of(b"s"), packages_blob(packages(1)))
         assert await store.inventory.put_report(given) == given
+        later = replace(given, collected_at=NOW + timedelta(hours=1), inventory_digest=digest.of(b"t"))
+        with pytest.raises(NotFound, match="inventory"):
+            await store.inventory.put_report(later)
+        assert await store.inventory.latest_report(instance_id(1)) == given
 
     async def test_the_same_manifest_again_stretches_the_interval(self, store: Store) -> None:
         await report(store, "A", 0, ticket="T-1")
