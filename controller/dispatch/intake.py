@@ -35,6 +35,8 @@ _MAX_COMPLETE: Final = 1 << 17
 _MAX_COUNTS: Final = 65_536
 _AT_ONCE_BYTES: Final = 256 * 1024
 """Content up to this size is unpacked and hashed at once: to have a thread do it would take longer."""
+_UNPACKER: Final = zstandard.ZstdDecompressor()
+"""Used on the event loop only: it is not for two threads. Making one for each content costs more than small ones are worth."""
 _SILENCE: Final = timedelta(seconds=60)
 """An agent that was asked and sends no piece for so long is given up as the source."""
 
@@ -302,21 +304,20 @@ def _batches(digests: list[bytes]) -> Iterable[tuple[bytes, ...]]:
 
 
 def _checked_at_once(of: bytes, partial: _Partial, limit: int) -> bytes | None:
-    """Return content that is small; None when it is not."""
+    """Return content that is small; None when it is not. On the event loop only."""
     if len(partial.data) > limit:
         return None
     try:
-        return _checked(of, partial, limit)
+        return _checked(of, partial, limit, _UNPACKER)
     except TooLarge:
         return None
 
 
-def _checked(of: bytes, partial: _Partial, limit: int) -> bytes:
+def _checked(of: bytes, partial: _Partial, limit: int, unpacker: zstandard.ZstdDecompressor | None = None) -> bytes:
     content = bytes(partial.data)
     if partial.zstd:
         try:
-            reader = zstandard.ZstdDecompressor().stream_reader(content)
-            content = reader.read(limit + 1)
+            content = _unpacked(unpacker or zstandard.ZstdDecompressor(), content, limit)
         except zstandard.ZstdError as error:
             raise InvalidArgument.of("blob_chunk.data", f"is not zstd: {error}") from None
         if len(content) > limit:
@@ -324,3 +325,10 @@ def _checked(of: bytes, partial: _Partial, limit: int) -> bytes:
     if digest.of(content) != of:
         raise InvalidArgument.of("blob_chunk.digest", f"the content sent for {of.hex()[:12]} does not hash to it")
     return content
+
+
+def _unpacked(unpacker: zstandard.ZstdDecompressor, packed: bytes, limit: int) -> bytes:
+    """Return what is packed, but not much more than the limit, whatever is said of its size."""
+    if 0 < zstandard.frame_content_size(packed) <= limit:  # then no buffer of the limit's size is needed
+        return unpacker.decompress(packed)
+    return unpacker.stream_reader(packed).read(limit + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -168,6 +168,32 @@ async def test_content_over_the_limit_is_refused_with_the_limit_named_also_when_
     await settle()
     with pytest.raises(TooLarge, match="1,048,576"):
         await send(intake, session, digest.of(MANIFEST), bytes(64 << 20), zstd=True)
+    receiving.cancel()
+
+
+def packed_without_a_size(content: bytes) -> bytes:
+    compressor = zstandard.ZstdCompressor(write_content_size=False).compressobj()
+    return compressor.compress(content) + compressor.flush()
+
+
+@pytest.mark.parametrize("pack", [zstandard.compress, packed_without_a_size])
+async def test_packed_content_may_say_its_size_or_not(intake: Intake, pack: Callable[[bytes], bytes]) -> None:
+    session = a_session()
+    receiving = offer(intake, session)
+    await settle()
+    await intake.take_chunk(session, digest.of(MANIFEST), 0, pack(MANIFEST), last=True, zstd=True)
+    await settle()
+    assert set(wanted(session)) == set(CONTENT)  # the manifest was read: what it names is asked for
+    receiving.cancel()
+
+
+@pytest.mark.parametrize("packed", [zstandard.compress(MANIFEST)[:-3], b"no zstd", b"", zstandard.compress(b"")])
+async def test_what_cannot_be_unpacked_or_is_something_else_is_refused(intake: Intake, packed: bytes) -> None:
+    session = a_session()
+    receiving = offer(intake, session)
+    await settle()
+    with pytest.raises(InvalidArgument):
+        await intake.take_chunk(session, digest.of(MANIFEST), 0, packed, last=True, zstd=True)
     receiving.cancel()
 
 
