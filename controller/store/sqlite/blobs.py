@@ -40,9 +40,11 @@ _PART: Final = ".part"
 _SQL: Final = queries("blobs")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Base:
     id: int
+    begins: bytes
+    """Its first byte: documents of one kind begin alike, and of another kind none is tried."""
     compressor: zstandard.ZstdCompressor
 
 
@@ -53,7 +55,7 @@ class Blobs:
         """Use the folder `<database>.blobs`; remove what a crash left half written there."""
         self._database = database
         self._bases: deque[_Base] | None = None
-        """The latest dictionaries, newest first; used in the writer's thread only, None until they are read."""
+        """Dictionaries, the one that served last first; used in the writer's thread only, None until they are read."""
         self._doubtful = False
         """Some of the dictionaries may have been undone."""
         self._alone = zstandard.ZstdCompressor()
@@ -133,15 +135,21 @@ class Blobs:
         if len(content) <= _BASE_BYTES:
             probe = content[:_PROBE_BYTES]
             least = len(self._alone.compress(probe)) // 2 if len(content) > 2 * _PROBE_BYTES else len(content)
-            for base in self._known_bases(db):
+            for base in [b for b in self._known_bases(db) if b.begins == content[:1]]:
                 if least < len(content) and len(base.compressor.compress(probe)) > least:
                     continue
                 packed = base.compressor.compress(content)
                 if len(packed) <= len(content) // _TELLING:
+                    self._served(base)
                     return packed, base.id
                 halved.append((packed, base.id))
         alone = self._alone.compress(content)
         return next((h for h in halved if len(h[0]) <= len(alone) // 2), (alone, None))
+
+    def _served(self, base: _Base) -> None:
+        assert self._bases is not None
+        self._bases.remove(base)
+        self._bases.appendleft(base)
 
     def _known_bases(self, db: sqlite3.Connection) -> deque[_Base]:
         if self._bases is None:
@@ -150,8 +158,7 @@ class Blobs:
             self._bases = deque(found, maxlen=_BASES)
         elif self._doubtful:
             (last,) = db.execute(_SQL["last"]).fetchone()
-            while self._bases and self._bases[0].id > last:
-                self._bases.popleft()
+            self._bases = deque((base for base in self._bases if base.id <= last), maxlen=_BASES)
         self._doubtful = False
         return self._bases
 
@@ -181,7 +188,7 @@ class Blobs:
 
 
 def _base(number: int, content: bytes) -> _Base:
-    return _Base(number, zstandard.ZstdCompressor(dict_data=_dictionary(content)))
+    return _Base(number, content[:1], zstandard.ZstdCompressor(dict_data=_dictionary(content)))
 
 
 def _dictionary(content: bytes) -> zstandard.ZstdCompressionDict:
