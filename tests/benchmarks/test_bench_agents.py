@@ -30,16 +30,14 @@ UPDATED: Final = 10
 Blobs = list[tuple[bytes, bytes]]
 
 
-def blobs_of(lines: list[PackageLine], installed_at: int) -> Blobs:
+def blobs_of(installed: dict[str, tuple[PackageLine, int]]) -> Blobs:
     """The manifest and what it names, as an agent sends it: digests and compressed content."""
-    packages, details = manifest.encode_packages(
-        (line, installed_at + number % 7, "CentOS") for number, line in enumerate(lines)
-    )
+    packages, details = manifest.encode_packages((line, at, "CentOS") for line, at in installed.values())
     said = replace(
         next(host.manifest for host in a_fleet(AGENTS).hosts if host.manifest is not None),
         packages=digest.of(packages).hex(),
         details=digest.of(details).hex(),
-        package_count=len(lines),
+        package_count=len(installed),
         repositories=(),
     )
     compressor = zstandard.ZstdCompressor()
@@ -47,18 +45,19 @@ def blobs_of(lines: list[PackageLine], installed_at: int) -> Blobs:
 
 
 def histories(fleet: Fleet, count: int) -> list[list[Blobs]]:
-    """For each agent: what it says first, and after each of so many updates."""
+    """For each agent: what it says first, and after each of so many updates, which date what they change and nothing else."""
     dice, found = random.Random(5), list[list[Blobs]]()
     builds = {package.nevra.name: [] for package in fleet.packages} | dict[str, list[PackageLine]]()
     for package in fleet.packages:
         builds[package.nevra.name].append(PackageLine(package.nevra))
     for number, host in enumerate(fleet.hosts[:AGENTS]):
-        has = {line.nevra.name: line for line in fleet.lines(host)}
-        said = [blobs_of(list(has.values()), 1_700_000_000 + number)]
-        for step in range(count):
+        begun = 1_700_000_000 + number
+        has = {line.nevra.name: (line, begun + place // 10) for place, line in enumerate(fleet.lines(host))}
+        said = [blobs_of(has)]
+        for step in range(1, count + 1):
             for name in dice.sample(sorted(has), UPDATED):
-                has[name] = dice.choice(builds[name])
-            said.append(blobs_of(list(has.values()), 1_700_000_000 + number + 100 * step))
+                has[name] = dice.choice(builds[name]), begun + 86_400 * step
+            said.append(blobs_of(has))
         found.append(said)
     return found
 
