@@ -15,7 +15,7 @@ from common import VERSION, log
 from common.clock import SystemClock
 from common.errors import InvalidArgument, PatchError
 from common.ids import RandomIds
-from common.printed import printed
+from common.printed import open_streams, printed
 from common.settings import load
 from controller import heap
 from controller.settings import DEFAULT_LISTEN, Settings, parse_listen
@@ -42,6 +42,7 @@ MISUSED: Final = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code: 0 done, 1 refused, 2 misused."""
+    open_streams()
     options = _parser().parse_args(arguments)
     try:
         return _run(options) if options.command is _run else printed(lambda: int(options.command(options)))

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from common.printed import printed
+from common.printed import open_streams, printed
 
 DEFAULT_CONFIG: Final = Path("/etc/uniagent/uniagent.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 done, 1 something is wrong, 2 misused."""
+    open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words).parse_args(words)
     match options.command:

@@ -60,6 +60,8 @@ def save(path: Path, controller: str, join_pem: bytes, token: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.stat()  # says what is wrong with a link that leads to itself
     path = path.resolve()  # where settings are kept elsewhere, the links to them stay
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
     try:

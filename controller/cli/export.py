@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 import uuid
@@ -67,7 +68,9 @@ def export_to(
     with opened(file) as out:
         for piece in pieces:
             out.write(piece)
-    session.printer.remark(f"{plural(written, 'report')} written" + (f" to {file}" if file else ""))
+    session.printer.remark(
+        f"{plural(written, 'report')} written" + (f" to {file}" if file and str(file) != "-" else "")
+    )
 
 
 def serial_number(report: Mapping[str, Any]) -> str:
@@ -78,21 +81,22 @@ def serial_number(report: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def opened(file: Path | None) -> Iterator[BinaryIO]:
-    """Open a file that is there whole or not at all; stdout without one."""
-    if file is None:
+    """Open a file that is there whole or not at all; stdout without one, and for `-`."""
+    if file is None or str(file) == "-":
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if file.is_dir():
-        raise Misuse(f"--file: {file} is a folder: name a file in it")
     try:
-        if file.exists() and not file.is_file():  # a pipe or a device: nothing may take its place
+        there = _mode(file)
+        if there is not None and stat.S_ISDIR(there):
+            raise Misuse(f"--file: {file} is a folder: name a file in it")
+        if there is not None and not stat.S_ISREG(there):  # a pipe or a device: nothing may take its place
             with file.open("wb") as out:
                 yield out
             return
         target = file.resolve()  # what a link leads to is written, and the link stays
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+        mode = there & 0o777 if there is not None else 0o666 & ~_umask()
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise Misuse(f"--file: {file} cannot be written: {error.strerror}") from None
@@ -105,6 +109,14 @@ def opened(file: Path | None) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise
+
+
+def _mode(file: Path) -> int | None:
+    """Return what a file is and may, None where there is none; a link counts as what it leads to."""
+    try:
+        return file.stat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _umask() -> int:

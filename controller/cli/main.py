@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from common.printed import open_streams, printed
 from controller.cli import (
     account,
     accounts,
@@ -30,7 +31,7 @@ from controller.cli import (
     tokens,
     users,
 )
-from controller.cli.command import REFUSED, root
+from controller.cli.command import root
 
 app = typer.Typer(
     help="Patch compliance of your fleet: who complies, why not, and since when.",
@@ -70,13 +71,18 @@ for module in (
 def main() -> None:
     """Run patchctl; ends the process with its exit code."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core says about a connection is in our own errors
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
         ):  # programs read UTF-8 whatever the locale; a terminal shows what it can
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    sys.exit(printed(_run))
+
+
+def _run() -> int:
     try:
         app(prog_name="patchctl")
-    except OSError as error:  # help has no command that would say so
-        sys.stderr.write(f"error: input or output: {error.strerror}\n")
-        sys.exit(REFUSED)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0

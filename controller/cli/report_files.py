@@ -45,7 +45,7 @@ def export(
     session: Session,
     filters: Filters,
     all_items: Annotated[bool, typer.Option("--all", help="Also the compliant packages.")] = False,
-    file: Annotated[Path | None, typer.Option(help="Write to this file, whole or not at all.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Write to this file, whole or not at all; - is stdout.")] = None,
     kind: Annotated[
         ExportFormat | None,
         typer.Option(

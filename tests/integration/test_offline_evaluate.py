@@ -605,7 +605,8 @@ def test_what_becomes_of_the_output_does_not_change_what_the_exit_code_says(tmp_
         assert unread.stderr.read() == b""
     assert unread.returncode == 0
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr == b"error: the answer cannot be written: No space left on device\n"
 

@@ -138,6 +138,28 @@ def test_a_pipe_is_written_to_and_a_link_and_a_files_mode_stay(fleet: Fleet, tmp
     assert private.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("loop", "Too many levels of symbolic links"), ("n" * 300, "File name too long")]
+)
+def test_a_name_under_which_nothing_can_be_written_is_misuse_and_says_why(
+    fleet: Fleet, tmp_path: Path, name: str, why: str
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    result = patchctl("report", "export", "--file", str(tmp_path / name))
+    assert result.exit_code == 2
+    assert result.stderr == f"error: --file: {tmp_path / name} cannot be written: {why}\n"
+    assert loop.is_symlink()
+
+
+def test_a_report_is_exported_to_stdout_as_it_is_told_by_a_dash_and_no_file_is_called_so(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert patchctl("report", "export", "--file", "-").stdout == patchctl("report", "export").stdout != ""
+    assert not (tmp_path / "-").exists()
+
+
 def test_a_fleet_of_any_size_is_exported_without_holding_it(server: ScriptedController, tmp_path: Path) -> None:
     report = a_dated_report()
     report.items[0].why = "x" * 100_000
