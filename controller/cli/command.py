@@ -229,6 +229,8 @@ def guarded(printer: Printer, work: Callable[[], None]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it ends
         raise typer.Exit(REFUSED) from None
+    except UnicodeEncodeError as error:  # bytes that are no text came in as something that no message can carry
+        _leave(printer, [f"{str(os.fsencode(str(error.object)))[1:]} is not UTF-8; write it as UTF-8"], MISUSED)
     except OSError as error:
         _leave(printer, [f"{error.filename or 'input or output'}: {error.strerror}"], REFUSED)
 

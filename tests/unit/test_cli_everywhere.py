@@ -224,3 +224,17 @@ def test_help_needs_neither_grpc_nor_the_messages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("report", "show", "caf\udce9"), ("report", "list", "--name", "caf\udce9"), ("baseline", "assign", "caf\udce9")],
+)
+def test_an_argument_that_is_not_utf_8_is_misuse_and_shown_as_it_came(
+    server: ScriptedController, words: tuple[str, ...]
+) -> None:
+    """The shell hands over bytes; those that are no text come in as half characters, which no message can carry."""
+    result = patchctl(*words, *(("--group", "web") if words[0] == "baseline" else ()))
+    assert result.exit_code == 2
+    assert result.stderr == "error: 'caf\\xe9' is not UTF-8; write it as UTF-8\n"
+    assert server.calls == []
