@@ -92,7 +92,11 @@ class BaselineService(baseline_pb2_grpc.BaselineServiceServicer):
         """One baseline, in its newest version or the one asked for."""
         found = await find_baseline(self._store, "baseline", request.baseline)
         if request.version:
-            found = await self._store.get_baseline(found.id, request.version)
+            try:
+                found = await self._store.get_baseline(found.id, request.version)
+            except NotFound:
+                called = f"{found.name} v{request.version}"
+                raise NotFound("baseline", called, f"its newest version is {found.version}") from None
         return pb.GetBaselineResponse(baseline=_message(found, await self._defaults()))
 
     async def CreateBaseline(self, request: pb.CreateBaselineRequest, context: Context) -> pb.CreateBaselineResponse:  # noqa: N802

@@ -209,7 +209,7 @@ def _report(r: report_pb2.InstanceReport, at: datetime | None, *, all_items: boo
     )
     rows = [
         (
-            f"{word(types_pb2.PatchStatus, i.status)} {i.reason.partition('(')[0]}".rstrip(),
+            _status_and_reason(i),
             word(types_pb2.ComplianceLevel, i.level),
             i.name,
             i.installed,
@@ -222,9 +222,18 @@ def _report(r: report_pb2.InstanceReport, at: datetime | None, *, all_items: boo
     if rows:
         yield Table(titles, rows, indent=2)
     c = r.counts
-    rest = ((c.excepted, "EXCEPTED"), (c.installed, "INSTALLED"), (c.installed_other, "INSTALLED_OTHER"))
+    excepted = sum(i.status == types_pb2.PATCH_STATUS_EXCEPTED for i in r.items)
+    rest = ((c.excepted - excepted, "EXCEPTED"), (c.installed, "INSTALLED"), (c.installed_other, "INSTALLED_OTHER"))
     told = ", ".join(f"{count:,} {name}" for count, name in rest if count or name != "EXCEPTED")
     yield f"  ... {told}" + ("" if all_items else " (use --all)")
+
+
+def _status_and_reason(item: report_pb2.ReportItem) -> str:
+    """Say how a package stands, and why where that says more than the status does: REJECT REJECTED would not."""
+    from common.pb.v1 import types_pb2
+
+    status, reason = word(types_pb2.PatchStatus, item.status), item.reason.partition("(")[0]
+    return status if reason in (status, f"{status}ED") else f"{status} {reason}".rstrip()
 
 
 def _summary(s: report_pb2.GetSummaryResponse, now: datetime) -> Iterator[str | Table]:

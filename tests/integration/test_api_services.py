@@ -255,7 +255,9 @@ async def test_a_baseline_gets_a_new_version_when_it_is_made_again_and_the_old_o
     old = await admin.baselines.GetBaseline(bpb.GetBaselineRequest(baseline="Strict", version=1))
     assert old.baseline == first
     request = bpb.GetBaselineRequest(baseline="Strict", version=9)
-    assert (await refusal(admin.baselines.GetBaseline(request))).code is NOT_FOUND
+    refused = await refusal(admin.baselines.GetBaseline(request))
+    assert refused.code is NOT_FOUND
+    assert refused.sentence == "there is no baseline 'Strict v9'; its newest version is 2"
 
 
 async def test_everything_wrong_with_a_baseline_is_named_and_nothing_made(admin: Stubs) -> None:

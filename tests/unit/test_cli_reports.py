@@ -64,6 +64,20 @@ def test_report_show_says_what_is_wrong_and_since_when(server: ScriptedControlle
     assert rows[0]["instance_name"] == "ecs-web-02"
 
 
+def test_report_show_says_nothing_twice_and_counts_only_what_it_does_not_show(server: ScriptedController) -> None:
+    report = a_report()
+    report.counts.excepted = 3
+    for name, status, reason in (
+        ("sudo", types_pb2.PATCH_STATUS_EXCEPTED, "EXCEPTED"),
+        ("telnet", types_pb2.PATCH_STATUS_REJECT, "REJECTED"),
+    ):
+        report.items.add(name=name, status=status, reason=reason, level=types_pb2.COMPLIANCE_LEVEL_HIGH)
+    server.answers["GetReport"] = lambda _: report_pb2.GetReportResponse(report=report)
+    lines = patchctl("report", "show", "ecs-web-02").stdout.splitlines()
+    assert [line.split() for line in lines[4:6]] == [["EXCEPTED", "HIGH", "sudo"], ["REJECT", "HIGH", "telnet"]]
+    assert lines[6] == "  ... 2 EXCEPTED, 402 INSTALLED, 531 INSTALLED_OTHER (use --all)"
+
+
 def test_report_list_filters_by_answer(server: ScriptedController) -> None:
     server.answers["ListReports"] = lambda _: report_pb2.ListReportsResponse(reports=[a_report()])
     assert (
