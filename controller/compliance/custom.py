@@ -14,6 +14,7 @@ from controller.compliance.model import CustomPackage, Level
 
 MAX_CUSTOM_PACKAGES: Final = 1000
 _COLUMNS: Final = ("name", "version", "release", "level")
+_COMMAS: Final = "; commas separate them"
 _ALIASES: Final = {"compliance_level": "level", "package": "name"}
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 _VERSION: Final = re.compile(r"(?:([0-9]{1,10}):)?([A-Za-z0-9._+~^]{1,128})")
@@ -119,7 +120,9 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> tuple[CustomPackage | 
     while len(cells) > len(columns) and not cells[-1]:
         cells = cells[:-1]
     if not 3 <= len(cells) <= len(columns):
-        return None, [f"has {len(cells)} cells, not {' or '.join(str(n) for n in range(3, len(columns) + 1))}"]
+        other = len(cells) == 1 and any(mark in cells[0] for mark in ";\t|")
+        needed = " or ".join(str(n) for n in range(3, len(columns) + 1))
+        return None, [f"has {len(cells)} {'cell' if len(cells) == 1 else 'cells'}, not {needed}" + _COMMAS * other]
     named = dict(zip(columns, cells, strict=False))
     level = level_of(named.get("level", ""))
     row = CustomPackage(

@@ -314,6 +314,8 @@ def test_rows_of_a_custom_baseline_are_read_from_csv_as_spreadsheets_write_it(te
     ("text", "field", "words"),
     [
         ("bash,4,1\nzsh,5\n", "row 2", "has 2 cells, not 3 or 4"),
+        ("bash;4;1\n", "row 1", "has 1 cell, not 3 or 4; commas separate them"),
+        ("bash\t4\t1\n", "row 1", "has 1 cell, not 3 or 4; commas separate them"),
         ("name,version,release\n\nbash,4-2,1\n", "row 3", "version: '4-2' is not a version"),
         ("bash,4,\n", "row 1", "release: '' is not a release"),
         ("bash,...,1\n", "row 1", "version: '...' is not a version"),
