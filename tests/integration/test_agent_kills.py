@@ -65,6 +65,9 @@ def killed_in_a_ticket(fleet: RealFleet, host: RealHost, place: str) -> None:
     fleet.wait_for_controller()
     fleet.add_agent(KILLED, host.root, failpoint=place)
     fleet.add_agent(OTHER, host.root)
+    # What both have is asked of the one that speaks first: the one that is to die sending it needs something of its own.
+    release = fleet.folder / f"{KILLED}.root/etc/os-release"
+    release.write_text(release.read_text().replace('PRETTY_NAME="', 'PRETTY_NAME="Our '))
     fleet.wait_for_agents(2)
     fleet.client.create_ticket(scan_of(fleet_pb2.Selector(all=True), one_batch=True), request_id="once")
     fleet.wait_for_death(KILLED)
