@@ -48,6 +48,9 @@ NAMES: Final = (
     "intake.blob_stored",
     "intake.before_report",
     "intake.report_stored",
+    # dispatch/repeats: reports that say nothing new, many together
+    "repeats.before_lot",
+    "repeats.lot_stored",
     # dispatch/notifier: what happened is told
     "notifier.routed",
     "notifier.before_send",

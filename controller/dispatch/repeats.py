@@ -59,7 +59,7 @@ class Repeats:
             self._writing = None
 
     async def _put(self, reports: Sequence[Report]) -> bool:
-        failpoints.reached("intake.before_report")
+        failpoints.reached("repeats.before_lot")
         try:
             await self._store.repeat(reports)
         except PatchError as error:
@@ -68,5 +68,5 @@ class Repeats:
         except Exception:
             log.exception("reports are stored one by one", extra={"reports": len(reports)})
             return False
-        failpoints.reached("intake.report_stored")
+        failpoints.reached("repeats.lot_stored")
         return True

@@ -41,7 +41,12 @@ IN_EVERY_RUN = (
 """These are walked whenever the tests run; all others take minutes."""
 WALKED = tuple(name for name in NAMES if name.startswith(("engine.", "agents.", "intake.", "store.")))
 """What a ticket without a schedule and without notices comes to."""
-WALKED_ELSEWHERE = ("test_notify_kills.py", "test_schedules_whole.py", "test_agent_kills.py")
+WALKED_ELSEWHERE = (
+    "test_notify_kills.py",
+    "test_repeated_reports.py",
+    "test_schedules_whole.py",
+    "test_agent_kills.py",
+)
 
 
 class LightAgent:

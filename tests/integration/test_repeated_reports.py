@@ -291,14 +291,15 @@ async def speak_until_killed(walk: Walk, number: int, ends: dict[int, int]) -> N
 
 
 @pytest.mark.parametrize(
-    "failpoint", ["intake.before_report:9", "store.before_commit:30", "store.committed:30", "intake.report_stored:9"]
+    ("place", "times"),
+    [("repeats.before_lot", 9), ("store.before_commit", 30), ("store.committed", 30), ("repeats.lot_stored", 9)],
 )
-async def test_invariant_3_what_was_acknowledged_is_there_after_SIGKILL(tmp_path: Path, failpoint: str) -> None:
+async def test_invariant_3_what_was_acknowledged_is_there_after_SIGKILL(tmp_path: Path, place: str, times: int) -> None:
     async with walking(tmp_path) as walk:
         assert walk.process is not None
         walk.process.terminate()
         await walk.until("it stops", walk.is_dead)
-        walk.start(failpoint)
+        walk.start(f"{place}:{times}")
         await walk.until("it serves", walk.is_serving)
         ends = dict.fromkeys(range(len(walk.agents)), -1)
         await asyncio.gather(*(speak_until_killed(walk, n, ends) for n in ends), return_exceptions=True)
