@@ -36,6 +36,7 @@ MAX_LISTED_IN_ALL: Final = 2_000_000
 """As many as fit into a file of the largest size, when each is described as vendors do."""
 _SQLITE: Final = b"SQLite format 3\0"
 _UTF_16: Final = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
+_PIECE: Final = 1 << 16
 _ENCODING: Final = re.compile(r"""\A(<\?xml\b[^>]*?)\s+encoding\s*=\s*["'][^"'>]*["']""")
 _LISTED: Final = {b"package": "packages", b"reference": "references", b"collection": "collections"}
 _COUNTED: Final = re.compile(rb"<(update|package|reference|collection|module)[\s/>]")
@@ -120,11 +121,15 @@ def _write_utf_8(path: Path) -> None:
         encoding = _UTF_16.get(file.read(2))
     if encoding is None:
         return
+    anew = path.with_name("metadata.utf-8")
     try:
-        text = path.read_bytes().decode(encoding)
+        with path.open(encoding=encoding, newline="") as source, anew.open("w", encoding="utf-8", newline="") as target:
+            target.write(_ENCODING.sub(r"\1", source.read(_PIECE), count=1))
+            while piece := source.read(_PIECE):  # never whole in memory: it may be as large as is read at all
+                target.write(piece)
     except UnicodeDecodeError:
         raise MetadataError("is not whole UTF-16 text") from None
-    path.write_text(_ENCODING.sub(r"\1", text, count=1), encoding="utf-8")
+    anew.replace(path)
 
 
 def _check_root(path: Path, expected: str) -> None:

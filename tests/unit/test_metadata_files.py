@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -76,6 +77,17 @@ def test_a_file_that_is_cut_off_is_an_error(compress: Callable[[bytes], bytes], 
     whole = compress(updates(*(an_update(packages=BASH).replace("A-1", f"A-{n}") for n in range(200))))
     with pytest.raises(MetadataError):
         parse_updateinfo(whole[: int(len(whole) * keep)])
+
+
+def test_a_large_file_of_utf_16_is_never_whole_in_memory() -> None:
+    content = f"<updates>{' ' * (8 << 20)}</updates>".encode("utf-16")
+    tracemalloc.start()
+    try:
+        assert parse_updateinfo(content) == ()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 << 20
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
