@@ -297,7 +297,7 @@ def _is_epoch(text: str) -> bool:
         return True  # most are
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_EPOCH))):
         return False
-    return int(text) <= MAX_EPOCH and (text[0] != "0")
+    return int(text) <= MAX_EPOCH and text[0] != "0"
 
 
 def _shown(line: bytes) -> str:
